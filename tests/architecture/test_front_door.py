@@ -1,0 +1,50 @@
+"""The front door is the house: its map and its names are what stands behind it."""
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import uno
+
+HOUSE = Path(uno.__file__).parent
+ROOMS = sorted({path.parent.name for path in HOUSE.glob("*/*.py")})
+
+
+def imported_for_type_checkers() -> dict[str, str]:
+    """`{name: module}` of the `if TYPE_CHECKING:` block of `uno/__init__.py`."""
+    tree = ast.parse(Path(uno.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {str(name.asname): str(node.module) for node in imports for name in node.names}
+
+
+def test_the_map_shows_every_file_and_room_and_nothing_else() -> None:
+    shown = re.findall(r"^ *(\w+(?:\.py|/)) ", uno.__doc__ or "", re.MULTILINE)
+    there = [path.name for path in HOUSE.glob("*.py")] + [f"{room}/" for room in ROOMS]
+    assert sorted(shown) == sorted(there)
+
+
+def test_every_name_of_the_front_door_resolves() -> None:
+    names = [name for name in dir(uno) if not name.startswith("_")]
+    assert names
+    assert [name for name in names if not hasattr(uno, name)] == []
+
+
+def test_type_checkers_see_the_names_that_are_there() -> None:
+    seen = imported_for_type_checkers()
+    assert seen == {name: module for module, names in uno._HOMES.items() for name in names}
+    assert {name: getattr(uno, name) for name in seen} == {n: getattr(import_module(m), n) for n, m in seen.items()}
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'uno' has no attribute 'Nonsense'"):
+        _ = uno.Nonsense  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_name_a_room_promises_resolves(room: str) -> None:
+    module = import_module(f"uno.{room}")
+    assert [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)] == []

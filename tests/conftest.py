@@ -1,0 +1,46 @@
+"""What every test stands on: asyncio, one hypothesis profile, and nothing left out in CI."""
+
+import os
+from collections.abc import Generator, Sequence
+
+import pytest
+from hypothesis import settings
+
+IN_CI = bool(os.environ.get("CI"))
+
+settings.register_profile("uno", deadline=None, max_examples=50, derandomize=IN_CI)
+settings.load_profile("uno")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_to_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_to_skip(report)
+    return report
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    if IN_CI:
+        raise pytest.UsageError(f"In CI no test is deselected: {', '.join(item.nodeid for item in items)}")
+
+
+def _refuse_to_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """A test that is skipped, or expected to fail, fails in CI."""
+    if IN_CI and report.skipped:
+        report.outcome = "failed"
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "expected to fail"
+        report.longrepr = f"{report.nodeid}: in CI no test is skipped or expected to fail ({reason})"
+        # pytest would go on counting it as an expected failure.
+        vars(report).pop("wasxfail", None)
