@@ -1,0 +1,64 @@
+"""The time, where tests can set it.
+
+`now()` is aware UTC, `monotonic()` and `sleep()` are in seconds. `use(clock)` replaces the clock
+of the whole process for a `with` block.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime: ...
+
+    def monotonic(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The clock of the operating system."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+_clock: Clock = SystemClock()
+
+
+def now() -> datetime:
+    """The current time, aware, in UTC."""
+    return _clock.now()
+
+
+def monotonic() -> float:
+    """Seconds since some fixed moment; never goes back."""
+    return _clock.monotonic()
+
+
+async def sleep(seconds: float) -> None:
+    """Wait for `seconds`."""
+    await _clock.sleep(seconds)
+
+
+@contextmanager
+def use(clock: Clock) -> Iterator[Clock]:
+    """Take the time from `clock` inside the block."""
+    global _clock
+    before, _clock = _clock, clock
+    try:
+        yield clock
+    finally:
+        _clock = before

@@ -1,0 +1,144 @@
+"""The one error tree.
+
+    UnoError
+    ├─ Invalid            the input is wrong: `errors` names each field
+    ├─ NotFound           there is no such thing: `kind`, `id`
+    ├─ Conflict           it clashes with what is stored
+    │  └─ VersionConflict somebody else changed the row first: `kind`, `ids`
+    ├─ Unauthenticated    nobody is logged in
+    ├─ Forbidden          somebody is, and may not
+    ├─ RateLimited        too often: `retry_after`
+    ├─ Unavailable        not now: `retry_after`
+    │  └─ OutcomeUnknown  the connection was lost during the commit
+    ├─ TimedOut           also a TimeoutError
+    └─ Misconfigured      the program is wrong: `problems`
+
+Leaves carry their data as attributes. HTTP statuses appear in `uno.api.problems` only.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class UnoError(Exception):
+    """Anything uno refuses to do, with a sentence for a human in `str(error)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong input: `field` is a dotted path, `code` a stable machine-readable name."""
+
+    field: str
+    message: str
+    code: str = "invalid"
+
+
+class Invalid(UnoError):
+    """The input is wrong; `errors` says where."""
+
+    def __init__(self, message: str = "The input is not valid.", errors: Iterable[FieldError] = ()) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)
+
+    @classmethod
+    def field(cls, field: str, message: str, code: str = "invalid") -> "Invalid":
+        """An `Invalid` about one field."""
+        return cls(f"{field}: {message}", [FieldError(field, message, code)])
+
+
+class NotFound(UnoError):
+    """There is no `kind` with this `id`."""
+
+    def __init__(self, kind: str, id: object) -> None:
+        super().__init__(f"There is no {kind} with id {str(id)!r}.")
+        self.kind = kind
+        self.id = id
+
+
+class Conflict(UnoError):
+    """The request clashes with what is stored.
+
+    `constraint` names the database constraint, if one refused it. `repeatable` is true where the
+    database rolled everything back by itself and running the message again may succeed.
+    """
+
+    def __init__(self, message: str, *, constraint: str | None = None, repeatable: bool = False) -> None:
+        super().__init__(message)
+        self.constraint = constraint
+        self.repeatable = repeatable
+
+
+class VersionConflict(Conflict):
+    """Somebody else changed or deleted these rows since they were read."""
+
+    def __init__(self, kind: str, ids: Iterable[object], *, repeatable: bool = False) -> None:
+        self.kind = kind
+        self.ids = tuple(ids)
+        names = ", ".join(repr(str(i)) for i in self.ids)
+        super().__init__(f"{kind} {names} was changed by somebody else since it was read.", repeatable=repeatable)
+
+
+class Unauthenticated(UnoError):
+    """Nobody is logged in."""
+
+
+class Forbidden(UnoError):
+    """The principal may not do this."""
+
+
+class RateLimited(UnoError):
+    """Too many requests; try again after `retry_after` seconds."""
+
+    def __init__(self, message: str = "Too many requests.", *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unavailable(UnoError):
+    """Something uno depends on does not answer; try again after `retry_after` seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection was lost during the commit: the change may or may not be stored."""
+
+
+class TimedOut(UnoError, TimeoutError):
+    """It took longer than it was allowed to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with the program, found while it is put together.
+
+    `kind` is a short stable name ("missing provider"), `where` what it is about, `message` one
+    sentence that ends with the fix, and `path` the drawn way to it, outermost first.
+    """
+
+    kind: str
+    where: str
+    message: str
+    path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.kind}: {self.where}\n   {self.message}"
+        return text if len(self.path) < 2 else f"{text}\n   {' → '.join(self.path)}"
+
+
+class Misconfigured(UnoError):
+    """The program is wrong: a bug, never turned into a `Failure`."""
+
+    def __init__(self, message: str, problems: Iterable[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problems: Iterable[Problem]) -> "Misconfigured":
+        """One error with all problems, sorted, each drawn with its path."""
+        found = sorted(set(problems), key=lambda p: (p.kind, p.where, p.message))
+        head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+        lines = [f"{n}. {problem}" for n, problem in enumerate(found, 1)]
+        return cls("\n".join([f"The application cannot start: {head}.", *lines]), found)

@@ -1,0 +1,66 @@
+"""Identifiers that sort by the time they were made, where tests can set them.
+
+`new_id()` is a ULID as 26 characters, `uuid7()` a UUID version 7 (RFC 9562), `trace_id()` and
+`span_id()` are 32 and 16 hexadecimal digits as in W3C Trace Context. Unique, not secret: for
+tokens use `secrets`.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+from uuid import UUID
+
+from ulid import ULID
+
+from uno import clock
+
+
+class Randomness(Protocol):
+    """Where the random bits come from."""
+
+    def getrandbits(self, k: int, /) -> int: ...
+
+
+_system = random.Random()
+_bits: Randomness = _system
+# A forked child would otherwise make its parent's identifiers again.
+os.register_at_fork(after_in_child=_system.seed)
+
+
+def _milliseconds() -> int:
+    # Rounded to microseconds first: a float just below a whole millisecond would lose one.
+    return round(clock.now().timestamp() * 1_000_000) // 1000
+
+
+def new_id() -> str:
+    """A new ULID (github.com/ulid/spec): 48 bits of milliseconds and 80 random bits, as text."""
+    return str(ULID.from_int(_milliseconds() << 80 | _bits.getrandbits(80)))
+
+
+def uuid7() -> UUID:
+    """A new UUID version 7 (RFC 9562, section 5.7)."""
+    high = _milliseconds() << 16 | 0x7000 | _bits.getrandbits(12)
+    return UUID(int=high << 64 | 1 << 63 | _bits.getrandbits(62))
+
+
+def trace_id() -> str:
+    """16 random bytes as hexadecimal digits; never all zero."""
+    return f"{_bits.getrandbits(128) or 1:032x}"
+
+
+def span_id() -> str:
+    """8 random bytes as hexadecimal digits; never all zero."""
+    return f"{_bits.getrandbits(64) or 1:016x}"
+
+
+@contextmanager
+def use(bits: Randomness) -> Iterator[Randomness]:
+    """Take the random bits from `bits` inside the block, for instance `random.Random(7)`."""
+    global _bits
+    before, _bits = _bits, bits
+    try:
+        yield bits
+    finally:
+        _bits = before

@@ -1,0 +1,196 @@
+"""The settings tree. Each section has its own prefix: `UNO_DB_URL`, `UNO_API_PORT`, `UNO_WORKER_CONCURRENCY` …
+(`UNO_DB__URL` means the same).
+
+Precedence: arguments, environment, a `.env` file, `[tool.uno]` in `pyproject.toml`, defaults.
+"""
+
+from collections.abc import Mapping
+from tomllib import TOMLDecodeError
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from uno.errors import Misconfigured
+
+
+def _config(prefix: str, *table: str) -> SettingsConfigDict:
+    return SettingsConfigDict(
+        env_prefix=prefix,
+        env_file=".env",
+        env_nested_delimiter="__",
+        extra="ignore",
+        frozen=True,
+        pyproject_toml_table_header=("tool", "uno", *table),
+    )
+
+
+S = TypeVar("S", bound="Section")
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+_Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
+
+
+class Section(BaseSettings):
+    """A part of the tree, read from the environment under its own prefix."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        nested = f"{settings_cls.model_config['env_prefix']}_"
+        return (
+            init_settings,
+            env_settings,
+            EnvSettingsSource(settings_cls, env_prefix=nested),
+            dotenv_settings,
+            DotEnvSettingsSource(settings_cls, env_prefix=nested),
+            PyprojectTomlConfigSettingsSource(settings_cls),
+        )
+
+
+class DatabaseSettings(Section):
+    """`UNO_DB_*`. `url` is `postgresql://…`, `sqlite:///file.db` or `embedded:` (optionally with a folder)."""
+
+    model_config = _config("UNO_DB_", "db")
+
+    url: SecretStr | None = None
+    pool_size: int = Field(default=5, ge=1)
+    max_overflow: int = Field(default=10, ge=0)
+    acquire_timeout: float = Field(default=10.0, gt=0)
+    statement_timeout: float = Field(default=30.0, gt=0)
+    commit_timeout: float = Field(default=30.0, gt=0)
+    connect_timeout: float = Field(default=5.0, gt=0)
+
+
+class ApiSettings(Section):
+    """`UNO_API_*`: where `uno run` listens, and the largest body in bytes."""
+
+    model_config = _config("UNO_API_", "api")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    max_body_bytes: int = Field(default=1024 * 1024, ge=1)
+    docs: bool = True
+
+
+class WorkerSettings(Section):
+    """`UNO_WORKER_*`; times in seconds."""
+
+    model_config = _config("UNO_WORKER_", "worker")
+
+    concurrency: int = Field(default=4, ge=1)
+    poll_interval: float = Field(default=2.0, gt=0)
+    lease: float = Field(default=30.0, gt=0)
+    renew_interval: float = Field(default=10.0, gt=0)
+    max_attempts: int = Field(default=5, ge=1)
+    max_lost_leases: int = Field(default=5, ge=1)
+    base_delay: float = Field(default=1.0, ge=0)
+    max_delay: float = Field(default=300.0, ge=0)
+
+
+class LogSettings(Section):
+    """`UNO_LOG_*`; `format` is "json", "console", or "auto": console on a terminal."""
+
+    model_config = _config("UNO_LOG_", "log")
+
+    level: _Level = "INFO"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+class Settings(Section):
+    """Everything; `UNO_ENV` is "development", "test" or "production"."""
+
+    model_config = _config("UNO_")
+
+    env: Literal["development", "test", "production"] = "development"
+    db: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _OwnEnv(settings_cls), _OwnDotEnv(settings_cls), _OwnPyproject(settings_cls)
+
+
+def _own(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the sections: each reads its own, or a file would win over the environment."""
+    return {name: value for name, value in values.items() if name not in _SECTIONS}
+
+
+class _OwnEnv(EnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _own(super().__call__())
+
+
+class _OwnDotEnv(DotEnvSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _own(super().__call__())
+
+
+class _OwnPyproject(PyprojectTomlConfigSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _own(super().__call__())
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "db": DatabaseSettings,
+    "api": ApiSettings,
+    "worker": WorkerSettings,
+    "log": LogSettings,
+}
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process; `Misconfigured` names every variable that is wrong."""
+    wrong: list[str] = []
+    try:
+        parts = {
+            name: _read(section, overrides.get(name), wrong) or section.model_construct()
+            for name, section in _SECTIONS.items()
+        }
+        settings = _read(Settings, overrides | parts, wrong)
+    except (SettingsError, TOMLDecodeError) as error:
+        raise Misconfigured(f"The settings cannot be read: {error}.") from None
+    if settings is None or wrong:
+        raise Misconfigured(f"The settings are not valid: {'; '.join(wrong)}.")
+    return settings
+
+
+def _read(section: type[S], given: S | Mapping[str, Any] | None, wrong: list[str]) -> S | None:
+    if isinstance(given, section):
+        return given
+    try:
+        return section(**cast(Mapping[str, Any], given or {}))
+    except ValidationError as error:
+        wrong += [f"{_variable(section, e['loc'])}: {e['msg']}" for e in error.errors(include_input=False)]
+        return None
+
+
+def _variable(section: type[Section], location: tuple[int | str, ...]) -> str:
+    return str(section.model_config["env_prefix"]) + "__".join(str(part).upper() for part in location)

@@ -1,0 +1,8 @@
+"""What the program tells about itself: logs, spans and metrics."""
+
+from uno.telemetry.logs import configure_logging, get_logger
+from uno.telemetry.metrics import Metrics
+from uno.telemetry.observe import observed
+from uno.telemetry.trace import Span, Tracer
+
+__all__ = ["Metrics", "Span", "Tracer", "configure_logging", "get_logger", "observed"]

@@ -1,0 +1,54 @@
+"""The outermost middleware: gives a message its context, a span and its figures."""
+
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any
+
+from uno import context
+from uno.context import Context
+from uno.errors import Misconfigured, UnoError
+from uno.messages import Message, message_name
+from uno.result import Failure
+from uno.telemetry.metrics import Metrics
+from uno.telemetry.trace import Tracer
+
+CallNext = Callable[[Any], Awaitable[Any]]
+
+
+def observed(metrics: Metrics, tracer: Tracer) -> Callable[[type[Message]], Callable[[Any, CallNext], Awaitable[Any]]]:
+    """For each message type, the middleware that counts, times and traces it."""
+
+    def for_message(message_type: type[Message]) -> Callable[[Any, CallNext], Awaitable[Any]]:
+        name = message_name(message_type)
+        figures = metrics.message(name)
+
+        async def observe(message: Any, call_next: CallNext) -> Any:
+            outer = context.get()
+            inner = Context() if outer is None else outer.caused()
+            started = perf_counter()
+            span = tracer.start(name, inner, started)
+            inner.traceparent = span.traceparent
+            token = context.enter(inner)
+            try:
+                result = await call_next(message)
+                if result.__class__ is Failure:
+                    figures.failures += 1
+                    span.status = "failure"
+                return result
+            except BaseException as error:
+                if isinstance(error, UnoError) and not isinstance(error, Misconfigured):
+                    figures.failures += 1
+                    span.status = "failure"
+                else:
+                    figures.errors += 1
+                    span.status = "error"
+                raise
+            finally:
+                context.leave(token)
+                ended = perf_counter()
+                figures.record(ended - started)
+                tracer.finish(span, ended)
+
+        return observe
+
+    return for_message
