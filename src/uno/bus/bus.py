@@ -1,0 +1,206 @@
+"""The dispatcher.
+
+`dispatch` gives a command or query to its one handler and returns a `Result`; `publish` tells an
+event to its subscribers. Everything is looked up by type in tables made at start-up.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from uno import context
+from uno.bus.handler import compile_handler, name_of, problems
+from uno.bus.pipeline import Call, Middleware, as_result, compose
+from uno.bus.problems import duplicates, nowhere_to_wait, unmarked
+from uno.bus.registry import Handles, handles_of
+from uno.bus.table import Table
+from uno.bus.unit import OpenUnit, current_unit
+from uno.di import ServiceProvider
+from uno.errors import Misconfigured, Problem, UnoError
+from uno.messages import Command, DomainEvent, Envelope, Query, message_name
+from uno.result import Failure, Result
+from uno.telemetry.logs import get_logger
+
+R = TypeVar("R")
+log = get_logger("uno.bus")
+
+
+class CommandBus(Protocol):
+    """What a handler asks for to dispatch commands."""
+
+    async def dispatch(self, message: Command[R], /) -> Result[R]: ...
+
+
+class QueryBus(Protocol):
+    """What a handler asks for to dispatch queries."""
+
+    async def dispatch(self, message: Query[R], /) -> Result[R]: ...
+
+
+class EventBus(Protocol):
+    """What a handler asks for to publish events."""
+
+    async def publish(self, event: DomainEvent, /) -> None: ...
+
+
+class Bus:
+    """Hands messages to their handlers, each through its pipeline.
+
+    `middleware` is for all messages, outermost first. `open_unit` opens a unit of work: with one,
+    events are published when it commits, without one at once.
+    """
+
+    def __init__(
+        self,
+        handlers: Iterable[object] = (),
+        *,
+        middleware: Sequence[Middleware] = (),
+        provider: ServiceProvider | None = None,
+        open_unit: OpenUnit | None = None,
+    ) -> None:
+        self._provider = provider or ServiceProvider(())
+        self._middleware = tuple(middleware)
+        self._open_unit = open_unit
+        self._table = Table()
+        self._calls: dict[type, Call] = {}
+        self._durable_names: dict[type, tuple[str, ...]] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._started = False
+        self.marks, self._unmarked = _marks(handlers)
+
+    async def dispatch(self, message: Command[R] | Query[R]) -> Result[R]:
+        """The `Result` of the one handler.
+
+        An error of uno's tree becomes a `Failure`. A bug (any other exception, and
+        `Misconfigured`) is raised.
+        """
+        call = self._calls.get(message.__class__)
+        if call is None:
+            call = await self._late(message)
+        try:
+            return as_result(await call(message))  # type: ignore[no-any-return]
+        except Misconfigured:
+            raise
+        except UnoError as error:
+            return Failure(error)
+
+    async def publish(self, event: DomainEvent) -> None:
+        """Tell all subscribers of `event`: after the commit inside a unit of work, else now."""
+        unit = current_unit.get()
+        if unit is not None:
+            unit.record(event)
+        elif self._open_unit is not None:
+            async with self._open_unit() as opened:
+                opened.record(event)
+        else:
+            await self.notify([event])
+
+    async def notify(self, events: Iterable[DomainEvent]) -> None:
+        """Run the in-process subscribers of `events`; one that fails is logged and stops nobody."""
+        await self._ready()
+        for event in events:
+            for mark, call in self._table.told(type(event)):
+                await _isolated(mark.name, call, event)
+
+    async def deliver(self, envelope: Envelope) -> Result[None]:
+        """Run one durable subscriber; `KeyError` where no code of that name waits for such an event."""
+        await self._ready()
+        call = self._table.durable_call(envelope)
+        with context.use(envelope.context):
+            try:
+                return as_result(await call(envelope.event))  # type: ignore[no-any-return]
+            except Misconfigured:
+                raise
+            except UnoError as error:
+                return Failure(error)
+
+    def durable_subscribers(self, event: type[DomainEvent]) -> tuple[str, ...]:
+        """The stored names of the durable subscribers of an event type."""
+        names = self._durable_names.get(event)
+        if names is None:
+            names = tuple({m.name: m for m in self._events(durable=True) if issubclass(event, m.message)})
+            self._durable_names[event] = names
+        return names
+
+    def durable_names(self) -> tuple[str, ...]:
+        """The stored names of all durable subscribers."""
+        return tuple({mark.name: mark for mark in self._events(durable=True)})
+
+    def durable_events(self) -> dict[str, type[DomainEvent]]:
+        """Every event type a durable subscriber may be given, by its stored name."""
+        roots = [mark.message for mark in self._events(durable=True)]
+        return {message_name(event): event for root in roots for event in _family(root)}
+
+    async def start(self) -> None:
+        """Check all handlers and compose all pipelines; raises `Misconfigured` with all problems."""
+        found = self.problems()
+        if found:
+            raise Misconfigured.of(found)
+        table = Table()
+        for mark in self.marks:
+            handler = await compile_handler(mark, self._provider, self._itself())
+            table.add(mark, compose(handler, mark.message, (*self._middleware, *mark.middleware)))
+        self._table, self._calls, self._started = table, table.calls, True
+
+    def problems(self) -> list[Problem]:
+        """Everything wrong with the handlers and their dependencies."""
+        found = [unmarked(handler) for handler in self._unmarked]
+        found += [p for mark in self.marks for p in problems(mark, self._provider, self._itself())]
+        found += duplicates(self.marks)
+        if self._open_unit is None:
+            found += [nowhere_to_wait(mark) for mark in self._events(durable=True)]
+        return found
+
+    def _events(self, *, durable: bool) -> list[Handles]:
+        return [mark for mark in self.marks if mark.kind == "event" and mark.durable is durable]
+
+    def _itself(self) -> dict[type, object]:
+        """What a handler gets that asks for a bus; a provider that has its own goes first."""
+        return {t: self for t in (Bus, CommandBus, QueryBus, EventBus) if not self._provider.provides(t)}
+
+    async def _ready(self) -> None:
+        """Start, if that has not been done: once, however many ask at the same time."""
+        if self._started:
+            return
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.ensure_future(self.start())
+        # Shielded: who gives up waiting must not take the others' start along.
+        await asyncio.shield(self._starting)
+
+    async def _late(self, message: Any) -> Call:
+        """The pipeline of a message that is not in the table: not started yet, or no handler."""
+        await self._ready()
+        call = self._calls.get(type(message))
+        if call is None:
+            raise Misconfigured(f"Nothing handles {name_of(type(message))}; give the bus its handler.")
+        return call
+
+
+def _family(root: Any) -> Iterable[type[DomainEvent]]:
+    """A class and all that derive from it."""
+    yield root
+    for child in root.__subclasses__():
+        yield from _family(child)
+
+
+async def _isolated(name: str, call: Call, event: DomainEvent) -> None:
+    fields = {"subscriber": name, "event_name": message_name(type(event))}
+    try:
+        result = await call(event)
+    except Exception:  # one subscriber's bug must not reach the others or the publisher; logs show it
+        log.exception("subscriber failed", extra=fields)
+        return
+    if result.__class__ is Failure:
+        log.error("subscriber failed: %s", result.error, extra=fields)
+
+
+def _marks(handlers: Iterable[object]) -> tuple[tuple[Handles, ...], tuple[object, ...]]:
+    """The marks of all handlers, each once, and what has none."""
+    marks: list[Handles] = []
+    unmarked: list[object] = []
+    for handler in handlers:
+        found = handles_of(handler)
+        marks += [mark for mark in found if mark not in marks]
+        if not found:
+            unmarked.append(handler)
+    return tuple(marks), tuple(unmarked)

@@ -1,0 +1,151 @@
+"""From a marked function or class to one async callable that takes only the message.
+
+Singletons are looked up once, now; ambient things (the unit of work, the context) by a getter for
+each message; a container scope is opened only for handlers that need something else.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from uno.bus.pipeline import Call
+from uno.bus.registry import Handles
+from uno.di import Dependency, ServiceProvider, dependencies_of
+from uno.errors import Misconfigured, Problem
+
+Getter = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """The dependencies of one callable, by how they are got."""
+
+    fixed: Mapping[str, object]
+    ambient: Mapping[str, Getter]
+    scoped: Mapping[str, Any]
+
+
+def name_of(target: Any) -> str:
+    """How a handler or message is called in a message, without the function it was defined in."""
+    return str(getattr(target, "__qualname__", None) or repr(target)).rpartition("<locals>.")[2]
+
+
+def _method(target: Any) -> Any:
+    return getattr(target, "handle", None) if inspect.isclass(target) else target
+
+
+def parameters(target: Any) -> tuple[str, dict[str, Dependency]]:
+    """The message parameter's name, and what is injected beside it."""
+    method = _method(target)
+    names = list(inspect.signature(method).parameters)
+    first = 1 if inspect.isclass(target) else 0
+    message = names[first]
+    skipped = set(names[: first + 1])
+    return message, {n: d for n, d in dependencies_of(method).items() if n not in skipped}
+
+
+def shape_problem(mark: Handles) -> Problem | None:
+    """What is wrong with the form of a handler, if anything."""
+    where, method = name_of(mark.handler), _method(mark.handler)
+    first = 1 if inspect.isclass(mark.handler) else 0
+    if method is None:
+        fix = "add `async def handle(self, message)`."
+        return Problem("wrong handler", where, f"It is a class without a method handle; {fix}")
+    if not inspect.iscoroutinefunction(method):
+        return Problem("wrong handler", where, "It is not async; write `async def`.")
+    if len(inspect.signature(method).parameters) <= first:
+        return Problem("wrong handler", where, "It takes no message; make the message its first parameter.")
+    return None
+
+
+def problems(mark: Handles, provider: ServiceProvider, given: Mapping[type, object]) -> list[Problem]:
+    """Everything that would keep this handler from being called; `given` is there beside what is provided."""
+    wrong = shape_problem(mark)
+    if wrong:
+        return [wrong]
+    try:
+        wanted = parameters(mark.handler)[1]
+        if inspect.isclass(mark.handler):
+            wanted = {**dependencies_of(mark.handler), **wanted}
+    except Misconfigured as unreadable:  # one annotation must not hide the other problems
+        return list(unreadable.problems)
+    wanted = {name: need for name, need in wanted.items() if need.type not in given}
+    return provider.problems_for(name_of(mark.handler), wanted, lifetime="scoped")
+
+
+async def _sort(wanted: Mapping[str, Dependency], provider: ServiceProvider, given: Mapping[type, object]) -> _Sorted:
+    fixed: dict[str, object] = {}
+    ambient: dict[str, Getter] = {}
+    scoped: dict[str, Any] = {}
+    for name, dependency in wanted.items():
+        if dependency.type in given:
+            fixed[name] = given[dependency.type]
+            continue
+        if not dependency.required and not provider.provides(dependency.type):
+            continue
+        getter = provider.ambient_getter(dependency.type)
+        if getter is not None:
+            ambient[name] = getter
+        elif provider.needs_scope(dependency.type):
+            scoped[name] = dependency.type
+        else:
+            fixed[name] = await provider.get(dependency.type)
+    return _Sorted(fixed, ambient, scoped)
+
+
+async def compile_handler(mark: Handles, provider: ServiceProvider, given: Mapping[type, object]) -> Call:
+    """One async callable that takes only the message."""
+    handler: Any = mark.handler
+    beside = await _sort(parameters(handler)[1], provider, given)
+    if not inspect.isclass(mark.handler):
+        return _function(handler, beside, provider)
+    parts = await _sort(dependencies_of(handler), provider, given)
+    if not parts.ambient and not parts.scoped:
+        return _function(handler(**parts.fixed).handle, beside, provider)
+    return _per_message(handler, parts, beside, provider)
+
+
+def _function(function: Any, beside: _Sorted, provider: ServiceProvider) -> Call:
+    call: Any = partial(function, **beside.fixed) if beside.fixed else function
+    if beside.scoped:
+        return _in_scope(call, beside, provider)
+    if not beside.ambient:
+        return call  # type: ignore[no-any-return]
+    getters = tuple(beside.ambient.items())
+    if len(getters) == 1:
+        [(name, getter)] = getters
+        return lambda message: call(message, **{name: getter()})
+    return lambda message: call(message, **{name: getter() for name, getter in getters})
+
+
+async def _fetch(parts: _Sorted, scope: Any) -> dict[str, Any]:
+    got = {name: getter() for name, getter in parts.ambient.items()}
+    for name, wanted in parts.scoped.items():
+        got[name] = await scope.get(wanted)
+    return got
+
+
+def _in_scope(function: Any, beside: _Sorted, provider: ServiceProvider) -> Call:
+    async def call(message: Any) -> Any:
+        async with provider.scope() as scope:
+            return await function(message, **await _fetch(beside, scope))
+
+    return call
+
+
+def _per_message(cls: Any, parts: _Sorted, beside: _Sorted, provider: ServiceProvider) -> Call:
+    """A new instance of a handler class for each message."""
+
+    async def call(message: Any) -> Any:
+        async with provider.scope() as scope:
+            made = cls(**parts.fixed, **await _fetch(parts, scope))
+            return await made.handle(message, **beside.fixed, **await _fetch(beside, scope))
+
+    async def call_without_scope(message: Any) -> Any:
+        made = cls(**parts.fixed, **{name: getter() for name, getter in parts.ambient.items()})
+        got = {name: getter() for name, getter in beside.ambient.items()}
+        return await made.handle(message, **beside.fixed, **got)
+
+    return call if parts.scoped or beside.scoped else call_without_scope

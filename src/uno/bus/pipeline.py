@@ -1,0 +1,63 @@
+"""The pipeline of one message type, composed once into one callable.
+
+A middleware is `async def middleware(message, call_next)`; it awaits `call_next(message)` for the
+`Result`, or gives back another. `per_message(factory)` makes one for each message type, so that
+what depends on the type is worked out at start-up.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from uno.errors import Misconfigured, UnoError
+from uno.messages import Message
+from uno.result import Failure, Success
+
+Call: TypeAlias = Callable[[Any], Awaitable[Any]]
+CallNext: TypeAlias = Call
+Middleware: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
+
+
+class per_message:
+    """Wraps `factory(message_type) -> middleware | None`."""
+
+    def __init__(self, factory: Callable[[type[Message]], Middleware | None]) -> None:
+        self.factory = factory
+
+    async def __call__(self, message: Any, call_next: Call) -> Any:
+        middleware = self.factory(type(message))
+        return await (call_next(message) if middleware is None else middleware(message, call_next))
+
+
+def as_result(value: Any) -> Any:
+    """`value` as a `Result`."""
+    return value if value.__class__ is Success or value.__class__ is Failure else Success(value)
+
+
+def _with_result(handler: Call) -> Call:
+    async def call(message: Any) -> Any:
+        try:
+            return as_result(await handler(message))
+        except Misconfigured:
+            raise
+        except UnoError as error:
+            return Failure(error)
+
+    return call
+
+
+def _wrap(middleware: Middleware, call_next: Call) -> Call:
+    def call(message: Any) -> Awaitable[Any]:
+        return middleware(message, call_next)
+
+    return call
+
+
+def compose(handler: Call, message_type: type[Message], middleware: Sequence[Middleware]) -> Call:
+    """One callable: `middleware`, outermost first, around `handler`."""
+    made = [m.factory(message_type) if isinstance(m, per_message) else m for m in middleware]
+    wrapping = [m for m in made if m is not None]
+    # Without middleware the dispatcher itself makes the result.
+    call = _with_result(handler) if wrapping else handler
+    for one in reversed(wrapping):
+        call = _wrap(one, call)
+    return call

@@ -1,0 +1,93 @@
+"""Decorators that say which message a function or class handles. They only mark; nothing is registered."""
+
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+
+from uno.bus.pipeline import Middleware
+from uno.messages import Command, DomainEvent, Message, Query
+from uno.result import Failure, Success
+
+P = ParamSpec("P")
+C = TypeVar("C")
+R = TypeVar("R")
+_Async: TypeAlias = Callable[P, Coroutine[Any, Any, R]]
+Kind = Literal["command", "query", "event"]
+
+_MARK = "__uno_handles__"
+
+
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """A mark: `handler` handles `message`."""
+
+    handler: Any
+    kind: Kind
+    message: type[Message]
+    durable: bool = False
+    name: str = ""
+    middleware: tuple[Middleware, ...] = ()
+
+
+class _Accepts(Protocol[R]):
+    """A decorator for handlers that give back an `R`; it keeps what it decorates."""
+
+    @overload
+    def __call__(self, handler: type[C], /) -> type[C]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, handler: _Async[P, R], /) -> _Async[P, R]: ...
+
+    @overload
+    def __call__(self, handler: _Async[P, Success[R] | Failure], /) -> _Async[P, Success[R] | Failure]: ...
+
+    @overload
+    def __call__(self, handler: _Async[P, R | Success[R] | Failure], /) -> _Async[P, R | Success[R] | Failure]: ...
+
+
+def handles_of(target: object) -> tuple[Handles, ...]:
+    """The marks on a function or class, outermost decorator last."""
+    # Not getattr: a subclass of a handler class does not handle its parent's message.
+    marks = vars(target).get(_MARK, ()) if hasattr(target, "__dict__") else ()
+    # What another decorator made of a marked handler carries its marks: that is what has to be called.
+    return tuple(mark if mark.handler is target else replace(mark, handler=target) for mark in marks)
+
+
+def _mark(kind: Kind, message: type[Message], middleware: Iterable[Middleware], **options: Any) -> Callable[[Any], Any]:
+    def mark(handler: Any) -> Any:
+        entry = Handles(handler, kind, message, middleware=tuple(middleware), **options)
+        setattr(handler, _MARK, (*handles_of(handler), entry))
+        return handler
+
+    return mark
+
+
+def command_handler(message: type[Command[R]], *, middleware: Sequence[Middleware] = ()) -> _Accepts[R]:
+    """Mark the one handler of a command: an async function, or a class with `async def handle`."""
+    return _mark("command", message, middleware)
+
+
+def query_handler(message: type[Query[R]], *, middleware: Sequence[Middleware] = ()) -> _Accepts[R]:
+    """Mark the one handler of a query: an async function, or a class with `async def handle`."""
+    return _mark("query", message, middleware)
+
+
+def event_handler(
+    message: type[DomainEvent],
+    *,
+    durable: bool = False,
+    name: str | None = None,
+    middleware: Sequence[Middleware] = (),
+) -> Callable[[C], C]:
+    """Mark a subscriber of an event and of its subclasses.
+
+    In process after the commit, at most once; `durable=True` is delivered by the worker at least
+    once, with effects in uno's database exactly once. `name` is the stable stored name of a
+    durable subscriber, by default `module.function`.
+    """
+
+    def mark(handler: C) -> C:
+        stored = name or f"{getattr(handler, '__module__', '?')}.{getattr(handler, '__qualname__', '?')}"
+        return cast(C, _mark("event", message, middleware, durable=durable, name=stored)(handler))
+
+    return mark

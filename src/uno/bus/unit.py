@@ -1,0 +1,22 @@
+"""The port through which events reach the unit of work, whatever that is."""
+
+from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
+from typing import Protocol
+
+from uno.messages import DomainEvent
+
+
+class Unit(Protocol):
+    """What changes together; it publishes the events it was given once they are facts."""
+
+    def record(self, event: DomainEvent) -> None: ...
+
+
+class OpenUnit(Protocol):
+    """Opens a unit of work."""
+
+    def __call__(self) -> AbstractAsyncContextManager[Unit]: ...
+
+
+current_unit: ContextVar[Unit | None] = ContextVar("uno.unit", default=None)

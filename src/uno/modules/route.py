@@ -1,0 +1,28 @@
+"""Which messages can be reached over HTTP, and how; everything not said is derived from the name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from uno.messages import Message
+
+# "open", "authenticated", or the name of a policy.
+Access: TypeAlias = Literal["open", "authenticated"] | str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Opens `message` to HTTP. `path` has its `{fields}`; `status` is the one of success."""
+
+    message: type[Message]
+    method: str | None = None
+    path: str | None = None
+    status: int | None = None
+    access: Access | None = None
+    tags: Sequence[str] = ()
+    summary: str | None = None
+
+
+def as_route(declared: Any) -> Route:
+    """A `Route` from a `Route` or a message class."""
+    return declared if isinstance(declared, Route) else Route(declared)

@@ -1,0 +1,114 @@
+"""Settings, from real environments, real `.env` files and a real pyproject.toml."""
+
+import os
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from uno.errors import Misconfigured
+from uno.settings import ApiSettings, DatabaseSettings, Settings, load
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in [name for name in os.environ if name.startswith("UNO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+def test_without_anything_there_are_defaults() -> None:
+    settings = load()
+    assert (settings.env, settings.db.url, settings.api.port) == ("development", None, 8000)
+
+
+@pytest.mark.parametrize("variable", ["UNO_DB_POOL_SIZE", "UNO_DB__POOL_SIZE"])
+def test_a_section_is_read_under_its_own_prefix_or_nested(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "7")
+    assert load().db.pool_size == 7
+    assert DatabaseSettings().pool_size == 7
+
+
+def write(pyproject: str = "", dotenv: str = "") -> None:
+    Path("pyproject.toml").write_text(pyproject)
+    Path(".env").write_text(dotenv)
+
+
+def test_arguments_then_environment_then_file_then_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        "[tool.uno]\nenv = 'test'\n[tool.uno.worker]\nconcurrency = 1\nmax_attempts = 1\nlease = 1\npoll_interval = 1\n",
+        "UNO_WORKER_CONCURRENCY=2\nUNO_WORKER_MAX_ATTEMPTS=2\nUNO_WORKER_LEASE=2\n",
+    )
+    monkeypatch.setenv("UNO_WORKER_CONCURRENCY", "3")
+    monkeypatch.setenv("UNO_WORKER_MAX_ATTEMPTS", "3")
+    settings = load(worker={"concurrency": 4})
+    worker = settings.worker
+    assert (worker.concurrency, worker.max_attempts, worker.lease, worker.poll_interval) == (4, 3, 2.0, 1.0)
+    assert settings.env == "test"
+
+
+def test_a_nested_variable_in_a_file_does_not_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(dotenv="UNO_API__PORT=1111\nSOMETHING_ELSE=1\n")
+    assert load().api.port == 1111
+    monkeypatch.setenv("UNO_API_PORT", "2222")
+    assert load().api.port == 2222
+
+
+def test_every_wrong_variable_of_every_section_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "UNO_ENV": "prod",
+        "UNO_DB_POOL_SIZE": "0",
+        "UNO_DB_CONNECT_TIMEOUT": "soon",
+        "UNO_API_PORT": "70000",
+        "UNO_WORKER_LEASE": "-1",
+        "UNO_LOG_FORMAT": "xml",
+        "UNO_LOG_LEVEL": "loud",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured) as raised:
+        load()
+    text = str(raised.value)
+    assert text.startswith("The settings are not valid: ")
+    assert [name for name in wrong if f"{name}: " not in text] == []
+
+
+def test_a_wrong_value_is_not_repeated_for_it_may_be_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_DB_POOL_SIZE", "hunter2")
+    with pytest.raises(Misconfigured) as raised:
+        load()
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_broken_file_is_one_sentence() -> None:
+    write("[tool.uno\n")
+    with pytest.raises(Misconfigured, match="cannot be read"):
+        load()
+
+
+def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_DB_URL", "postgresql://ada:hunter2@db/shop")
+    settings = load()
+    assert settings.db.url is not None
+    assert settings.db.url.get_secret_value() == "postgresql://ada:hunter2@db/shop"
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), repr(settings.db)):
+        assert "hunter2" not in shown
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load().api.port = 1  # type: ignore[misc]
+
+
+def test_the_level_of_the_logs_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_LOG_LEVEL", "debug")
+    assert load().log.level == "DEBUG"
+
+
+def test_a_whole_section_can_be_given() -> None:
+    assert load(api=ApiSettings(port=1)).api.port == 1
+    assert Settings(api=ApiSettings(port=2)).api.port == 2
+    assert pickle.loads(pickle.dumps(load(env="test"))).env == "test"
