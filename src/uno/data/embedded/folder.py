@@ -1,0 +1,138 @@
+"""What lies where in the folder of one embedded server, and who may use the folder.
+
+start.lock     held while deciding whether to start or stop
+users.lock     shared by every process that uses the server
+hold.lock      held by the process of `uno db start`
+watch.lock     held by the watchdog
+server.lock    inherited by PostgreSQL and all its processes: free means that none is left
+data/          PostgreSQL's own; belongs to the user the server runs as
+run/           the Unix socket, where the path is short enough
+password       of the user `uno`
+postgresql.log
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from uno.data.embedded.account import Account
+from uno.data.embedded.binaries import MAJOR
+from uno.errors import Misconfigured, Unavailable
+
+LOCKS = ("start", "users", "hold", "watch", "server")
+ELSEWHERE = "choose another folder, for example by UNO_DATA_DIR"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The paths of one embedded server."""
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def run(self) -> Path:
+        return self.path / "run"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "postgresql.log"
+
+    @property
+    def password(self) -> Path:
+        return self.path / "password"
+
+    @property
+    def is_ours(self) -> bool:
+        return self.lock("start").exists()
+
+    def lock(self, name: str) -> Path:
+        return self.path / f"{name}.lock"
+
+    def make_locks(self) -> None:
+        """The watchdog opens them later, perhaps with fewer rights."""
+        for name in LOCKS:
+            self.lock(name).touch(mode=0o600)
+
+
+def data_home() -> Path:
+    """Where uno keeps data: UNO_DATA_DIR, else the place the operating system has for it."""
+    if given := os.environ.get("UNO_DATA_DIR"):
+        return Path(given).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/uno")  # the server's user cannot enter root's home
+    try:
+        home = Path.home()
+    except RuntimeError as error:
+        raise Misconfigured("There is no home folder to keep data in: set UNO_DATA_DIR.") from error
+    if sys.platform == "darwin":
+        return home / "Library" / "Application Support" / "uno"
+    given = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(given) if os.path.isabs(given) else home / ".local" / "share") / "uno"
+
+
+def default_folder() -> Path:
+    """The folder of the server that is used where none is named."""
+    return data_home() / f"postgresql-{MAJOR}"
+
+
+def program_caches(folder: Folder) -> Iterator[Path]:
+    """Where copies of PostgreSQL's programs may lie: one place for all folders, else this folder."""
+    yield data_home() / "programs"
+    yield folder.path / "programs"
+
+
+def chosen(folder: Path | None) -> Folder:
+    """The paths for `folder`, or for the default."""
+    return Folder((folder or default_folder()).expanduser().absolute())
+
+
+def claim(folder: Folder, account: Account) -> None:
+    """Make the folder ours: new or empty, or ours already; nothing above it is changed."""
+    demoted = account.uid is not None
+    _make(folder.path, 0o755 if demoted else 0o700)
+    if folder.is_ours:
+        return
+    # Another process may claim it at the same moment, so look again before refusing.
+    if os.listdir(folder.path) and not folder.is_ours:
+        raise Misconfigured(f"{folder.path} is not empty and is not uno's: {ELSEWHERE}.")
+    if demoted:
+        os.chmod(folder.path, 0o711)  # noqa: S103 (the server's user passes through to `data`, and sees nothing else)
+    folder.lock("start").touch(mode=0o600)
+
+
+def _make(path: Path, mode: int) -> None:
+    missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+    for parent in reversed(missing):
+        try:
+            parent.mkdir()
+        except FileExistsError:
+            continue
+        os.chmod(parent, mode)  # whatever the umask
+
+
+def require_entry(folder: Folder, account: Account) -> None:
+    """Raise `Unavailable`, naming the obstacle, unless the server's user can enter the folder."""
+    if account.uid is None or account.can("-x", folder.path):
+        return
+    blocked = next(p for p in (*reversed(folder.path.parents), folder.path) if not account.can("-x", p))
+    raise Unavailable(
+        f"PostgreSQL must not run as root, and the user {account.name} it runs as cannot enter {blocked}: {ELSEWHERE}."
+    )
+
+
+def bytes_in(path: Path) -> int:
+    """The size of all files below `path`; those that vanish meanwhile do not count."""
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total

@@ -1,0 +1,1 @@
+"""What tests of uno and of applications on uno share."""
