@@ -1,0 +1,7 @@
+"""The composition root: modules in, one wired application out. Knows no web framework."""
+
+from uno.app.app import App
+from uno.app.endpoints import Endpoint
+from uno.modules import Module, Route
+
+__all__ = ["App", "Endpoint", "Module", "Route"]

@@ -1,0 +1,142 @@
+"""The application: what its modules bring, checked and wired before the first message."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
+from uno.app.wiring import Wiring, wire
+from uno.bus import Bus, Middleware
+from uno.data import Database, schema
+from uno.di import ServiceProvider
+from uno.errors import Misconfigured, Problem
+from uno.health import Check, HealthReport, report
+from uno.modules import Module
+from uno.queue import Worker
+from uno.settings import Settings, load
+from uno.telemetry import Metrics, Tracer
+
+Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
+
+
+class App:
+    """Modules put together. Raises one `Misconfigured` with everything that is wrong.
+
+    `lifespan(app)` is the user's own part of the lifespan: it is entered when uno's own parts run
+    and left before they stop. `middleware` is added for every message. `worker=True` delivers events in
+    this process too, otherwise `uno worker` does.
+    """
+
+    def __init__(
+        self,
+        *modules: Module,
+        settings: Settings | None = None,
+        database: Database | str | None = None,
+        worker: bool = False,
+        lifespan: Lifespan | None = None,
+        middleware: Sequence[Middleware] = (),
+        overrides: dict[type, object] | None = None,
+    ) -> None:
+        self.modules = modules
+        self.settings = settings or load()
+        self.endpoints: list[Endpoint] = [endpoint(r, m.name) for m in modules for r in m.endpoints()]
+        self._user_lifespan = lifespan
+        self._works = worker
+        self._wiring: Wiring = wire(self, database, middleware, overrides or {})
+        found = self.problems()
+        if found:
+            raise Misconfigured.of(found)
+
+    @property
+    def bus(self) -> Bus:
+        return self._wiring.bus
+
+    @property
+    def provider(self) -> ServiceProvider:
+        return self._wiring.provider
+
+    @property
+    def database(self) -> Database | None:
+        return self._wiring.database
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._wiring.metrics
+
+    @property
+    def tracer(self) -> Tracer:
+        return self._wiring.tracer
+
+    def worker(self) -> Worker:
+        """A worker over this application's database and handlers; `await worker.run()`."""
+        return self._wiring.worker()
+
+    async def create_schema(self) -> None:
+        """Create uno's tables and the application's own; for an open database."""
+        if self.database is not None:
+            await schema.create(self.database, self._wiring.tables())
+
+    def problems(self) -> list[Problem]:
+        """What is wrong, room by room."""
+        return [*self._wiring.problems(), *endpoint_problems(self.endpoints), *self._unhandled(), *self._twins()]
+
+    def checks(self) -> list[Check]:
+        """The health checks of all modules and of uno itself."""
+        return [*self._wiring.checks(), *(check for module in self.modules for check in module.checks)]
+
+    async def health(self, *, liveness: bool = False) -> HealthReport:
+        """Liveness asks only the checks marked for it; readiness asks all."""
+        return await report(check for check in self.checks() if check.liveness or not liveness)
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator["App"]:
+        """Everything started inside, stopped in reverse order at the end."""
+        async with AsyncExitStack() as stack:
+            await self._wiring.start(stack)
+            for module in self.modules:
+                await module.on_load()
+                stack.push_async_callback(module.on_unload)
+            if self._user_lifespan is not None:
+                await stack.enter_async_context(self._user_lifespan(self))
+            if self._works:
+                await stack.enter_async_context(self._working())
+            yield self
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[None]:
+        worker = self.worker()
+        task = asyncio.create_task(worker.run(), name="uno.worker")
+        try:
+            yield
+        finally:
+            await worker.stop()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def __aenter__(self) -> "App":
+        self._running = self.lifespan()
+        return await self._running.__aenter__()
+
+    async def __aexit__(self, *exc: Any) -> bool | None:
+        return await self._running.__aexit__(*exc)
+
+    def _unhandled(self) -> list[Problem]:
+        handled = {mark.message for mark in self.bus.marks}
+        return [
+            Problem(
+                "missing handler",
+                e.message.__qualname__,
+                f"{e.method} {e.path} leads to it but nothing handles it; add its handler to a module's handlers.",
+            )
+            for e in self.endpoints
+            if e.message not in handled
+        ]
+
+    def _twins(self) -> list[Problem]:
+        names = [module.name for module in self.modules]
+        return [
+            Problem("duplicate module", name, f"{names.count(name)} modules are called {name}; give each its own name.")
+            for name in sorted({name for name in names if names.count(name) > 1})
+        ]

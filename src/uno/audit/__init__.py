@@ -1,0 +1,7 @@
+"""The audit trail: one row for every change, in the transaction of the change."""
+
+from uno.audit.book import AuditBook
+from uno.audit.entry import AuditLog
+from uno.audit.trail import AuditTrail
+
+__all__ = ["AuditBook", "AuditLog", "AuditTrail"]

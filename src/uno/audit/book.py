@@ -1,0 +1,53 @@
+"""From changes to audit rows: a pure function."""
+
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+from sqlalchemy import Table
+
+from uno import ids
+from uno.audit.tables import audit
+from uno.data.changes import Change, Changes, Values
+
+
+def _json(values: Values) -> Any:
+    # Decimals and UUIDs as text, times in ISO 8601, bytes in base64.
+    return to_jsonable_python(values, bytes_mode="base64", inf_nan_mode="strings", fallback=str)
+
+
+def _images(change: Change) -> tuple[Any, Any]:
+    """Full images of a create or delete, only the changed fields of an update."""
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return before and _json(before), after and _json(after)
+    changed = [name for name in after if name not in before or before[name] != after[name]]
+    return _json({n: before.get(n) for n in changed}), _json({n: after[n] for n in changed})
+
+
+class AuditBook:
+    """A row for every change, with who, when and under which correlation id."""
+
+    table: Table = audit
+
+    def rows(self, changes: Changes) -> list[Values]:
+        return [self._row(change, changes) for change in changes.changes]
+
+    def _row(self, change: Change, changes: Changes) -> Values:
+        before, after = _images(change)
+        context = changes.context
+        return {
+            "id": ids.uuid7(),
+            "kind": "change",
+            "component": change.component,
+            "record_id": change.record_id,
+            "operation": change.operation,
+            "actor": context.actor,
+            "actor_source": context.actor_source,
+            "tenant": context.tenant,
+            "at": changes.at,
+            "before": before,
+            "after": after,
+            "correlation_id": context.correlation_id,
+            "message_id": context.message_id,
+            "traceparent": context.traceparent,
+        }

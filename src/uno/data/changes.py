@@ -1,0 +1,72 @@
+"""What one unit of work changed: computed once, mapped to rows by the books."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from sqlalchemy import Table
+
+from uno.context import Context
+from uno.messages import DomainEvent
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One row, before and after; `before` is None for a create, `after` for a delete."""
+
+    component: str
+    record_id: str
+    before: Values | None
+    after: Values | None
+
+    @property
+    def operation(self) -> Literal["create", "update", "delete"]:
+        if self.before is None:
+            return "create"
+        return "delete" if self.after is None else "update"
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All changes and events of one commit, in order."""
+
+    changes: tuple[Change, ...]
+    events: tuple[DomainEvent, ...]
+    context: Context
+    at: datetime
+
+
+class Book(Protocol):
+    """A ledger: a pure function from changes to rows of its table."""
+
+    @property
+    def table(self) -> Table: ...
+
+    def rows(self, changes: Changes) -> Sequence[Values]: ...
+
+
+@dataclass(slots=True)
+class Operation:
+    """One row to write. Keys of `key`, `values` and `expect` are column keys.
+
+    An update or delete happens only where the row has the key and all of `expect`; otherwise
+    nothing of the commit happens at all. `kind` "guard" writes nothing and only checks. A `fence` is
+    not the handler's own row; `ordered` says that its place among the others matters.
+    """
+
+    kind: Literal["insert", "update", "delete", "guard"]
+    table: Table
+    label: str
+    key: Values
+    values: Values
+    expect: Values
+    fence: bool = False
+    ordered: bool = False
+
+    @property
+    def id(self) -> Any:
+        parts = [v for k, v in self.key.items() if k != "kind"]
+        return parts[0] if len(parts) == 1 else tuple(parts)

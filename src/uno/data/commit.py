@@ -1,0 +1,89 @@
+"""The commit: one statement where possible, an explicit transaction otherwise, never half.
+
+It runs in a task of its own with its own time limit. A cancelled caller waits for it and gets the
+cancellation once the outcome is known.
+"""
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uno.data.changes import Operation
+from uno.data.failures import is_lost
+from uno.data.writer import write_in_order
+from uno.errors import OutcomeUnknown, UnoError
+
+if TYPE_CHECKING:
+    from uno.data.tracked import Entry
+    from uno.data.unit_of_work import UnitOfWork
+
+
+async def commit(uow: "UnitOfWork") -> None:
+    """Write everything the unit of work changed, or nothing."""
+    if uow.explicit is not None:
+        return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
+    restricted = await uow.database.restricted_tables()
+    pairs = uow.tracked.operations()
+    if not _fits(uow, pairs, restricted):
+        return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
+    operations = [*(operation for _, operation in pairs), *uow.book_rows(uow.collect())]
+    if operations:
+        await _to_the_end(_limited(uow, _in_one_statement(uow, operations)))
+        for entry, _ in pairs:
+            uow.tracked.written(entry)
+
+
+def _fits(uow: "UnitOfWork", pairs: Sequence[tuple["Entry", Operation]], restricted: Collection[str]) -> bool:
+    """Whether it can be one statement; nothing at all always can."""
+    if not pairs and not uow.fenced:
+        return uow.database.commit == "auto" or not uow.has_events()
+    if uow.database.commit != "auto" or not all(entry.complete for entry, _ in pairs):
+        return False
+    return uow.database.writer.possible([operation for _, operation in pairs], restricted)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` whatever happens to the caller."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:  # a second cancel changes nothing; the first one is raised below
+                continue
+        if not task.cancelled():
+            task.exception()
+        raise
+
+
+async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
+    uow.run_by(asyncio.current_task())
+    limit = uow.database.settings.commit_timeout
+    try:
+        async with asyncio.timeout(limit):
+            await work
+    except TimeoutError as error:
+        if isinstance(error, UnoError):
+            raise
+        raise OutcomeUnknown(f"The commit was not confirmed within {limit:g} s.") from error
+
+
+async def _in_a_transaction(uow: "UnitOfWork") -> None:
+    transaction = await uow.transaction()
+    await uow.flush()
+    await write_in_order(transaction, uow.book_rows(uow.collect()))
+    await transaction.commit()
+
+
+async def _in_one_statement(uow: "UnitOfWork", operations: Sequence[Operation]) -> None:
+    statement = uow.database.writer.one_statement(operations)
+    async with uow.database.lease() as lease:
+        try:
+            rows = await lease.fetch_text(statement.sql, statement.arguments)
+        except Exception as error:  # whoever commits sees it, translated by the lease
+            if is_lost(error):
+                raise OutcomeUnknown("The connection was lost during the commit.") from error
+            raise
+    statement.check(rows)

@@ -1,0 +1,292 @@
+"""One database: its engine, its pool, the plans of its classes, its health."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from sqlalchemy import MetaData, StaticPool, event
+from sqlalchemy.engine import URL, Dialect, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from uno.data.document import DocumentPlan, document_plan
+from uno.data.lease import Lease, SqliteLease, Transaction, raise_translated
+from uno.data.plan import MappedPlan, mapped_plan
+from uno.data.statement import Prepared
+from uno.data.postgres import PostgresWriter
+from uno.data.writer import OrderedWriter, Writer
+from uno.errors import Misconfigured
+from uno.health import Check
+from uno.settings import DatabaseSettings
+
+Plan = MappedPlan | DocumentPlan
+EMBEDDED = "embedded:"
+# pg_trigger.tgtype: bit 1 is "for each row", bit 2 is "before".
+_RESTRICTED = """
+    SELECT c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relrowsecurity OR EXISTS (
+        SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 3 = 3)
+"""
+_DRIVERS = {
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+    "postgresql+asyncpg": "postgresql+asyncpg",
+    "sqlite": "sqlite+aiosqlite",
+    "sqlite+aiosqlite": "sqlite+aiosqlite",
+}
+
+
+class Database:
+    """`url` is `postgresql://…`, `sqlite:///file.db`, or `embedded:` with an optional folder.
+
+    `commit` forces a commit form ("batch", "session") where "auto" would take the fastest; the
+    tests compare them. Open it before use (`async with database`), close it after.
+    """
+
+    def __init__(
+        self,
+        url: str | SecretStr | None = None,
+        *,
+        settings: DatabaseSettings | None = None,
+        progress: Callable[[str], None] | None = None,
+        commit: str = "auto",
+    ) -> None:
+        self.settings = settings or DatabaseSettings()
+        given = url or self.settings.url
+        if given is None:
+            raise Misconfigured("No database URL; set UNO_DB_URL, for instance postgresql://user@host/name or embedded:")
+        self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
+        self.commit = commit
+        self._progress = progress
+        self._server: Any = None
+        self._engine: AsyncEngine | None = None
+        self._plans: dict[type, Plan] = {}
+        self._users = 0
+        self._restricted: frozenset[str] | None = None
+        if not self.embedded:
+            self._parsed = _parse(self._url)
+            self._open_engine(self._parsed)
+
+    def __repr__(self) -> str:
+        shown = self._url if self.embedded else self._parsed.render_as_string(hide_password=True)
+        return f"Database({shown!r})"
+
+    @property
+    def embedded(self) -> bool:
+        return self._url.startswith(EMBEDDED)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the data are gone when it is closed."""
+        return not self.embedded and self.backend == "sqlite" and self._parsed.database in (None, "", ":memory:")
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """SQLAlchemy's engine, for its own tools; uno's code takes leases."""
+        if self._engine is None:
+            raise Misconfigured("The database is not open; use `async with database:`.")
+        return self._engine
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.engine.dialect
+
+    @property
+    def backend(self) -> str:
+        """"postgresql" or "sqlite"."""
+        return self.dialect.name
+
+    @property
+    def url(self) -> str:
+        """The URL with its password: for programs, not for people."""
+        return self._parsed.render_as_string(hide_password=False)
+
+    def _open_engine(self, url: URL) -> None:
+        self._engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
+        self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
+        dialect = self._engine.dialect
+        # SQLite's connections are in autocommit mode already.
+        self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
+        self.writer: Writer = PostgresWriter(dialect) if dialect.name == "postgresql" else OrderedWriter()
+
+    async def open(self) -> None:
+        """Start the embedded server, if it is one, and open the pool."""
+        if self.embedded and self._server is None:
+            from uno.data import embedded  # only those who use it need the server's binaries
+
+            folder = self._url.removeprefix(EMBEDDED).removeprefix("//")
+            self._server = await embedded.acquire_async(Path(folder) if folder else None, progress=self._progress)
+            await embedded.ensure_database(self._server.server, "uno")
+            self._parsed = _parse(self._server.server.url_for("uno"))
+        if self._engine is None:
+            self._open_engine(self._parsed)
+
+    async def close(self) -> None:
+        """Close all connections; the embedded server stops with its last user."""
+        engine, self._engine = self._engine, None
+        try:
+            if engine is not None:
+                await engine.dispose()
+        finally:
+            server, self._server = self._server, None
+            if server is not None:
+                await asyncio.to_thread(server.release)
+
+    async def __aenter__(self) -> "Database":
+        self._users += 1
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        self._users -= 1
+        if self._users == 0:
+            await self.close()
+
+    def lease(self) -> Lease:
+        """A connection for a statement or a few, each its own transaction."""
+        return self._lease(self.engine)
+
+    async def begin(self) -> Transaction:
+        """An open transaction; close it."""
+        return await Transaction(self.engine).begin()
+
+    async def query(self, statement: Any, parameters: Any = None) -> Sequence[Any]:
+        """The rows of one SQLAlchemy statement that reads, on a connection of its own."""
+        try:
+            async with self.engine.connect() as connection:
+                reading = await connection.execution_options(**self._reading)
+                rows: Sequence[Any] = (await reading.execute(statement, parameters)).all()
+                return rows
+        except Exception as error:  # whoever asks sees it, translated
+            raise_translated(error)
+            raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """An explicit transaction: committed at the end of the block, rolled back by an exception."""
+        transaction = await self.begin()
+        try:
+            yield transaction
+            await transaction.commit()
+        finally:
+            await transaction.close()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[AsyncSession]:
+        """A SQLAlchemy session in a transaction of its own; what it writes is not audited."""
+        async with self.transaction() as transaction:
+            async with AsyncSession(transaction.connection, expire_on_commit=False) as session:
+                yield session
+                await session.flush()
+
+    def prepare(self, statement: Any, columns: tuple[Any, ...] = ()) -> Prepared:
+        """The statement, compiled for this database."""
+        return Prepared(statement, self.dialect, columns)
+
+    def plan(self, cls: type) -> Plan:
+        """How objects of `cls` are stored."""
+        plan = self._plans.get(cls)
+        if plan is None:
+            plan = self._plans[cls] = _plan(cls)
+        return plan
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        return tuple(self._plans.values())
+
+    async def restricted_tables(self) -> frozenset[str]:
+        """Tables whose BEFORE row triggers or row-level policies must see earlier rows of the same commit.
+
+        Looked up once; parts of one statement do not see each other's rows.
+        """
+        if self._restricted is None and self.backend == "sqlite":
+            self._restricted = frozenset()
+        if self._restricted is None:
+            async with self.lease() as lease:
+                rows = await lease.fetch_text(_RESTRICTED, ())
+            self._restricted = frozenset(name for row in rows for name in (row[0], f"{row[1]}.{row[0]}"))
+        return self._restricted
+
+    async def create_tables(self, metadata: Iterable[MetaData]) -> None:
+        """Create the tables that do not exist yet."""
+        async with self.transaction() as transaction:
+            for one in metadata:
+                await transaction.connection.run_sync(one.create_all)
+
+    async def ping(self) -> None:
+        """One round trip; raises `Unavailable`."""
+        async with self.lease() as lease:
+            await lease.fetch_text("SELECT 1", ())
+
+    def check(self) -> Check:
+        async def ask() -> None:
+            await self.ping()
+
+        return Check("database", ask)
+
+
+def _plan(cls: type) -> Plan:
+    plan = mapped_plan(cls) or document_plan(cls)
+    if plan is None:
+        raise Misconfigured(
+            f"{cls.__qualname__} cannot be stored; derive it from uno.data.Model or uno.domain.AggregateRoot, or map it."
+        )
+    return plan
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Misconfigured("The database URL cannot be read; write postgresql://user:password@host:port/name.") from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise Misconfigured(f"uno has no backend for {parsed.drivername!r}; use postgresql:// or sqlite://.")
+    return parsed.set(drivername=driver)
+
+
+def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+    server_settings = {
+        "application_name": "uno",
+        "timezone": "UTC",
+        "jit": "off",
+        "statement_timeout": str(int(settings.statement_timeout * 1000)),
+    }
+    return create_async_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=settings.max_overflow,
+        pool_timeout=settings.acquire_timeout,
+        pool_reset_on_return=None,
+        connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
+    )
+
+
+def _sqlite_engine(url: URL) -> AsyncEngine:
+    memory = url.database in (None, "", ":memory:")
+    engine = create_async_engine(
+        url,
+        pool_reset_on_return=None,
+        connect_args={"isolation_level": None, "timeout": 10.0},
+        **({"poolclass": StaticPool} if memory else {}),
+    )
+    sync: Any = engine.sync_engine
+
+    @event.listens_for(sync, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(sync, "begin")
+    def _begin(connection: Any) -> None:
+        # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
+        if connection.get_execution_options().get("uno_begin"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+

@@ -1,0 +1,150 @@
+"""Plain aggregates without a table: one JSON document each, with a version.
+
+The attributes of a document are the fields of a dataclass, or what `__init__` takes and the class
+annotates. They are written and read by pydantic, so value objects, decimals, dates and UUIDs come
+back as they were.
+"""
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any, ClassVar, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+from sqlalchemy import Table
+
+from uno import clock
+from uno.data.tables import documents
+from uno.domain import AggregateRoot, Entity
+from uno.errors import Misconfigured, UnoError
+
+Values = dict[str, Any]
+
+
+def _kind(cls: type) -> str:
+    name = cls.__dict__.get("name")
+    return name if isinstance(name, str) else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    """The stored attributes of a class and their types."""
+    hints = {n: t for n, t in get_type_hints(cls, include_extras=True).items() if get_origin(t) is not ClassVar}
+    if dataclasses.is_dataclass(cls):
+        wanted = [f.name for f in dataclasses.fields(cls)]
+        return {name: hints[name] for name in wanted if name != "id"}
+    init = get_type_hints(cls.__init__, include_extras=True)
+    parameters = [p for p in inspect.signature(cls).parameters if p in init]
+    own = [name for name in hints if name not in Entity.__annotations__ and name not in AggregateRoot.__annotations__]
+    found = {**{p: init[p] for p in parameters}, **{name: hints[name] for name in own}}
+    return {name: t for name, t in found.items() if name not in ("id", "return", "version")}
+
+
+def _id_type(cls: type) -> Any:
+    hints = get_type_hints(cls.__init__)
+    if dataclasses.is_dataclass(cls):
+        hints = get_type_hints(cls)
+    return hints.get("id", str)
+
+
+class DocumentPlan:
+    """An aggregate stored as a document."""
+
+    reason = None
+    fast = True
+    unique_names: tuple[str, ...] = ()
+    key_names = ("kind", "id")
+    version_name = "version"
+    version_key = "version"
+    columns = tuple(documents.columns)
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        self.label = cls.__name__
+        self.kind = _kind(cls)
+        self.table: Table = documents
+        self.fields = _fields(cls)
+        config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
+        shape: Any = create_model(f"{cls.__name__}Document", __config__=config, **{n: (t, ...) for n, t in self.fields.items()})
+        self._shape = shape
+        self._id = TypeAdapter(_id_type(cls))
+        self.has_events = True
+
+    def key(self, id: Any) -> tuple[Any, ...]:
+        return (self.kind, str(id))
+
+    def id_of(self, key: tuple[Any, ...]) -> Any:
+        return key[1]
+
+    def key_of(self, entity: Any) -> tuple[Any, ...]:
+        return (self.kind, str(entity.id))
+
+    def state(self, entity: Any) -> Values:
+        """The document, as JSON values."""
+        held = {n: v for n, v in vars(entity).items() if n not in ("id", "version", "_events")}
+        unknown = held.keys() - self.fields.keys()
+        if unknown:
+            raise Misconfigured(
+                f"{self.label}.{min(unknown)} would not be stored; annotate it in the class, or keep it elsewhere."
+            )
+        missing = self.fields.keys() - held.keys()
+        if missing:
+            raise Misconfigured(f"{self.label}.{min(missing)} was never set, so the document would not be complete.")
+        made = self._shape.model_construct(**held)
+        return made.model_dump(mode="json", warnings="error")  # type: ignore[no-any-return]
+
+    def version(self, entity: Any) -> int:
+        return int(entity.version)
+
+    def set_version(self, entity: Any, version: int) -> None:
+        entity.version = version
+
+    def complete(self, entity: Any) -> bool:
+        return True
+
+    def touch(self, entity: Any, changed: Values) -> None:
+        pass
+
+    def build(self, values: Sequence[Any]) -> Any:
+        row = dict(zip((c.key for c in self.columns), values, strict=True))
+        entity = self.cls.__new__(self.cls)
+        try:
+            read = self._shape.model_validate_json(_as_json(row["body"]))
+        except ValidationError as error:
+            raise UnoError(f"The stored {self.label} {row['id']!r} does not fit its class: {error}") from error
+        entity.__dict__.update({name: getattr(read, name) for name in self.fields})
+        entity.__dict__["id"] = self._id.validate_strings(row["id"])
+        entity.__dict__["version"] = row["version"]
+        return entity
+
+    def stored(self, entity: Any) -> None:
+        pass
+
+    def changed(self, before: Values, after: Values) -> Values:
+        return {k: v for k, v in after.items() if k not in before or before[k] != v}
+
+    def restore(self, entity: Any, values: Values) -> None:
+        read = self._shape.model_validate_json(_as_json(values))
+        entity.__dict__.update({name: getattr(read, name) for name in self.fields})
+
+    def image(self, values: Values) -> Values:
+        return values
+
+    def key_row(self, key: tuple[Any, ...]) -> Values:
+        return {"kind": key[0], "id": key[1]}
+
+    def insert_row(self, state: Values, key: tuple[Any, ...]) -> Values:
+        now = clock.now()
+        return {"kind": key[0], "id": key[1], "version": 1, "body": state, "created_at": now, "updated_at": now}
+
+    def update_row(self, changed: Values, state: Values) -> Values:
+        return {"body": state, "updated_at": clock.now()}
+
+
+def _as_json(body: Any) -> bytes:
+    return json.dumps(body).encode()
+
+
+def document_plan(cls: type) -> DocumentPlan | None:
+    """The plan of a plain aggregate, None where the class is none."""
+    return DocumentPlan(cls) if isinstance(cls, type) and issubclass(cls, AggregateRoot) else None

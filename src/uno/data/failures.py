@@ -1,0 +1,102 @@
+"""What drivers and SQLAlchemy raise, as errors of uno's tree.
+
+PostgreSQL's error codes are those of its manual, appendix A.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import StaleDataError
+
+from uno.errors import Conflict, Invalid, TimedOut, Unavailable, UnoError, VersionConflict
+
+_SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
+_LOST = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConnectionError,
+    OSError,
+)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it wraps, outermost first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = getattr(current, "orig", None) or current.__cause__
+
+
+def translate(error: BaseException) -> UnoError | None:
+    """The error of uno's tree for an error of the database, None where it is none."""
+    for one in _chain(error):
+        if isinstance(one, UnoError):
+            return one
+        if isinstance(one, asyncpg.PostgresError):
+            return _postgres(one)
+        if isinstance(one, sqlite3.Error):
+            return _sqlite(one)
+        if isinstance(one, PoolTimeout):
+            return Unavailable("All database connections are in use.")
+        if isinstance(one, StaleDataError):
+            return VersionConflict("row", (), repeatable=True)
+        if isinstance(one, asyncpg.DataError | OverflowError):
+            return Invalid(f"The database cannot store this: {one}.")
+    return _lost(error)
+
+
+def _lost(error: BaseException) -> UnoError | None:
+    """`Unavailable` for a connection that cannot be made or is gone."""
+    for one in _chain(error):
+        if isinstance(one, TimeoutError):
+            return TimedOut("The database did not answer in time.")
+        if isinstance(one, _LOST) or (isinstance(one, DBAPIError) and one.connection_invalidated):
+            return Unavailable("The database cannot be reached.")
+        if isinstance(one, InterfaceError):
+            return Unavailable("The database cannot be reached.")
+    return None
+
+
+def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
+    state = error.sqlstate or ""
+    name = getattr(error, "constraint_name", None)
+    if state == "23505":
+        return Conflict(f"This would be a duplicate: {name}.", constraint=name)
+    if state in ("23503", "23001"):
+        return Conflict(f"Something else refers to it, or what it refers to is missing: {name}.", constraint=name)
+    if state in ("23502", "23514"):
+        return Invalid(f"The database refused a value: {name or getattr(error, 'column_name', '?')}.")
+    if state in ("40001", "40P01"):
+        return Conflict("Somebody else changed the same rows at the same moment.", repeatable=True)
+    if state.startswith("22"):
+        return Invalid(f"The database cannot store this: {error}.")
+    if state in ("57014", "25P03", "55P03"):
+        return TimedOut("The database stopped a statement that took too long.")
+    if state.startswith(("08", "53", "57P")):
+        return Unavailable("The database cannot be reached.")
+    return None
+
+
+def _sqlite(error: sqlite3.Error) -> UnoError | None:
+    found = _SQLITE_CONSTRAINT.search(str(error))
+    if found and found[1] in ("UNIQUE", "FOREIGN KEY"):
+        return Conflict(f"The database refused it: {error}.", constraint=found[2])
+    if found:
+        return Invalid(f"The database refused a value: {found[2]}.")
+    if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy|unable to open", str(error)):
+        return Unavailable("The database is locked.")
+    if isinstance(error, sqlite3.DataError):
+        return Invalid(f"The database cannot store this: {error}.")
+    return None
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is gone, so that what it was doing has an unknown outcome."""
+    known = translate(error)
+    return isinstance(known, Unavailable | TimedOut)

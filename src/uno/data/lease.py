@@ -1,0 +1,139 @@
+"""Connections, held only while used. Nothing else in uno takes one from the pool.
+
+A connection that is closed, in a transaction, or left by anything but an error PostgreSQL itself
+reported is thrown away: without that, one terminated backend poisons the pool for ever.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from uno.data.failures import is_lost, translate
+from uno.data.statement import Prepared
+from uno.errors import OutcomeUnknown
+
+
+def raise_translated(error: BaseException) -> None:
+    """Raise the error of uno's tree for a database error; return for anything else."""
+    known = translate(error) if isinstance(error, Exception) else None
+    if known is not None and known is not error:
+        raise known from error
+
+
+class Lease:
+    """One connection of the pool, driven without SQLAlchemy: every statement is its own transaction."""
+
+    __slots__ = ("_engine", "_raw", "driver")
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def __aenter__(self) -> Self:
+        try:
+            self._raw = await self._engine.raw_connection()
+        except Exception as error:  # everyone who asks for a connection sees it, translated
+            raise_translated(error)
+            raise
+        self.driver: Any = self._raw.driver_connection
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._give_back(error)
+        if error is not None:
+            raise_translated(error)
+
+    def _give_back(self, error: BaseException | None) -> None:
+        driver = self.driver
+        spoiled = error is not None and not isinstance(error, asyncpg.PostgresError)
+        if driver.is_closed() or driver.is_in_transaction() or spoiled:
+            driver.terminate()
+            self._raw.invalidate(error)
+        else:
+            self._raw.close()
+
+    async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
+        """The rows of one statement, as the driver gives them."""
+        rows: Sequence[Any] = await self.driver.fetch(prepared.sql, *prepared.arguments(parameters))
+        return rows
+
+    async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
+        """The rows of a statement whose text uno made from declared columns."""
+        rows: Sequence[Any] = await self.driver.fetch(sql, *arguments)
+        return rows
+
+
+class SqliteLease(Lease):
+    """The same over aiosqlite, which is in autocommit mode."""
+
+    __slots__ = ()
+
+    def _give_back(self, error: BaseException | None) -> None:
+        if error is not None or self.driver.in_transaction:
+            self._raw.invalidate(error)
+        else:
+            self._raw.close()
+
+    async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
+        return await self.fetch_text(prepared.sql, prepared.arguments(parameters))
+
+    async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
+        async with self.driver.execute(sql, arguments) as cursor:
+            rows: Sequence[Any] = await cursor.fetchall()
+        return rows
+
+
+class Transaction:
+    """One explicit transaction on one connection, through SQLAlchemy."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._connection: AsyncConnection | None = None
+
+    @property
+    def connection(self) -> AsyncConnection:
+        if self._connection is None:
+            raise RuntimeError("The transaction is not open.")
+        return self._connection
+
+    async def begin(self) -> Self:
+        try:
+            connection = await self._engine.connect()
+            self._connection = await connection.execution_options(uno_begin=True)
+            await self._connection.begin()
+        except BaseException as error:
+            await self.close()
+            raise_translated(error)
+            raise
+        return self
+
+    async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        try:
+            return await self.connection.execute(statement, parameters)
+        except Exception as error:  # whoever runs the statement sees it, translated
+            raise_translated(error)
+            raise
+
+    async def commit(self) -> None:
+        """Make it so; `OutcomeUnknown` where the connection is lost meanwhile."""
+        try:
+            await self.connection.commit()
+        except Exception as error:  # whoever commits sees it, translated
+            if is_lost(error):
+                raise OutcomeUnknown("The connection was lost during the commit.") from error
+            raise_translated(error)
+            raise
+
+    async def close(self) -> None:
+        """Roll back what was not committed and give the connection back."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            await connection.close()
+        except Exception:  # a connection that cannot even roll back is thrown away; nothing is lost by it
+            await connection.invalidate()

@@ -1,0 +1,83 @@
+"""Declared tables: `Model` and the columns most of them want."""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import BigInteger, DateTime, MetaData, String, Uuid
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+from uno import clock, ids
+from uno.data.tables import json_type
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment; aware UTC on every backend."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone; use an aware datetime.")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Model(DeclarativeBase):
+    """The base of declared tables; `uno.data.Repository` stores them."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: UtcDateTime,
+        dict[str, Any]: json_type,
+        list[str]: json_type,
+    }
+
+    def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            if not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} has no attribute {name!r}.")
+            setattr(self, name, value)
+
+
+class UUIDMixin:
+    """A UUID version 7 as primary key, made in Python, so that it is known before the insert."""
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, default=ids.uuid7, sort_order=-100)
+
+
+class ULIDMixin:
+    """A ULID as primary key, 26 characters."""
+
+    id: Mapped[str] = mapped_column(String(26), primary_key=True, default=ids.new_id, sort_order=-100)
+
+
+class TimestampMixin:
+    """`created_at`, and `updated_at`, which moves only when something changed."""
+
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, sort_order=100)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, onupdate=clock.now, sort_order=101)
+
+
+class VersionMixin:
+    """Optimistic concurrency: a stale change is a `VersionConflict` and leaves nothing."""
+
+    version: Mapped[int] = mapped_column(BigInteger, nullable=False, sort_order=102)
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.version}

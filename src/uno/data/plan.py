@@ -1,0 +1,334 @@
+"""How objects of one mapped class become rows and rows become objects; worked out once, at start-up.
+
+A plan is `fast` only where writing the rows ourselves is provably what SQLAlchemy's own flush
+would do; otherwise `reason` says what made it `session`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ARRAY, Column, Enum, Table, UniqueConstraint, inspect, types
+from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
+from sqlalchemy.orm.interfaces import MapperProperty
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from uno.domain import AggregateRoot
+from uno.errors import Misconfigured
+
+Values = dict[str, Any]
+
+_KNOWN_TYPES = (
+    types.String,
+    types.Integer,
+    types.Boolean,
+    types.Numeric,
+    types.Date,
+    types.DateTime,
+    types.Time,
+    types.Interval,
+    types.Uuid,
+    types.LargeBinary,
+    types.JSON,
+    types.ARRAY,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One column and the attribute it is mapped to."""
+
+    name: str
+    column: Column[Any]
+    default: Callable[[], Any] | None
+    on_update: Callable[[], Any] | None
+    generated: bool
+
+
+class MappedPlan:
+    """A class mapped by SQLAlchemy, declared or imperative."""
+
+    def __init__(self, cls: type, mapper: Mapper[Any]) -> None:
+        self.cls = cls
+        self.mapper = mapper
+        self.label = cls.__name__
+        self.table: Table = mapper.local_table  # type: ignore[assignment]
+        self.attributes = tuple(_attribute(p) for p in mapper.column_attrs)
+        self.names = tuple(a.name for a in self.attributes)
+        self.columns = tuple(a.column for a in self.attributes)
+        by_column = {a.column: a.name for a in self.attributes}
+        self.key_names = tuple(by_column[c] for c in mapper.primary_key)
+        self.version_name = by_column[mapper.version_id_col] if mapper.version_id_col is not None else None
+        self.version_key = None if mapper.version_id_col is None else mapper.version_id_col.key
+        self._generated = {a.name for a in self.attributes if a.generated}
+        self.unique_names = _unique(self.table, by_column)
+        foreign = tuple(a.name for a in self.attributes if a.column.foreign_keys)
+        # Setting one of these has to happen in the handler's order, if statements are run one by one.
+        self.ordered_names = tuple(dict.fromkeys((*self.unique_names, *foreign)))
+        self.reason = _why_session(self)
+        self.has_events = issubclass(cls, AggregateRoot)
+        self.state_names = tuple(n for n in self.names if n != self.version_name)
+        self._manager = mapper.class_manager
+        self._column_keys = {a.name: a.column.key for a in self.attributes}
+        self._identity_class = mapper._identity_class
+
+    @property
+    def fast(self) -> bool:
+        return self.reason is None
+
+    def key(self, id: Any) -> tuple[Any, ...]:
+        """The primary key as a tuple; a composite one is given as a tuple."""
+        given = id if isinstance(id, tuple) else (id,)
+        if len(given) != len(self.key_names):
+            raise TypeError(f"{self.label} has a key of {len(self.key_names)} parts, got {id!r}.")
+        return tuple(
+            _as_key(a.column, value) for a, value in zip(self._key_attributes(), given, strict=True)
+        )
+
+    def id_of(self, key: tuple[Any, ...]) -> Any:
+        """What `key` was made of."""
+        return key[0] if len(key) == 1 else key
+
+    def _key_attributes(self) -> list[Attribute]:
+        by_name = {a.name: a for a in self.attributes}
+        return [by_name[name] for name in self.key_names]
+
+    def key_of(self, entity: Any) -> tuple[Any, ...]:
+        """The primary key of an entity; parts may be None where the database makes them."""
+        state = entity.__dict__
+        return tuple(state.get(name) for name in self.key_names)
+
+    def state(self, entity: Any) -> Values:
+        """The values of all columns but the version, by attribute name; absent ones are left out."""
+        held = entity.__dict__
+        return {name: held[name] for name in self.state_names if name in held}
+
+    def version(self, entity: Any) -> int | None:
+        return None if self.version_name is None else entity.__dict__.get(self.version_name)
+
+    def set_version(self, entity: Any, version: int) -> None:
+        if self.version_name is not None:
+            setattr(entity, self.version_name, version)
+
+    def complete(self, entity: Any) -> bool:
+        """Set defaults on a new entity; false where the database has to generate something."""
+        held = entity.__dict__
+        complete = True
+        for a in self.attributes:
+            if held.get(a.name) is not None:
+                continue
+            if a.name == self.version_name:
+                continue
+            if a.default is not None:
+                setattr(entity, a.name, a.default())
+            elif a.generated:
+                complete = False
+            elif a.name not in held:
+                setattr(entity, a.name, None)
+        return complete
+
+    def take_generated(self, entity: Any, row: Values) -> None:
+        """Set what the database generated; `row` is by column key."""
+        for a in self.attributes:
+            if entity.__dict__.get(a.name) is None:
+                setattr(entity, a.name, row[a.column.key])
+
+    def touch(self, entity: Any, changed: Values) -> None:
+        """Apply `onupdate` to columns that were not changed by hand."""
+        for a in self.attributes:
+            if a.on_update is not None and a.name not in changed:
+                changed[a.name] = a.on_update()
+                setattr(entity, a.name, changed[a.name])
+
+    def _row(self, values: Mapping[str, Any]) -> Values:
+        return {self._column_keys[name]: value for name, value in values.items()}
+
+    def key_row(self, key: tuple[Any, ...]) -> Values:
+        """A key by column key."""
+        return self._row(dict(zip(self.key_names, key, strict=True)))
+
+    def insert_row(self, state: Values, key: tuple[Any, ...]) -> Values:
+        """What an insert writes, by column key."""
+        row = self._row({n: v for n, v in state.items() if v is not None or n not in self._generated})
+        return row if self.version_key is None else row | {self.version_key: 1}
+
+    def update_row(self, changed: Values, state: Values) -> Values:
+        """What an update writes, by column key."""
+        return self._row(changed)
+
+    def build(self, values: Sequence[Any]) -> Any:
+        """An object as SQLAlchemy would load it; `values` in the order of `columns`."""
+        entity = self._manager.new_instance()
+        state = inspect(entity)
+        held = dict(zip(self.names, values, strict=True))
+        state.dict.update(held)
+        key = tuple(held[name] for name in self.key_names)
+        state.key = (self._identity_class, key, None)
+        return entity
+
+    def stored(self, entity: Any) -> None:
+        """Tell SQLAlchemy's bookkeeping that the entity is as in the database."""
+        state = inspect(entity)
+        state.key = (self._identity_class, self.key_of(entity), None)
+        state._commit_all(state.dict)
+
+    def changed(self, before: Values, after: Values) -> Values:
+        """The values of `after` that differ from `before`."""
+        return {k: v for k, v in after.items() if k not in before or _differs(before[k], v)}
+
+    def restore(self, entity: Any, values: Values) -> None:
+        for name, value in values.items():
+            if entity.__dict__.get(name) is not value:
+                setattr(entity, name, value)
+
+    def image(self, values: Values) -> Values:
+        """The values for the audit trail."""
+        return values
+
+    def watch(self, changed: Callable[[Any], None]) -> None:
+        """Call `changed(entity)` when a column is set whose order of changes matters."""
+
+        def heard(entity: Any, *_: Any) -> None:
+            changed(entity)
+
+        for name in self.ordered_names:
+            sqlalchemy_event.listen(getattr(self.cls, name), "set", heard, propagate=True)
+
+
+def _differs(before: Any, after: Any) -> bool:
+    return before is not after and (type(before) is not type(after) or before != after)
+
+
+def _as_key(column: Column[Any], value: Any) -> Any:
+    """A key given as text, as the column's Python type where that is unambiguous."""
+    try:
+        wanted = column.type.python_type
+    except NotImplementedError:
+        return value
+    if isinstance(value, wanted) or not isinstance(value, str) or wanted is str:
+        return value
+    try:
+        return wanted(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _attribute(prop: ColumnProperty[Any]) -> Attribute:
+    column: Any = prop.columns[0]
+    default, on_update = column.default, column.onupdate
+    generated = column.server_default is not None or column.computed is not None or column.identity is not None
+    generated = generated or column is getattr(column.table, "autoincrement_column", None)
+    return Attribute(prop.key, column, _maker(default), _maker(on_update), bool(generated))
+
+
+def _maker(default: Any) -> Callable[[], Any] | None:
+    if default is None or not (default.is_callable or default.is_scalar):
+        return None
+    if default.is_callable:
+        return lambda: default.arg(None)
+    return lambda: default.arg
+
+
+def _unique(table: Table, by_column: Mapping[Any, str]) -> tuple[str, ...]:
+    """Attributes in a unique constraint or index beside the primary key."""
+    columns: list[Any] = []
+    for constraint in table.constraints:
+        if isinstance(constraint, UniqueConstraint):
+            columns += constraint.columns
+    for index in table.indexes:
+        if index.unique:
+            columns += [e for e in index.expressions if isinstance(e, Column)] or list(table.columns)
+    return tuple(dict.fromkeys(by_column[c] for c in columns if c in by_column))
+
+
+def _why_session(plan: MappedPlan) -> str | None:
+    """Why rows of this class must be written by SQLAlchemy's own flush, if they must."""
+    return next(filter(None, _reasons(plan)), None)
+
+
+def _reasons(plan: MappedPlan) -> Iterable[str | None]:
+    mapper = plan.mapper
+    yield "inheritance" if mapper.inherits or mapper.polymorphic_on is not None or mapper.self_and_descendants != {mapper} and len(list(mapper.self_and_descendants)) > 1 else None
+    yield "mapped to something other than one table" if not isinstance(mapper.local_table, Table) else None
+    for prop in mapper.attrs:
+        yield _property_reason(prop)
+    for a in plan.attributes:
+        yield _column_reason(a)
+    yield _listener_reason(mapper)
+
+
+def _property_reason(prop: MapperProperty[Any]) -> str | None:
+    if isinstance(prop, RelationshipProperty):
+        # Only what is written through a relationship needs the session's own ordering.
+        return None if prop.viewonly else f"relationship {prop.key}"
+    if isinstance(prop, ColumnProperty):
+        if len(prop.columns) != 1 or not isinstance(prop.columns[0], Column):
+            return f"column property {prop.key}"
+        return f"deferred column {prop.key}" if prop.deferred else None
+    return f"{type(prop).__name__} {prop.key}"
+
+
+def _column_reason(a: Attribute) -> str | None:
+    column = a.column
+    for default in (column.default, column.onupdate):
+        if default is not None and not (default.is_scalar or default.is_callable):
+            return f"SQL default of {a.name}"
+        if default is not None and default.is_callable and _wants_context(default.arg):
+            return f"context-sensitive default of {a.name}"
+    if column.server_onupdate is not None or column.computed is not None:
+        return f"server-side update of {a.name}"
+    return None if _known(column.type) else f"type {column.type!r} of {a.name}"
+
+
+def _wants_context(function: Any) -> bool:
+    # SQLAlchemy wraps functions without parameters in its own; others get the context.
+    return getattr(getattr(function, "__code__", None), "co_filename", "").find("sqlalchemy") < 0
+
+
+def _known(type_: TypeEngine[Any]) -> bool:
+    plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
+    if plain.should_evaluate_none:
+        return False
+    return isinstance(plain, _KNOWN_TYPES)
+
+
+def _listener_reason(mapper: Mapper[Any]) -> str | None:
+    own = ("before_insert", "after_insert", "before_update", "after_update", "before_delete", "after_delete")
+    if any(list(getattr(mapper.dispatch, name)) for name in own):
+        return "mapper listeners"
+    manager = mapper.class_manager
+    watched = ("load", "refresh", "init_failure")
+    return "instance listeners" if any(list(getattr(manager.dispatch, name)) for name in watched) else None
+
+
+def mapped_plan(cls: type) -> MappedPlan | None:
+    """The plan of a mapped class, None where it is not mapped."""
+    try:
+        mapper = inspect(cls)
+    except NoInspectionAvailable:
+        return None
+    if not isinstance(mapper, Mapper):
+        return None
+    mapper.registry.configure()
+    plan = MappedPlan(cls, mapper)
+    if plan.has_events and plan.version_name is None:
+        raise Misconfigured(
+            f"{cls.__qualname__} is an aggregate but its mapping has no version; give its table a "
+            'column version and map it with version_id_col=table.c.version.'
+        )
+    return plan
+
+
+def cast_type(column: Column[Any], dialect: Dialect) -> str:
+    """The column's type for a cast, without length or precision, which would cut values silently."""
+    compiled = str(column.type.compile(dialect=dialect))
+    plain = compiled.split("(")[0].strip() if not isinstance(column.type, Enum) else compiled
+    rest = compiled.rpartition(")")[2] if "(" in compiled and not isinstance(column.type, Enum) else ""
+    return "bpchar" if plain.upper() == "CHAR" else plain + rest
+
+
+def is_array(column: Column[Any]) -> bool:
+    return isinstance(column.type, ARRAY)

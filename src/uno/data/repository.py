@@ -1,0 +1,242 @@
+"""Repositories: the entities of one class, as if they were a collection.
+
+A repository has no state of its own. It joins the ambient unit of work, so one object serves all
+messages.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar, cast, get_args
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
+
+from uno.bus.unit import current_unit
+from uno.data.database import Plan
+from uno.data.document import DocumentPlan
+from uno.data.statement import Prepared
+from uno.data.tables import documents
+from uno.data.unit_of_work import UnitOfWork
+from uno.errors import Invalid, Misconfigured, NotFound
+
+T = TypeVar("T")
+# A criterion: a SQLAlchemy expression over the class's attributes.
+Filter = ColumnElement[bool]
+
+
+class Repository(Generic[T]):
+    """The stored entities of class `T`: a `Model`, a mapped class or a plain aggregate.
+
+    `Repository(Order)`, or a subclass `class Orders(Repository[Order])` with queries of its own.
+    """
+
+    def __init__(self, entity: type[T] | None = None) -> None:
+        wanted = entity or _declared(type(self))
+        if wanted is None:
+            raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
+        self.entity: type[T] = wanted
+        self._by_key: dict[Any, Prepared] = {}
+
+    async def get(self, id: Any) -> T:
+        """The entity with this id; raises `NotFound`."""
+        found = await self.get_by_id(id)
+        if found is None:
+            raise NotFound(self.entity.__name__, id)
+        return found
+
+    async def get_by_id(self, id: Any) -> T | None:
+        """The entity with this id, or None."""
+        return await self._read(id, lock=False)
+
+    async def get_for_update(self, id: Any) -> T:
+        """The entity, its row locked until the end of the transaction; raises `NotFound`."""
+        found = await self._read(id, lock=True)
+        if found is None:
+            raise NotFound(self.entity.__name__, id)
+        return found
+
+    async def find_one(self, *filters: Filter, **equal: Any) -> T | None:
+        """Any one entity that fits, or None."""
+        found = await self.find(*filters, limit=1, **equal)
+        return found[0] if found else None
+
+    async def find(
+        self, *filters: Filter, sort: str | Sequence[str] = (), limit: int | None = None, offset: int = 0, **equal: Any
+    ) -> list[T]:
+        """The entities that fit all `filters` (SQLAlchemy expressions) and have the `equal` values.
+
+        `sort` names attributes, each with a leading `-` for descending order.
+        """
+        uow, plan = await self._flushed()
+        statement = self._select(plan, filters, equal).limit(limit).offset(offset or None)
+        for one in [sort] if isinstance(sort, str) else sort:
+            column = _column(plan, one.removeprefix("-"))
+            statement = statement.order_by(column.desc() if one.startswith("-") else column.asc())
+        path = await uow.path(plan)
+        if path is not None:
+            return list((await path.session.execute(_as_entities(statement, self.entity))).scalars())
+        rows = await _execute(uow, statement)
+        return [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
+
+    async def get_all(self, *, offset: int = 0, limit: int = 100, order_by: str = "", descending: bool = False) -> list[T]:
+        """A stretch of all entities."""
+        sort = f"{'-' if descending else ''}{order_by}" if order_by else ()
+        return await self.find(sort=sort, limit=limit, offset=offset)
+
+    async def count(self, *filters: Filter, **equal: Any) -> int:
+        """How many entities fit."""
+        uow, plan = await self._flushed()
+        inner = self._select(plan, filters, equal).subquery()
+        return int((await _execute(uow, select(func.count()).select_from(inner)))[0][0])
+
+    async def exists(self, *filters: Filter, **equal: Any) -> bool:
+        """Whether any entity fits."""
+        return await self.find_one(*filters, **equal) is not None
+
+    async def add(self, entity: T) -> T:
+        """Store a new entity when the unit of work commits."""
+        uow, plan = self._writable()
+        path = await uow.path(plan)
+        if path is None:
+            uow.tracked.add(plan, entity)
+        else:
+            await path.add(entity)
+        return entity
+
+    async def save(self, entity: T) -> T:
+        """Store an entity, new or not: by its identity it becomes an insert or an update."""
+        uow, plan = self._writable()
+        path = await uow.path(plan)
+        if path is not None:
+            return cast(T, await path.save(entity))
+        if uow.tracked.of(entity) is not None:
+            return entity
+        key = plan.key_of(entity)
+        stored = None if None in key or plan.version(entity) == 0 else await self.get_by_id(plan.id_of(key))
+        if stored is None:
+            return await self.add(entity)
+        uow.tracked.replace(stored, entity)
+        return entity
+
+    async def delete(self, entity_or_id: Any) -> None:
+        """Delete the row; raises `NotFound` where there is none with this id."""
+        uow, plan = self._writable()
+        entity = entity_or_id if isinstance(entity_or_id, self.entity) else await self.get(entity_or_id)
+        path = await uow.path(plan)
+        if path is not None:
+            return await path.delete(entity)
+        entry = uow.tracked.of(entity)
+        if entry is None:
+            stored = await self.get(plan.id_of(plan.key_of(entity)))
+            entry = uow.tracked.of(stored)
+        assert entry is not None
+        uow.tracked.delete(entry)
+
+    async def create(self, **values: Any) -> T:
+        """`add` of a new entity made of `values`."""
+        return await self.add(self.entity(**values))
+
+    async def update(self, id: Any, **values: Any) -> T:
+        """`get`, then set `values`."""
+        entity = await self.get(id)
+        for name, value in values.items():
+            if not hasattr(entity, name):
+                raise Invalid.field(name, f"{self.entity.__name__} has no such attribute.", "unknown")
+            setattr(entity, name, value)
+        return entity
+
+    async def _read(self, id: Any, *, lock: bool) -> T | None:
+        uow, plan = self._unit()
+        path = await uow.path(plan)
+        key = plan.key(id)
+        if path is not None:
+            return cast("T | None", await path.get(self.entity, key, lock))
+        known = uow.tracked.find(plan, key)
+        if known is not None and not lock:
+            return None if known.status == "deleted" else cast(T, known.entity)
+        row = await self._row(uow, plan, key, lock)
+        return None if row is None else cast(T, uow.tracked.loaded(plan, row))
+
+    async def _row(self, uow: UnitOfWork, plan: Plan, key: tuple[Any, ...], lock: bool) -> Any:
+        parameters = dict(zip((f"k{n}" for n in range(len(key))), key, strict=True))
+        if lock:
+            transaction = await uow.transaction()
+            return (await transaction.execute(_by_key(plan).with_for_update(), parameters)).one_or_none()
+        if uow.explicit is not None:
+            return (await uow.explicit.execute(_by_key(plan), parameters)).one_or_none()
+        prepared = self._by_key.get(uow.database)
+        if prepared is None:
+            prepared = self._by_key[uow.database] = uow.database.prepare(_by_key(plan), plan.columns)
+        async with uow.database.lease() as lease:
+            rows = await lease.fetch(prepared, parameters)
+        return prepared.row(rows[0]) if rows else None
+
+    def _select(self, plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]) -> Select[Any]:
+        statement = select(*plan.columns).where(*filters)
+        if isinstance(plan, DocumentPlan):
+            statement = statement.where(documents.c.kind == plan.kind)
+        for name, value in equal.items():
+            statement = statement.where(_column(plan, name) == value)
+        return statement
+
+    async def _flushed(self) -> tuple[UnitOfWork, Plan]:
+        """The unit of work, with what it changed in this table visible to a query."""
+        uow, plan = self._unit()
+        uow.check_task()
+        if uow.tracked.touches(plan):
+            await uow.flush()
+        return uow, plan
+
+    def _writable(self) -> tuple[UnitOfWork, Plan]:
+        uow, plan = self._unit()
+        uow.writable()
+        return uow, plan
+
+    def _unit(self) -> tuple[UnitOfWork, Plan]:
+        uow = current_unit.get()
+        if not isinstance(uow, UnitOfWork):
+            raise Misconfigured("No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`.")
+        return uow, uow.database.plan(self.entity)
+
+
+def _declared(cls: type) -> Any:
+    for base in cls.__mro__:
+        for generic in base.__dict__.get("__orig_bases__", ()):
+            args = get_args(generic)
+            if args and isinstance(args[0], type):
+                return args[0]
+    return None
+
+
+def _by_key(plan: Plan) -> Select[Any]:
+    columns = [plan.table.c[name] for name in plan.key_row(tuple(plan.key_names))]
+    where = and_(*(column == bindparam(f"k{n}", type_=column.type) for n, column in enumerate(columns)))
+    return select(*plan.columns).where(where)
+
+
+def _column(plan: Plan, name: str) -> Any:
+    if isinstance(plan, DocumentPlan):
+        if name in ("id", "version", "created_at", "updated_at"):
+            return documents.c[name]
+        if name in plan.fields:
+            return documents.c.body[name].as_string()
+    elif name in plan.names:
+        return getattr(plan.cls, name)
+    raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")
+
+
+def _as_entities(statement: Select[Any], entity: type) -> Select[Any]:
+    return statement.with_only_columns(entity, maintain_column_froms=True)
+
+
+async def _execute(uow: UnitOfWork, statement: Any) -> Sequence[Any]:
+    """The rows of a query: in the transaction if there is one, else on a connection of its own."""
+    if uow.explicit is not None:
+        return (await uow.explicit.execute(statement)).all()  # type: ignore[no-any-return]
+    return await uow.database.query(statement)
+
+
+def _gone(uow: UnitOfWork, plan: Plan, row: Any) -> bool:
+    """Whether the row was deleted in this unit of work, which has not been written yet."""
+    key = tuple(row._mapping[plan.table.c[name]] for name in plan.key_row(tuple(plan.key_names)))
+    known = uow.tracked.find(plan, key)
+    return known is not None and known.status == "deleted"
+

@@ -1,0 +1,57 @@
+"""uno's own tables have a numbered schema; an application refuses to run on another number."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import MetaData, inspect, text
+
+from uno.data.database import Database
+from uno.errors import Misconfigured
+
+HEAD = "0001"
+# Two processes that start at once must not both create the schema.
+_LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")
+
+
+async def current(database: Database) -> str | None:
+    """The number of the schema that the database has, None where it has none."""
+
+    def read(connection: Any) -> str | None:
+        if not inspect(connection).has_table("uno_schema"):
+            return None
+        return connection.execute(text("SELECT version_num FROM uno_schema")).scalar()  # type: ignore[no-any-return]
+
+    async with database.transaction() as transaction:
+        return await transaction.connection.run_sync(read)
+
+
+async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
+    """Bring uno's tables to this version and create the application's `tables` that are missing."""
+    async with database.transaction() as transaction:
+        if database.backend == "postgresql":
+            await transaction.execute(_LOCK)
+        await transaction.connection.run_sync(_upgrade)
+        for metadata in tables:
+            await transaction.connection.run_sync(metadata.create_all)
+
+
+def _upgrade(connection: Any) -> None:
+    from alembic import command  # half a second of imports that only this needs
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "revisions"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+async def require(database: Database) -> None:
+    """Raise `Misconfigured`, naming the command, unless the database has this version's schema."""
+    found = await current(database)
+    if found is None:
+        raise Misconfigured("The database has none of uno's tables; create them with: uno db create")
+    if found < HEAD:
+        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: uno db create")
+    if found > HEAD:
+        raise Misconfigured(f"The database has uno's schema {found}, newer than this version's {HEAD}; upgrade uno.")

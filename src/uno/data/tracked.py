@@ -1,0 +1,227 @@
+"""The identity map of a unit of work: what was read, what became of it, what has to be written."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Literal
+
+from sqlalchemy import inspect
+
+from uno.data.changes import Change, Operation, Values
+from uno.data.database import Plan
+from uno.data.plan import MappedPlan
+from uno.errors import Misconfigured
+
+_sequence = count(1)
+_LAST = float("inf")
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One entity. `original` is its state when the unit of work began to know it, `stored` the one in the database."""
+
+    plan: Plan
+    entity: Any
+    key: tuple[Any, ...]
+    status: Literal["new", "loaded", "deleted"]
+    original: Values | None
+    stored: Values | None
+    version: int | None
+    sequence: float = _LAST
+    next: Values | None = None
+    complete: bool = True
+    required: bool = False
+
+    def stamp(self) -> None:
+        """Remember when the first change was made that depends on the order of changes."""
+        if self.sequence == _LAST:
+            self.sequence = next(_sequence)
+
+
+def stamp(entity: Any) -> None:
+    """A column whose order matters was set on `entity`."""
+    entry = inspect(entity).info.get("uno")
+    if entry is not None:
+        entry.stamp()
+
+
+class Tracked:
+    """All entities of one unit of work; never two objects for one row."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[tuple[Plan, tuple[Any, ...]], Entry] = {}
+        self._by_entity: dict[int, Entry] = {}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._by_entity.values())
+
+    def __len__(self) -> int:
+        return len(self._by_entity)
+
+    def find(self, plan: Plan, key: tuple[Any, ...]) -> Entry | None:
+        return self._by_key.get((plan, key))
+
+    def of(self, entity: Any) -> Entry | None:
+        return self._by_entity.get(id(entity))
+
+    def loaded(self, plan: Plan, values: Any) -> Any:
+        """The entity of a row that was read: the one already known, or a new object."""
+        entity = plan.build(values)
+        key = plan.key_of(entity)
+        known = self._by_key.get((plan, key))
+        if known is not None:
+            return known.entity
+        state = plan.state(entity)
+        self._put(Entry(plan, entity, key, "loaded", state, state, plan.version(entity)))
+        return entity
+
+    def add(self, plan: Plan, entity: Any) -> Entry:
+        """A new entity; one that replaces a deleted row of the same key becomes an update of it."""
+        known = self.of(entity)
+        if known is not None and known.status != "deleted":
+            return known
+        plan.complete(entity)
+        key = plan.key_of(entity)
+        replaced = self._by_key.get((plan, key))
+        if replaced is None or None in key:
+            entry = Entry(plan, entity, key, "new", None, None, None, next(_sequence))
+        elif replaced.status == "deleted":
+            self._by_entity.pop(id(replaced.entity), None)
+            entry = Entry(
+                plan, entity, key, "loaded", replaced.original, replaced.stored, replaced.version, replaced.sequence
+            )
+        else:
+            raise Misconfigured(f"{plan.label} {key[-1]!r} is already in this unit of work as another object.")
+        self._put(entry)
+        return entry
+
+    def replace(self, stored: Any, entity: Any) -> None:
+        """`entity` takes the place of the object that was read for the same row."""
+        entry = self._by_entity.pop(id(stored))
+        expected = entry.plan.version(entity)
+        entry.entity, entry.version = entity, entry.version if expected is None else expected
+        self._put(entry)
+
+    def touches(self, plan: Plan) -> bool:
+        """Whether anything of this plan's table was added, deleted or changed and not written."""
+        same = (entry for entry in self if entry.plan.table is plan.table)
+        return any(e.status != "loaded" and (e.stored is not None or e.status == "new") or _changed(e) for e in same)
+
+    def delete(self, entry: Entry) -> None:
+        """Delete the row; an entity that was never stored is forgotten."""
+        if entry.stored is None:
+            self._by_entity.pop(id(entry.entity), None)
+            if entry.original is None:
+                self._by_key.pop((entry.plan, entry.key), None)
+                return
+        entry.status = "deleted"
+        entry.stamp()
+
+    def _put(self, entry: Entry) -> None:
+        self._by_entity[id(entry.entity)] = entry
+        if None not in entry.key:
+            self._by_key[entry.plan, entry.key] = entry
+        if isinstance(entry.plan, MappedPlan) and entry.plan.ordered_names:
+            inspect(entry.entity).info["uno"] = entry
+
+    def operations(self) -> list[tuple[Entry, Operation]]:
+        """What has to be written, at most one operation for each row, in the order of the changes."""
+        found = [(entry, op) for entry in self._by_entity.values() if (op := _operation(entry)) is not None]
+        return sorted(found, key=lambda pair: pair[0].sequence)
+
+    def written(self, entry: Entry) -> None:
+        """The entry's operation is in the database (or in the open transaction)."""
+        if entry.status == "deleted":
+            entry.stored = None
+            return
+        if entry.next is not None:
+            entry.stored, entry.next = entry.next, None
+            entry.version = None if entry.plan.version_key is None else (entry.version or 0) + 1
+            if entry.version is not None:
+                entry.plan.set_version(entry.entity, entry.version)
+            entry.plan.stored(entry.entity)
+        entry.status, entry.sequence, entry.required = "loaded", _LAST, False
+        if (entry.plan, entry.key) not in self._by_key:
+            entry.key = entry.plan.key_of(entry.entity)
+            self._by_key[entry.plan, entry.key] = entry
+
+    def release_mapped(self) -> list[Entry]:
+        """The entries of mapped classes, which from now on are somebody else's."""
+        released = [entry for entry in self if isinstance(entry.plan, MappedPlan)]
+        for entry in released:
+            self._by_entity.pop(id(entry.entity), None)
+            self._by_key.pop((entry.plan, entry.key), None)
+        return released
+
+    def changes(self) -> list[Change]:
+        """What changed since the beginning, whatever was written in between."""
+        return [change for entry in self._by_entity.values() if (change := _change(entry)) is not None]
+
+    def snapshot(self) -> list[tuple[Entry, tuple[Any, ...], Values]]:
+        """Everything needed to come back to this point."""
+        return [(e, (e.status, e.stored, e.version), e.plan.state(e.entity)) for e in self]
+
+    def restore(self, taken: list[tuple[Entry, tuple[Any, ...], Values]]) -> None:
+        """Come back to a snapshot: entities get their values back, later ones are forgotten."""
+        self._by_key.clear()
+        self._by_entity.clear()
+        for entry, (status, stored, version), state in taken:
+            entry.status, entry.stored, entry.version, entry.next = status, stored, version, None
+            entry.plan.restore(entry.entity, state)
+            if version is not None:
+                entry.plan.set_version(entry.entity, version)
+            self._put(entry)
+
+
+def _operation(entry: Entry) -> Operation | None:
+    plan = entry.plan
+    key = plan.key_row(entry.key)
+    expect = {} if plan.version_key is None else {plan.version_key: entry.version}
+    if entry.status == "deleted":
+        return None if entry.stored is None else Operation("delete", plan.table, plan.label, key, {}, expect)
+    if entry.status == "new":
+        return _insert(entry)
+    changed = _changed(entry)
+    if not changed:
+        return Operation("guard", plan.table, plan.label, key, {}, expect) if entry.required else None
+    plan.touch(entry.entity, changed)
+    entry.next = plan.state(entry.entity)
+    values = plan.update_row(changed, entry.next)
+    if plan.version_key is not None:
+        values[plan.version_key] = (entry.version or 0) + 1
+    ordered = any(name in changed for name in plan.unique_names)
+    return Operation("update", plan.table, plan.label, key, values, expect, ordered=ordered)
+
+
+def _insert(entry: Entry) -> Operation:
+    plan = entry.plan
+    entry.complete = plan.complete(entry.entity)
+    entry.next = plan.state(entry.entity)
+    key = plan.key_of(entry.entity)
+    values = plan.insert_row(entry.next, key)
+    return Operation("insert", plan.table, plan.label, plan.key_row(key), values, {})
+
+
+def _changed(entry: Entry) -> Values:
+    if entry.stored is None:
+        return {}
+    if entry.plan.key_of(entry.entity) != entry.key:
+        raise Misconfigured(f"The key of {entry.plan.label} {entry.key[-1]!r} was changed; delete it and add a new one.")
+    return entry.plan.changed(entry.stored, entry.plan.state(entry.entity))
+
+
+def _change(entry: Entry) -> Change | None:
+    plan = entry.plan
+    after = None if entry.status == "deleted" else (entry.next or entry.stored)
+    before = entry.original
+    if before is None and after is None:
+        return None
+    if before is not None and after is not None and not plan.changed(before, after):
+        return None
+    return Change(plan.label, record_id(entry.key if entry.status != "new" else plan.key_of(entry.entity), plan), before, after)
+
+
+def record_id(key: tuple[Any, ...], plan: Plan) -> str:
+    """A key as text; the kind of a document is no part of it."""
+    parts = key if isinstance(plan, MappedPlan) else key[1:]
+    return ",".join(str(part) for part in parts)

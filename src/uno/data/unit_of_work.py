@@ -1,0 +1,292 @@
+"""The unit of work: everything that changes together.
+
+Optimistic by default: reads hold a connection for one statement, nothing is written before the
+commit, and the commit is one statement where that is possible. It becomes an explicit transaction
+when someone asks for the session, a lock, a savepoint or a flush.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from uno import clock, context
+from uno.bus.unit import current_unit
+from uno.data.changes import Book, Change, Changes, Operation
+from uno.data.commit import commit
+from uno.data.database import Database, Plan
+from uno.data.lease import Transaction
+from uno.data.plan import MappedPlan
+from uno.data.session_path import SessionPath
+from uno.data.tracked import Entry, Tracked
+from uno.data.writer import insert_returning, write_in_order
+from uno.errors import Misconfigured
+from uno.messages import DomainEvent
+
+if TYPE_CHECKING:
+    from uno.data.repository import Repository
+
+T = TypeVar("T")
+R = TypeVar("R", bound="Repository[Any]")
+AfterCommit = Callable[[Changes], Awaitable[None]]
+
+
+class UnitOfWork:
+    """Use it with `async with`, or let the pipeline open one around each message.
+
+    Inside, `Repository` and `publish` find it by themselves. Entering it again, or another one of
+    the same database, joins it. `books` turn changes into rows of the same transaction, `after` is
+    awaited with the changes once they are stored.
+    """
+
+    def __init__(
+        self, database: Database, *, books: Sequence[Book] = (), after: Sequence[AfterCommit] = (), read_only: bool = False
+    ) -> None:
+        self.database = database
+        self._books = books
+        self._after = after
+        self._read_only = read_only
+        self.tracked = Tracked()
+        self._recorded: list[DomainEvent] = []
+        self._fences: list[Operation] = []
+        self._transaction: Transaction | None = None
+        self._session: SessionPath | None = None
+        self._task: Any = None
+        self._depth = 0
+        self._token: Any = None
+        self._outcome: Changes | None = None
+        self.doomed: BaseException | None = None
+
+    # -- life
+
+    async def __aenter__(self) -> Self:
+        outer = current_unit.get()
+        if isinstance(outer, UnitOfWork) and outer.database is self.database:
+            outer._depth += 1
+            return cast(Self, outer)
+        self._token = current_unit.set(self)
+        self._task = asyncio.current_task()
+        return self
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        outer = current_unit.get()
+        if isinstance(outer, UnitOfWork) and outer._depth:
+            outer._depth -= 1
+            if error is not None:
+                outer.doom(error)
+            return
+        try:
+            if error is None:
+                await self.commit()
+        finally:
+            current_unit.reset(self._token)
+            await self.close()
+        if error is None:
+            await self.tell()
+
+    def begin(self) -> Any:
+        """Become the ambient unit of work of this task; returns what `end` takes."""
+        self._task = asyncio.current_task()
+        return current_unit.set(self)
+
+    async def end(self, token: Any) -> None:
+        current_unit.reset(token)
+        if self._transaction is not None:
+            await self.close()
+
+    def doom(self, error: BaseException) -> None:
+        """Nothing of this unit of work will be written; `error` says why."""
+        self.doomed = self.doomed or error
+
+    async def close(self) -> None:
+        """Roll back what is not committed and let go of the connection."""
+        session, self._session = self._session, None
+        transaction, self._transaction = self._transaction, None
+        try:
+            if session is not None:
+                await session.close()
+        finally:
+            if transaction is not None:
+                await asyncio.shield(transaction.close())
+
+    def check_task(self) -> None:
+        """Two tasks must not share one unit of work."""
+        if self._task is not None and asyncio.current_task() is not self._task:
+            raise Misconfigured(
+                "Two tasks share one unit of work; dispatch a message in each task after leaving it, "
+                "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task."
+            )
+
+    # -- what handlers use
+
+    def record(self, event: DomainEvent) -> None:
+        """Publish `event` when the commit has made it a fact."""
+        self.check_task()
+        self._recorded.append(event)
+
+    def repository(self, entity: type[T]) -> "Repository[T]":
+        """The repository of a class."""
+        from uno.data.repository import Repository
+
+        return Repository(entity)
+
+    def get_repository(self, repository: type[R]) -> R:
+        """A repository of one's own class."""
+        return repository()
+
+    def require(self, entity: Any) -> None:
+        """Commit only if this entity, which was only read, is still as it was read."""
+        entry = self.tracked.of(entity)
+        if entry is None:
+            raise Misconfigured("require() takes an entity that was read in this unit of work.")
+        if entry.plan.version_key is None:
+            raise Misconfigured(f"{entry.plan.label} has no version that could be required.")
+        entry.required = True
+
+    async def session(self) -> AsyncSession:
+        """SQLAlchemy's session on this unit of work's transaction; loaded objects are attached to it."""
+        return (await self._session_path()).session
+
+    async def flush(self) -> None:
+        """Write what has changed so far, in an explicit transaction."""
+        self.check_task()
+        if self._session is not None:
+            await self._session.flush()
+        pairs = self.tracked.operations()
+        if not pairs:
+            return
+        transaction = await self.transaction()
+        for complete, run in groupby(pairs, lambda pair: pair[0].complete):
+            if complete:
+                await self._write(transaction, list(run))
+            else:
+                for entry, operation in run:
+                    await self._generate(transaction, entry, operation)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """Changes inside the block are undone by an exception, or by a `Failure` of a message inside."""
+        await self.flush()
+        transaction = await self.transaction()
+        nested = await transaction.connection.begin_nested()
+        taken, recorded, doomed = self.tracked.snapshot(), len(self._recorded), self.doomed
+        try:
+            yield
+            if self.doomed is doomed:
+                await self.flush()
+                await nested.commit()
+        finally:
+            if nested.is_active:
+                await nested.rollback()
+                self.tracked.restore(taken)
+                del self._recorded[recorded:]
+                self.doomed = doomed
+
+    # -- what repositories use
+
+    async def transaction(self) -> Transaction:
+        """The explicit transaction, opened now if there is none."""
+        self.check_task()
+        if self._transaction is None:
+            self._transaction = await self.database.begin()
+        return self._transaction
+
+    @property
+    def explicit(self) -> Transaction | None:
+        return self._transaction
+
+    async def path(self, plan: Plan) -> SessionPath | None:
+        """The session, if objects of this plan go through it."""
+        self.check_task()
+        if not isinstance(plan, MappedPlan):
+            return None
+        if self._session is not None or not plan.fast or self.database.commit == "session":
+            return await self._session_path()
+        return None
+
+    def writable(self) -> None:
+        if self._read_only:
+            raise Misconfigured("A query changes nothing; make it a command.")
+
+    def fence(self, operation: Operation) -> None:
+        """Commit only together with this guarded operation."""
+        self._fences.append(operation)
+
+    async def _session_path(self) -> SessionPath:
+        if self._session is None:
+            await self.flush()
+            self._session = SessionPath(self.database, await self.transaction())
+            for entry in self.tracked.release_mapped():
+                self._session.adopt(entry)
+        return self._session
+
+    async def _write(self, transaction: Transaction, pairs: Sequence[tuple[Entry, Operation]]) -> None:
+        await write_in_order(transaction, [operation for _, operation in pairs])
+        for entry, _ in pairs:
+            self.tracked.written(entry)
+
+    async def _generate(self, transaction: Transaction, entry: Entry, operation: Operation) -> None:
+        """Insert a row of which the database generates some columns."""
+        row = await insert_returning(transaction, operation)
+        assert isinstance(entry.plan, MappedPlan)
+        entry.plan.take_generated(entry.entity, row)
+        entry.next = entry.plan.state(entry.entity)
+        self.tracked.written(entry)
+
+    # -- commit
+
+    async def commit(self) -> None:
+        """Write everything, or nothing.
+
+        Raises `VersionConflict` and `Conflict` where the database says so, `OutcomeUnknown` where
+        the connection was lost meanwhile. A cancelled caller waits for the outcome.
+        """
+        self.check_task()
+        if self.doomed is not None:
+            raise self.doomed
+        await commit(self)
+
+    async def tell(self) -> None:
+        """Tell those who wait for the commit; called once it is over."""
+        outcome, self._outcome = self._outcome, None
+        if outcome is not None:
+            for one in self._after:
+                await one(outcome)
+
+    def collected_events(self) -> list[DomainEvent]:
+        """The events of all aggregates and those that were published, each once."""
+        found = [e for entry in self.tracked if entry.plan.has_events for e in entry.entity.collect_events()]
+        if self._session is not None:
+            found += self._session.events()
+        recorded, self._recorded = self._recorded, []
+        return [*found, *recorded]
+
+    def net_changes(self) -> list[Change]:
+        session = self._session.changes() if self._session is not None else []
+        return [*session, *self.tracked.changes()]
+
+    def book_rows(self, changes: Changes) -> list[Operation]:
+        """The rows of all books, and the guarded operations that go with the commit."""
+        rows = [(book.table, row) for book in self._books for row in book.rows(changes)]
+        return [*self._fences, *(Operation("insert", table, table.name, {}, row, {}) for table, row in rows)]
+
+    @property
+    def fenced(self) -> bool:
+        return bool(self._fences)
+
+    def has_events(self) -> bool:
+        """Whether events wait to be published, without collecting them."""
+        return bool(self._recorded) or any(e.plan.has_events and "_events" in e.entity.__dict__ for e in self.tracked)
+
+    def collect(self) -> Changes:
+        """The changes and events of this commit, computed once."""
+        events = tuple(self.collected_events())
+        self._outcome = Changes(tuple(self.net_changes()), events, context.current(), clock.now())
+        return self._outcome
+
+    def run_by(self, task: Any) -> None:
+        """The unit of work is used by this task from now on."""
+        self._task = task

@@ -1,0 +1,88 @@
+"""Two ways to write the same operations, with the same rows and the same errors.
+
+`write_in_order` writes them one after another in an open transaction, in the order of the
+handler's changes. A backend's `Writer` may know how to write them in one statement.
+"""
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any, Protocol
+
+from sqlalchemy import and_, delete, insert, literal, select, update
+
+from uno.data.changes import Operation, Values
+from uno.data.lease import Transaction
+from uno.errors import VersionConflict
+
+
+def _shape(operation: Operation) -> tuple[Any, ...]:
+    return (operation.kind, operation.table, *operation.values)
+
+
+async def write_in_order(transaction: Transaction, operations: Sequence[Operation]) -> None:
+    """Write `operations`; `VersionConflict` where a row is not as expected."""
+    for (kind, table, *_), group in groupby(operations, _shape):
+        rows = list(group)
+        if kind == "insert":
+            await transaction.execute(insert(table), [{**o.key, **o.values} for o in rows])
+        else:
+            for operation in rows:
+                await _write_one(transaction, operation)
+
+
+async def _write_one(transaction: Transaction, operation: Operation) -> None:
+    table = operation.table
+    wanted = {**operation.key, **operation.expect}
+    where = and_(*(table.c[name] == value for name, value in wanted.items()))
+    if operation.kind == "guard":
+        result = await transaction.execute(select(literal(1)).select_from(table).where(where).with_for_update())
+        matched = len(result.all())
+    else:
+        change = update(table).values(operation.values) if operation.kind == "update" else delete(table)
+        matched = (await transaction.execute(change.where(where))).rowcount
+    if matched != 1:
+        raise stale([operation])
+
+
+def stale(operations: Sequence[Operation]) -> VersionConflict:
+    """The error for rows that were not as expected; a lost fence is not worth repeating."""
+    repeatable = not any(operation.fence for operation in operations)
+    return VersionConflict(operations[0].label, [operation.id for operation in operations], repeatable=repeatable)
+
+
+async def insert_returning(transaction: Transaction, operation: Operation) -> Values:
+    """Insert one row and give back all its columns, for those that the database generates."""
+    values = {k: v for k, v in {**operation.key, **operation.values}.items() if v is not None}
+    table = operation.table
+    result = await transaction.execute(insert(table).values(values).returning(*table.columns))
+    return dict(zip((c.key for c in table.columns), result.one(), strict=True))
+
+
+class Statement(Protocol):
+    """All operations in one statement; `check` raises if it wrote nothing because a row was stale."""
+
+    @property
+    def sql(self) -> str: ...
+
+    @property
+    def arguments(self) -> Sequence[Any]: ...
+
+    def check(self, rows: Sequence[Any]) -> None: ...
+
+
+class Writer(Protocol):
+    """Writes operations in one statement, where that is possible."""
+
+    def possible(self, operations: Sequence[Operation], restricted: Collection[str]) -> bool: ...
+
+    def one_statement(self, operations: Sequence[Operation]) -> Statement: ...
+
+
+class OrderedWriter:
+    """The writer of backends on which one statement cannot do it."""
+
+    def possible(self, operations: Sequence[Operation], restricted: Collection[str]) -> bool:
+        return False
+
+    def one_statement(self, operations: Sequence[Operation]) -> Statement:
+        raise NotImplementedError("one_statement is asked only where it is possible")

@@ -1,0 +1,162 @@
+"""The statements that move a delivery from one state to the next.
+
+Every one is a short transaction of its own; all but the claim are fenced by the attempt number, so
+that a worker which lost its lease can change nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, case, func, literal, select, update
+
+from uno import clock
+from uno.data import Database
+from uno.data.changes import Operation
+from uno.queue.tables import DEAD, DONE, READY, RUNNING, deliveries
+
+_d = deliveries.c
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A claimed delivery."""
+
+    id: UUID
+    subscriber: str
+    event: str
+    payload: dict[str, Any]
+    context: dict[str, str]
+    attempt: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The subscribers and events that the code of this process knows, by their stored names."""
+
+    subscribers: tuple[str, ...]
+    events: tuple[str, ...]
+
+    def known(self) -> tuple[ColumnElement[bool], ...]:
+        return (_d.subscriber.in_(self.subscribers), _d.event.in_(self.events))
+
+
+class Deliveries:
+    """The delivery table of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def _now(self, plus: float = 0.0) -> Any:
+        """The database's clock; on SQLite, which has none of that precision, this machine's."""
+        if self._database.backend == "sqlite":
+            return literal(clock.now() + timedelta(seconds=plus), _d.run_at.type)
+        return func.clock_timestamp() + timedelta(seconds=plus) if plus else func.clock_timestamp()
+
+    async def claim(self, worker: str, names: Names, limit: int, lease: float) -> list[Delivery]:
+        """Take up to `limit` deliveries for `lease` seconds, passing over what others are taking."""
+        ready = (_d.state == READY, _d.run_at <= self._now(), *names.known())
+        wanted = (
+            select(_d.id).where(*ready).order_by(_d.run_at, _d.id).limit(limit).with_for_update(skip_locked=True)
+        )
+        taken = wanted.cte("taken")
+        values = {"state": RUNNING, "attempt": _d.attempt + 1, "lease_until": self._now(lease), "worker": worker}
+        statement = (
+            update(deliveries)
+            .where(_d.id.in_(select(taken.c.id)))
+            .values(values)
+            .returning(_d.id, _d.subscriber, _d.event, _d.payload, _d.context, _d.attempt, _d.failures)
+        )
+        return [Delivery(*row) for row in await self._run(statement)]
+
+    async def renew(self, delivery: Delivery, lease: float) -> bool:
+        """Hold it for another `lease` seconds; false where it is no longer ours."""
+        statement = update(deliveries).where(*_ours(delivery)).values(lease_until=self._now(lease)).returning(_d.id)
+        return bool(await self._run(statement))
+
+    async def release(self, delivery: Delivery) -> None:
+        """Give it back unfinished; the attempt does not count."""
+        values = {"state": READY, "lease_until": None, "worker": None}
+        await self._run(update(deliveries).where(*_ours(delivery)).values(values).returning(_d.id))
+
+    async def failed(self, delivery: Delivery, error: str, *, retry_in: float | None) -> bool:
+        """Note a failed attempt: again in `retry_in` seconds, or dead. False where it was no longer ours."""
+        values: dict[str, Any] = {
+            "state": DEAD if retry_in is None else READY,
+            "failures": _d.failures + 1,
+            "error": error,
+            "lease_until": None,
+            "worker": None,
+        }
+        values |= {"finished_at": self._now()} if retry_in is None else {"run_at": self._now(retry_in)}
+        return bool(await self._run(update(deliveries).where(*_ours(delivery)).values(values).returning(_d.id)))
+
+    async def reclaim(self, max_lost: int, max_failures: int) -> int:
+        """Give back what crashed workers left behind.
+
+        A lost lease is no failed attempt, until the same delivery has lost `max_lost`: then it is
+        what kills its workers, and dead.
+        """
+        lost = _d.lost_leases + 1
+        failures = case((lost >= max_lost, _d.failures + 1), else_=_d.failures)
+        hopeless = (lost >= max_lost) & (failures >= max_failures)
+        values = {
+            "state": case((hopeless, DEAD), else_=READY),
+            "lost_leases": lost,
+            "failures": failures,
+            "error": case((lost >= max_lost, "its worker was lost again and again"), else_=_d.error),
+            "lease_until": None,
+            "worker": None,
+        }
+        expired = (_d.state == RUNNING, _d.lease_until < self._now())
+        locked = select(_d.id).where(*expired).with_for_update(skip_locked=True).cte("expired")
+        statement = update(deliveries).where(_d.id.in_(select(locked.c.id))).values(values).returning(_d.id)
+        return len(await self._run(statement))
+
+    async def next_due(self, names: Names) -> float | None:
+        """Seconds until the next retry is due, None where nothing waits."""
+        waiting = (_d.state == READY, *names.known())
+        rows = await self._database.query(select(func.min(_d.run_at), self._now()).where(*waiting))
+        due, now = rows[0]
+        return None if due is None else max(0.0, (_aware(due) - _aware(now)).total_seconds())
+
+    async def counts(self) -> dict[str, int]:
+        """How many deliveries are in each state."""
+        rows = await self._database.query(select(_d.state, func.count()).group_by(_d.state))
+        return {state: n for state, n in rows}
+
+    async def unknown(self, names: Names) -> dict[str, int]:
+        """Deliveries that wait for a subscriber or an event that no code here knows."""
+        stranger = _d.subscriber.not_in(names.subscribers) | _d.event.not_in(names.events)
+        label = (_d.subscriber + " ← " + _d.event).label("label")
+        waiting = select(label, func.count()).where(_d.state.in_([READY, RUNNING]), stranger).group_by(label)
+        return {name: n for name, n in await self._database.query(waiting)}
+
+    async def _run(self, statement: Any) -> Sequence[Any]:
+        async with self._database.transaction() as transaction:
+            return (await transaction.execute(statement)).all()  # type: ignore[no-any-return]
+
+
+def _ours(delivery: Delivery) -> tuple[ColumnElement[bool], ...]:
+    return (_d.id == delivery.id, _d.attempt == delivery.attempt, _d.state == RUNNING)
+
+
+def _aware(moment: Any) -> Any:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def done(delivery: Delivery) -> Operation:
+    """The completion, which commits together with the effect or not at all."""
+    return Operation(
+        "update",
+        deliveries,
+        deliveries.name,
+        {"id": delivery.id},
+        {"state": DONE, "finished_at": clock.now(), "lease_until": None, "worker": None, "error": None},
+        {"attempt": delivery.attempt, "state": RUNNING},
+        fence=True,
+    )
+

@@ -1,0 +1,56 @@
+"""From events to delivery rows, in the transaction of the change that caused them."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Table
+
+from uno import ids
+from uno.data.changes import Changes, Values
+from uno.messages import DomainEvent, message_name
+from uno.queue.tables import READY, deliveries
+
+Subscribers = Callable[[type[DomainEvent]], tuple[str, ...]]
+
+
+class DeliveryBook:
+    """A row for each durable subscriber of each event; none for events that have none."""
+
+    table: Table = deliveries
+
+    def __init__(self, subscribers: Subscribers) -> None:
+        self._subscribers = subscribers
+
+    def rows(self, changes: Changes) -> list[Values]:
+        return [
+            self._row(event, subscriber, changes)
+            for event in changes.events
+            for subscriber in self._subscribers(type(event))
+        ]
+
+    def _row(self, event: DomainEvent, subscriber: str, changes: Changes) -> Values:
+        context = changes.context
+        return {
+            "id": ids.uuid7(),
+            "subscriber": subscriber,
+            "event": message_name(type(event)),
+            "event_id": event.event_id,
+            "event_version": type(event).version,
+            "aggregate_id": event.aggregate_id,
+            "payload": event.model_dump(mode="json"),
+            "context": context.to_json(),
+            "correlation_id": context.correlation_id,
+            "message_id": context.message_id,
+            "traceparent": context.traceparent,
+            "tenant": context.tenant,
+            "key": None,
+            "state": READY,
+            "attempt": 0,
+            "failures": 0,
+            "lost_leases": 0,
+            "run_at": changes.at,
+            "lease_until": None,
+            "worker": None,
+            "error": None,
+            "created_at": changes.at,
+            "finished_at": None,
+        }

@@ -1,0 +1,220 @@
+"""The worker: claims deliveries and runs their subscribers through the pipeline of all messages."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+from uno import clock, ids
+from uno.bus import Bus
+from uno.context import Context
+from uno.data import Database
+from uno.errors import Conflict, RateLimited, TimedOut, Unavailable, UnoError, VersionConflict
+from uno.messages import DomainEvent, Envelope
+from uno.queue.delivery import Deliveries, Delivery, Names, done
+from uno.queue.fence import Fence, current_fence
+from uno.queue.hint import listen
+from uno.queue.tables import deliveries
+from uno.result import Failure
+from uno.settings import WorkerSettings
+from uno.telemetry.logs import get_logger
+
+log = get_logger("uno.worker")
+
+
+
+class Worker:
+    """Delivers events to durable subscribers, `settings.concurrency` at a time."""
+
+    def __init__(self, database: Database, bus: Bus, settings: WorkerSettings | None = None) -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{ids.span_id()[:6]}"
+        self._database = database
+        self._bus = bus
+        self._settings = settings or WorkerSettings()
+        self._deliveries = Deliveries(database)
+        self._events: Mapping[str, type[DomainEvent]] = bus.durable_events()
+        self._names = Names(bus.durable_names(), tuple(self._events))
+        self._running: set[asyncio.Task[None]] = set()
+        self._woken = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver until `stop`, or until cancelled; then what is running is given back."""
+        listening = None
+        if self._database.backend == "postgresql":
+            listening = asyncio.create_task(listen(self._database, self.wake), name="uno.listen")
+        try:
+            while not self._stopping:
+                await self._round()
+        finally:
+            if listening is not None:
+                await _cancel(listening)
+            for task in list(self._running):
+                await _cancel(task)
+
+    async def stop(self, grace: float = 10.0) -> None:
+        """Take nothing new; wait up to `grace` seconds for what is running."""
+        self._stopping = True
+        self.wake()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+
+    async def drain(self) -> None:
+        """Deliver everything that is due, then return; for tests and scripts."""
+        while await self._take() or self._running:
+            if self._running:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _round(self) -> None:
+        """Take what there is, or wait for a hint, a free place or the next poll."""
+        self._woken.clear()
+        try:
+            taken = await self._take()
+        except (Unavailable, TimedOut) as error:
+            log.warning("the queue cannot be read, trying again: %s", error)
+            taken = 0
+        if not taken or len(self._running) >= self._settings.concurrency:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(await self._pause()):
+                    await self._woken.wait()
+
+    async def _pause(self) -> float:
+        """Seconds until the next look: the poll, or the next retry if that is sooner."""
+        poll = self._settings.poll_interval
+        if len(self._running) >= self._settings.concurrency:
+            return poll
+        try:
+            due = await self._deliveries.next_due(self._names)
+        except (Unavailable, TimedOut):
+            return poll
+        return poll if due is None else min(poll, max(due, 0.001))
+
+    async def _take(self) -> int:
+        free = self._settings.concurrency - len(self._running)
+        if free <= 0 or not self._names.subscribers:
+            return 0
+        await self._reclaim()
+        claimed = await self._deliveries.claim(self.name, self._names, free, self._settings.lease)
+        for delivery in claimed:
+            task = asyncio.create_task(self._work(delivery), name=f"uno.delivery.{delivery.id}")
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+        return len(claimed)
+
+    _last_reclaim = float("-inf")
+
+    async def _reclaim(self) -> None:
+        now = clock.monotonic()
+        if now - self._last_reclaim >= self._settings.poll_interval:
+            self._last_reclaim = now
+            lost = await self._deliveries.reclaim(self._settings.max_lost_leases, self._settings.max_attempts)
+            if lost:
+                log.warning("%d deliveries of lost workers are taken up again", lost)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self.wake()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a delivery could not be settled; its lease will run out", exc_info=task.exception())
+
+    async def _work(self, delivery: Delivery) -> None:
+        """One attempt, with its lease renewed beside it."""
+        attempt = asyncio.create_task(self._attempt(delivery))
+        renewing = asyncio.create_task(self._renew(delivery, attempt))
+        try:
+            await asyncio.wait([attempt])
+            if not attempt.cancelled():
+                attempt.result()
+        except asyncio.CancelledError:
+            await _cancel(attempt)
+            await asyncio.shield(self._deliveries.release(delivery))
+            raise
+        finally:
+            await _cancel(renewing)
+
+    async def _renew(self, delivery: Delivery, attempt: asyncio.Task[None]) -> None:
+        while True:
+            await clock.sleep(self._settings.renew_interval)
+            try:
+                ours = await self._deliveries.renew(delivery, self._settings.lease)
+            except (Unavailable, TimedOut) as error:
+                log.warning("the lease of %s could not be renewed: %s", delivery.id, error)
+                continue
+            if not ours:
+                log.warning("the lease of %s was lost", delivery.id)
+                attempt.cancel()
+                return
+
+    async def _attempt(self, delivery: Delivery) -> None:
+        token = current_fence.set(Fence(done(delivery)))
+        try:
+            error = await self._deliver(delivery)
+        finally:
+            current_fence.reset(token)
+        if error is not None and not _lost(error):
+            await self._failed(delivery, error)
+
+    async def _deliver(self, delivery: Delivery) -> Exception | None:
+        """The error of the attempt, if any."""
+        try:
+            event = self._events[delivery.event].model_validate(delivery.payload)
+            context = Context.from_json(delivery.context)
+            result = await self._bus.deliver(Envelope(event, delivery.subscriber, context, delivery.attempt))
+        except Exception as error:  # a subscriber's bug is a failed attempt: logged, counted, and kept with the delivery
+            log.exception("subscriber failed", extra=_labels(delivery))
+            return error
+        return result.error if result.__class__ is Failure else None
+
+    async def _failed(self, delivery: Delivery, error: Exception) -> None:
+        failures = delivery.failures + 1
+        retry = _may_retry(error) and failures < self._settings.max_attempts
+        pause = self._delay(failures) if retry else None
+        text = f"{type(error).__name__}: {error}"
+        if not await self._deliveries.failed(delivery, text[:4000], retry_in=pause):
+            return
+        if retry:
+            log.warning("delivery failed, again in %.1f s: %s", pause, error, extra=_labels(delivery))
+        else:
+            log.error("delivery is dead: %s", error, extra=_labels(delivery))
+
+    def _delay(self, failures: int) -> float:
+        """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter")."""
+        ceiling = min(self._settings.max_delay, self._settings.base_delay * 2 ** (failures - 1))
+        return random.uniform(0, ceiling)  # noqa: S311 - spreads load, is no secret
+
+
+def _may_retry(error: Exception) -> bool:
+    """Passing errors and bugs are tried again; other errors of the tree would only come again."""
+    if isinstance(error, Conflict):
+        return error.repeatable
+    return isinstance(error, Unavailable | TimedOut | RateLimited) or not isinstance(error, UnoError)
+
+
+def _lost(error: Exception) -> bool:
+    """Whether the commit was refused because the delivery is somebody else's now."""
+    return isinstance(error, VersionConflict) and error.kind == deliveries.name
+
+
+def _labels(delivery: Delivery) -> dict[str, str]:
+    return {
+        "subscriber": delivery.subscriber,
+        "event_name": delivery.event,
+        "delivery": str(delivery.id),
+        "attempt": str(delivery.attempt),
+        "correlation_id": delivery.context.get("correlation_id", ""),
+    }
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):  # what it raised was seen by its done callback or is over
+        await task
+
+
+
