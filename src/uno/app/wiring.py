@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import MetaData
-
 from uno.audit import AuditBook, AuditTrail
 from uno.bus import Bus, Middleware, per_message
 from uno.bus.unit import current_unit
@@ -24,6 +22,8 @@ from uno.settings import Settings
 from uno.telemetry import Metrics, Tracer, observed
 
 if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
     from uno.app.app import App
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Wiring:
     def checks(self) -> list[Check]:
         return [] if self.database is None else [self.database.check()]
 
-    def tables(self) -> list[MetaData]:
+    def tables(self) -> "list[MetaData]":
         """The metadata of the application's own tables."""
         database = self.database
         plans = [] if database is None else [database.plan(model) for model in self.models]

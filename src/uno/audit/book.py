@@ -3,8 +3,6 @@
 from typing import Any
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import Table
-
 from uno import ids
 from uno.audit.tables import audit
 from uno.data.changes import Change, Changes, Values
@@ -27,7 +25,7 @@ def _images(change: Change) -> tuple[Any, Any]:
 class AuditBook:
     """A row for every change, with who, when and under which correlation id."""
 
-    table: Table = audit
+    table = audit
 
     def rows(self, changes: Changes) -> list[Values]:
         return [self._row(change, changes) for change in changes.changes]

@@ -1,6 +1,9 @@
 """The table of the audit trail; append only."""
 
-from sqlalchemy import Column, DateTime, Index, Table, Text, Uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Column, DateTime, Index, Select, Table, Text, Uuid, select
 
 from uno.data.tables import json_type, metadata
 
@@ -24,3 +27,9 @@ audit = Table(
     Index("ix_uno_audit_record", "component", "record_id", "id"),
     Index("ix_uno_audit_correlation", "correlation_id"),
 )
+
+
+def entries(equal: Mapping[str, Any], limit: int) -> Select[Any]:
+    """The entries with these values, oldest first."""
+    where = (audit.c[name] == value for name, value in equal.items())
+    return select(audit).where(*where).order_by(audit.c.id).limit(limit)

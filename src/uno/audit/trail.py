@@ -3,10 +3,8 @@
 from datetime import UTC
 from typing import Any
 
-from sqlalchemy import select
-
 from uno.audit.entry import AuditLog
-from uno.audit.tables import audit
+from uno.audit.tables import entries
 from uno.data import Database
 
 
@@ -34,8 +32,8 @@ class AuditTrail:
             "actor": actor,
             "correlation_id": correlation_id,
         }
-        where = [audit.c[name] == value for name, value in wanted.items() if value is not None]
-        rows = await self._database.query(select(audit).where(*where).order_by(audit.c.id).limit(limit))
+        given = {name: value for name, value in wanted.items() if value is not None}
+        rows = await self._database.query(entries(given, limit))
         return [_entry(row._mapping) for row in rows]
 
 

@@ -1,12 +1,38 @@
-"""The data layer: one database, one unit of work, repositories over both."""
+"""The data layer: one database, one unit of work, repositories over both.
 
-from uno.data.changes import Book, Change, Changes
-from uno.data.database import Database
-from uno.data.middleware import repeated, transactional
-from uno.data.model import Model, TimestampMixin, ULIDMixin, UUIDMixin, UtcDateTime, VersionMixin
-from uno.data.repository import Filter, Repository
-from uno.data.unit_of_work import UnitOfWork
-from uno.settings import DatabaseSettings
+Its names are loaded when first used: `uno.data.embedded` alone needs neither ORM nor driver.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uno.data.changes import Book, Change, Changes
+    from uno.data.database import Database
+    from uno.data.middleware import repeated, transactional
+    from uno.data.model import Model, TimestampMixin, ULIDMixin, UtcDateTime, UUIDMixin, VersionMixin
+    from uno.data.repository import Filter, Repository
+    from uno.data.unit_of_work import UnitOfWork
+    from uno.settings import DatabaseSettings
+
+_HOMES = {
+    "Book": "uno.data.changes",
+    "Change": "uno.data.changes",
+    "Changes": "uno.data.changes",
+    "Database": "uno.data.database",
+    "DatabaseSettings": "uno.settings",
+    "Filter": "uno.data.repository",
+    "Model": "uno.data.model",
+    "Repository": "uno.data.repository",
+    "TimestampMixin": "uno.data.model",
+    "ULIDMixin": "uno.data.model",
+    "UUIDMixin": "uno.data.model",
+    "UnitOfWork": "uno.data.unit_of_work",
+    "UtcDateTime": "uno.data.model",
+    "VersionMixin": "uno.data.model",
+    "repeated": "uno.data.middleware",
+    "transactional": "uno.data.middleware",
+}
 
 __all__ = [
     "Book",
@@ -26,3 +52,14 @@ __all__ = [
     "repeated",
     "transactional",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

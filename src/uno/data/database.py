@@ -104,6 +104,11 @@ class Database:
         """The URL with its password: for programs, not for people."""
         return self._parsed.render_as_string(hide_password=False)
 
+    @property
+    def dsn(self) -> str:
+        """The same for PostgreSQL's own tools and drivers."""
+        return self._parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+
     def _open_engine(self, url: URL) -> None:
         self._engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease

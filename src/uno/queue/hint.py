@@ -9,8 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import asyncpg
-from sqlalchemy.engine import make_url
-
 from uno import clock
 from uno.data import Changes, Database
 from uno.errors import Unavailable
@@ -63,11 +61,10 @@ class Notifier:
 
 async def listen(database: Database, wake: Callable[[], None]) -> None:
     """Call `wake` for every hint, until cancelled; a lost connection is made again."""
-    url = make_url(database.url).set(drivername="postgresql").render_as_string(hide_password=False)
     while True:
         connection = None
         try:
-            connection = await asyncpg.connect(url, timeout=database.settings.connect_timeout)
+            connection = await asyncpg.connect(database.dsn, timeout=database.settings.connect_timeout)
             gone = asyncio.Event()
             connection.add_termination_listener(lambda *_, gone=gone: gone.set())
             await connection.add_listener(CHANNEL, lambda *_: wake())

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Table
-
 from uno import ids
 from uno.data.changes import Changes, Values
 from uno.messages import DomainEvent, message_name
@@ -15,7 +13,7 @@ Subscribers = Callable[[type[DomainEvent]], tuple[str, ...]]
 class DeliveryBook:
     """A row for each durable subscriber of each event; none for events that have none."""
 
-    table: Table = deliveries
+    table = deliveries
 
     def __init__(self, subscribers: Subscribers) -> None:
         self._subscribers = subscribers

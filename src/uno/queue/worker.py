@@ -13,7 +13,7 @@ from uno.context import Context
 from uno.data import Database
 from uno.errors import Conflict, RateLimited, TimedOut, Unavailable, UnoError, VersionConflict
 from uno.messages import DomainEvent, Envelope
-from uno.queue.delivery import Deliveries, Delivery, Names, done
+from uno.queue.statements import Deliveries, Delivery, Names, done
 from uno.queue.fence import Fence, current_fence
 from uno.queue.hint import listen
 from uno.queue.tables import deliveries

@@ -10,7 +10,7 @@ from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, literal, select, update
+from sqlalchemy import ColumnElement, Delete, Select, Update, case, delete, func, literal, select, update
 
 from uno import clock
 from uno.data import Database
@@ -160,3 +160,35 @@ def done(delivery: Delivery) -> Operation:
         fence=True,
     )
 
+
+
+_DEAD_LETTER = (
+    _d.id,
+    _d.subscriber,
+    _d.event,
+    _d.event_id,
+    _d.aggregate_id,
+    _d.payload,
+    _d.error,
+    _d.failures,
+    _d.correlation_id,
+    _d.created_at,
+    _d.finished_at,
+)
+
+
+def dead_letters(id: UUID | None = None) -> Select[Any]:
+    """The dead letters, oldest first, or the one with this id."""
+    wanted = (_d.state == DEAD,) if id is None else (_d.state == DEAD, _d.id == id)
+    return select(*_DEAD_LETTER).where(*wanted).order_by(_d.id)
+
+
+def revived(id: UUID) -> Update:
+    """Make a dead letter ready again, with a fresh count of attempts."""
+    values = {"state": READY, "failures": 0, "lost_leases": 0, "run_at": clock.now(), "finished_at": None}
+    return update(deliveries).values(values).where(_d.state == DEAD, _d.id == id)
+
+
+def discarded(id: UUID) -> Delete:
+    """Delete a dead letter."""
+    return delete(deliveries).where(_d.state == DEAD, _d.id == id)
