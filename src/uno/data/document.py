@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, get_origin, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from sqlalchemy import Table
 
 from uno import clock
@@ -33,7 +33,7 @@ def _fields(cls: type) -> dict[str, Any]:
     if dataclasses.is_dataclass(cls):
         wanted = [f.name for f in dataclasses.fields(cls)]
         return {name: hints[name] for name in wanted if name != "id"}
-    init = get_type_hints(cls.__init__, include_extras=True)
+    init = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
     parameters = [p for p in inspect.signature(cls).parameters if p in init]
     own = [name for name in hints if name not in Entity.__annotations__ and name not in AggregateRoot.__annotations__]
     found = {**{p: init[p] for p in parameters}, **{name: hints[name] for name in own}}
@@ -41,7 +41,7 @@ def _fields(cls: type) -> dict[str, Any]:
 
 
 def _id_type(cls: type) -> Any:
-    hints = get_type_hints(cls.__init__)
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     if dataclasses.is_dataclass(cls):
         hints = get_type_hints(cls)
     return hints.get("id", str)
@@ -65,8 +65,8 @@ class DocumentPlan:
         self.table: Table = documents
         self.fields = _fields(cls)
         config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
-        shape: Any = create_model(f"{cls.__name__}Document", __config__=config, **{n: (t, ...) for n, t in self.fields.items()})
-        self._shape = shape
+        fields: dict[str, Any] = {name: (wanted, ...) for name, wanted in self.fields.items()}
+        self._shape: type[BaseModel] = create_model(f"{cls.__name__}Document", __config__=config, **fields)
         self._id = TypeAdapter(_id_type(cls))
         self.has_events = True
 
@@ -107,7 +107,8 @@ class DocumentPlan:
 
     def build(self, values: Sequence[Any]) -> Any:
         row = dict(zip((c.key for c in self.columns), values, strict=True))
-        entity = self.cls.__new__(self.cls)
+        cls: Any = self.cls
+        entity = cls.__new__(cls)
         try:
             read = self._shape.model_validate_json(_as_json(row["body"]))
         except ValidationError as error:
@@ -147,4 +148,4 @@ def _as_json(body: Any) -> bytes:
 
 def document_plan(cls: type) -> DocumentPlan | None:
     """The plan of a plain aggregate, None where the class is none."""
-    return DocumentPlan(cls) if isinstance(cls, type) and issubclass(cls, AggregateRoot) else None
+    return DocumentPlan(cls) if issubclass(cls, AggregateRoot) else None

@@ -64,7 +64,7 @@ def _lost(error: BaseException) -> UnoError | None:
 
 
 def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
-    state = error.sqlstate or ""
+    state: str = getattr(error, "sqlstate", None) or ""
     name = getattr(error, "constraint_name", None)
     if state == "23505":
         return Conflict(f"This would be a duplicate: {name}.", constraint=name)

@@ -20,6 +20,8 @@ from uno.domain import AggregateRoot
 from uno.errors import Misconfigured
 
 Values = dict[str, Any]
+# Under this key of SQLAlchemy's `info` an entity knows its entry in the unit of work.
+ENTRY = "uno"
 
 _KNOWN_TYPES = (
     types.String,
@@ -59,7 +61,7 @@ class MappedPlan:
         self.attributes = tuple(_attribute(p) for p in mapper.column_attrs)
         self.names = tuple(a.name for a in self.attributes)
         self.columns = tuple(a.column for a in self.attributes)
-        by_column = {a.column: a.name for a in self.attributes}
+        by_column: dict[Any, str] = {a.column: a.name for a in self.attributes}
         self.key_names = tuple(by_column[c] for c in mapper.primary_key)
         self.version_name = by_column[mapper.version_id_col] if mapper.version_id_col is not None else None
         self.version_key = None if mapper.version_id_col is None else mapper.version_id_col.key
@@ -188,14 +190,20 @@ class MappedPlan:
         """The values for the audit trail."""
         return values
 
-    def watch(self, changed: Callable[[Any], None]) -> None:
-        """Call `changed(entity)` when a column is set whose order of changes matters."""
 
-        def heard(entity: Any, *_: Any) -> None:
-            changed(entity)
+def _watch(plan: MappedPlan) -> None:
+    """Hear of columns that are set whose order of changes matters; once for each class."""
+    for name in plan.ordered_names:
+        attribute = getattr(plan.cls, name)
+        if not sqlalchemy_event.contains(attribute, "set", _heard):
+            sqlalchemy_event.listen(attribute, "set", _heard, propagate=True)
 
-        for name in self.ordered_names:
-            sqlalchemy_event.listen(getattr(self.cls, name), "set", heard, propagate=True)
+
+def _heard(entity: Any, *_: Any) -> None:
+    """Tell the unit of work that knows the entity, if one does."""
+    entry = inspect(entity).info.get(ENTRY)
+    if entry is not None:
+        entry.stamp()
 
 
 def _differs(before: Any, after: Any) -> bool:
@@ -251,7 +259,8 @@ def _why_session(plan: MappedPlan) -> str | None:
 
 def _reasons(plan: MappedPlan) -> Iterable[str | None]:
     mapper = plan.mapper
-    yield "inheritance" if mapper.inherits or mapper.polymorphic_on is not None or mapper.self_and_descendants != {mapper} and len(list(mapper.self_and_descendants)) > 1 else None
+    related = mapper.inherits is not None or len(mapper.self_and_descendants) > 1
+    yield "inheritance" if related or mapper.polymorphic_on is not None else None
     yield "mapped to something other than one table" if not isinstance(mapper.local_table, Table) else None
     for prop in mapper.attrs:
         yield _property_reason(prop)
@@ -273,7 +282,8 @@ def _property_reason(prop: MapperProperty[Any]) -> str | None:
 
 def _column_reason(a: Attribute) -> str | None:
     column = a.column
-    for default in (column.default, column.onupdate):
+    defaults: tuple[Any, ...] = (column.default, column.onupdate)
+    for default in defaults:
         if default is not None and not (default.is_scalar or default.is_callable):
             return f"SQL default of {a.name}"
         if default is not None and default.is_callable and _wants_context(default.arg):
@@ -307,7 +317,7 @@ def _listener_reason(mapper: Mapper[Any]) -> str | None:
 def mapped_plan(cls: type) -> MappedPlan | None:
     """The plan of a mapped class, None where it is not mapped."""
     try:
-        mapper = inspect(cls)
+        mapper: Any = inspect(cls)
     except NoInspectionAvailable:
         return None
     if not isinstance(mapper, Mapper):
@@ -319,6 +329,7 @@ def mapped_plan(cls: type) -> MappedPlan | None:
             f"{cls.__qualname__} is an aggregate but its mapping has no version; give its table a "
             'column version and map it with version_id_col=table.c.version.'
         )
+    _watch(plan)
     return plan
 
 

@@ -32,7 +32,7 @@ class Repository(Generic[T]):
         wanted = entity or _declared(type(self))
         if wanted is None:
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
-        self.entity: type[T] = wanted
+        self.entity: type[T] = cast("type[T]", wanted)
         self._by_key: dict[Any, Prepared] = {}
 
     async def get(self, id: Any) -> T:

@@ -38,7 +38,7 @@ class SessionPath:
             self.session.add(entry.entity)
 
     async def get(self, entity: type, key: tuple[Any, ...], lock: bool) -> Any:
-        return await self.session.get(entity, key if len(key) > 1 else key[0], with_for_update=lock or None)
+        return await self.session.get(entity, key[0] if len(key) == 1 else key, with_for_update=lock or None)
 
     async def add(self, entity: Any) -> None:
         # SQLAlchemy inserts before it deletes; the handler's order is what counts.

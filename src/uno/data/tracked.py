@@ -9,7 +9,7 @@ from sqlalchemy import inspect
 
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Plan
-from uno.data.plan import MappedPlan
+from uno.data.plan import ENTRY, MappedPlan
 from uno.errors import Misconfigured
 
 _sequence = count(1)
@@ -36,13 +36,6 @@ class Entry:
         """Remember when the first change was made that depends on the order of changes."""
         if self.sequence == _LAST:
             self.sequence = next(_sequence)
-
-
-def stamp(entity: Any) -> None:
-    """A column whose order matters was set on `entity`."""
-    entry = inspect(entity).info.get("uno")
-    if entry is not None:
-        entry.stamp()
 
 
 class Tracked:
@@ -122,7 +115,7 @@ class Tracked:
         if None not in entry.key:
             self._by_key[entry.plan, entry.key] = entry
         if isinstance(entry.plan, MappedPlan) and entry.plan.ordered_names:
-            inspect(entry.entity).info["uno"] = entry
+            inspect(entry.entity).info[ENTRY] = entry
 
     def operations(self) -> list[tuple[Entry, Operation]]:
         """What has to be written, at most one operation for each row, in the order of the changes."""

@@ -64,7 +64,7 @@ async def listen(database: Database, wake: Callable[[], None]) -> None:
     while True:
         connection = None
         try:
-            connection = await asyncpg.connect(database.dsn, timeout=database.settings.connect_timeout)
+            connection = await asyncpg.connect(database.dsn, timeout=int(database.settings.connect_timeout) or 1)
             gone = asyncio.Event()
             connection.add_termination_listener(lambda *_, gone=gone: gone.set())
             await connection.add_listener(CHANNEL, lambda *_: wake())

@@ -177,7 +177,7 @@ _DEAD_LETTER = (
 )
 
 
-def dead_letters(id: UUID | None = None) -> Select[Any]:
+def dead_letters(id: UUID | None = None) -> Any:
     """The dead letters, oldest first, or the one with this id."""
     wanted = (_d.state == DEAD,) if id is None else (_d.state == DEAD, _d.id == id)
     return select(*_DEAD_LETTER).where(*wanted).order_by(_d.id)
