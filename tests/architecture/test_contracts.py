@@ -51,7 +51,7 @@ BROKEN = {
     "app_uses_fastapi": ({"app/app.py": "import fastapi"}, "The web framework is known in api and testing only"),
     "bus_uses_sqlalchemy": (
         {"bus/bus.py": "from sqlalchemy.ext.asyncio import AsyncSession"},
-        "SQLAlchemy is known in data and in tables, postgres and sqlite files",
+        "SQLAlchemy is known in data and in tables, statements, postgres and sqlite files",
     ),
     "bus_uses_dishka": ({"bus/bus.py": "import dishka"}, "dishka is known in di only"),
     "domain_uses_asyncio": (

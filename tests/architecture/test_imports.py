@@ -45,7 +45,9 @@ print(*(name for name in roots - sys.stdlib_module_names - {"uno"} if not name.s
 
 def modules() -> list[str]:
     files = [path.relative_to(SOURCE).with_suffix("") for path in SOURCE.rglob("*.py")]
-    return sorted(".".join(f.parts).removesuffix(".__init__") for f in files if f.stem != "__main__")
+    # Alembic runs the revisions as scripts; they are no modules.
+    found = [f for f in files if f.stem != "__main__" and "revisions" not in f.parts]
+    return sorted(".".join(f.parts).removesuffix(".__init__") for f in found)
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
