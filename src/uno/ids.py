@@ -47,12 +47,12 @@ def uuid7() -> UUID:
 
 def trace_id() -> str:
     """16 random bytes as hexadecimal digits; never all zero."""
-    return f"{_bits.getrandbits(128) or 1:032x}"
+    return (_bits.getrandbits(128) or 1).to_bytes(16, "big").hex()
 
 
 def span_id() -> str:
     """8 random bytes as hexadecimal digits; never all zero."""
-    return f"{_bits.getrandbits(64) or 1:016x}"
+    return (_bits.getrandbits(64) or 1).to_bytes(8, "big").hex()
 
 
 @contextmanager

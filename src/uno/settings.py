@@ -55,7 +55,7 @@ class Section(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        nested = f"{settings_cls.model_config['env_prefix']}_"
+        nested = f"{settings_cls.model_config.get('env_prefix')}_"
         return (
             init_settings,
             env_settings,
@@ -193,4 +193,4 @@ def _read(section: type[S], given: S | Mapping[str, Any] | None, wrong: list[str
 
 
 def _variable(section: type[Section], location: tuple[int | str, ...]) -> str:
-    return str(section.model_config["env_prefix"]) + "__".join(str(part).upper() for part in location)
+    return str(section.model_config.get("env_prefix", "")) + "__".join(str(part).upper() for part in location)

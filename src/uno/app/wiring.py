@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from uno.audit import AuditBook, AuditTrail
-from uno.bus import Bus, Middleware, per_message
+from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
 from uno.bus.unit import current_unit
 from uno.context import Context, current
 from uno.data import Changes, Database, Repository, UnitOfWork, repeated, transactional
@@ -127,10 +127,12 @@ class _Parts:
     def __init__(self, database: Database | None) -> None:
         self.database = database
         self.notifier: Notifier | None = None
+        self._bus: Bus | None = None
         self._books: tuple[Any, ...] = ()
         self._after: tuple[Any, ...] = ()
 
     def connect(self, bus: Bus) -> None:
+        self._bus = bus
         if self.database is None:
             return
         self.notifier = Notifier(self.database, lambda event: bool(bus.durable_subscribers(event)))
@@ -148,13 +150,16 @@ class _Parts:
         return attach(UnitOfWork(self.database, books=self._books, after=self._after, read_only=read_only))
 
     def services(self) -> list[object]:
+        # Made when the bus starts, and there is one by then.
+        buses = [singleton(provides=kind)(lambda: self._bus) for kind in (Bus, CommandBus, QueryBus, EventBus)]
         if self.database is None:
-            return []
+            return buses
         return [
+            *buses,
             value(self.database),
             value(AuditTrail(self.database)),
             value(DeadLetters(self.database)),
-            singleton(_repository),
+            _repository,
         ]
 
     def ambient(self) -> dict[type, Any]:
@@ -162,6 +167,7 @@ class _Parts:
         return found if self.database is None else {**found, UnitOfWork: _unit}
 
 
+@singleton
 def _repository(entity: type[T]) -> Repository[T]:
     return Repository(entity)
 

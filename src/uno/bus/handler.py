@@ -88,7 +88,7 @@ async def _sort(wanted: Mapping[str, Dependency], provider: ServiceProvider, giv
         getter = provider.ambient_getter(dependency.type)
         if getter is not None:
             ambient[name] = getter
-        elif provider.needs_scope(dependency.type):
+        elif provider.needs_scope(dependency.type) or not provider.is_singleton(dependency.type):
             scoped[name] = dependency.type
         else:
             fixed[name] = await provider.get(dependency.type)
@@ -127,12 +127,40 @@ async def _fetch(parts: _Sorted, scope: Any) -> dict[str, Any]:
     return got
 
 
+def _fetch_at_once(parts: _Sorted, scope: Any) -> dict[str, Any]:
+    got = {name: getter() for name, getter in parts.ambient.items()}
+    for name, wanted in parts.scoped.items():
+        got[name] = scope.get_sync(wanted)
+    return got
+
+
 def _in_scope(function: Any, beside: _Sorted, provider: ServiceProvider) -> Call:
+    if all(map(provider.is_plain, beside.scoped.values())):
+        return _in_plain_scope(function, beside, provider)
+    if len(beside.scoped) == 1 and not beside.ambient:
+        return _with_one(function, *next(iter(beside.scoped.items())), provider)
+
     async def call(message: Any) -> Any:
         async with provider.scope() as scope:
             return await function(message, **await _fetch(beside, scope))
 
     return call
+
+
+def _with_one(function: Any, name: str, wanted: Any, provider: ServiceProvider) -> Call:
+    async def call(message: Any) -> Any:
+        async with provider.scope() as scope:
+            return await function(message, **{name: await scope.get(wanted)})
+
+    return call
+
+
+def _in_plain_scope(function: Any, beside: _Sorted, provider: ServiceProvider) -> Call:
+    """The same where nothing is awaited before the message is handled, or closed afterwards."""
+    if beside.ambient or len(beside.scoped) > 1:
+        return lambda message: function(message, **_fetch_at_once(beside, provider.scope()))
+    [(name, wanted)] = beside.scoped.items()
+    return lambda message: function(message, **{name: provider.get_alone(wanted)})
 
 
 def _per_message(cls: Any, parts: _Sorted, beside: _Sorted, provider: ServiceProvider) -> Call:
@@ -148,4 +176,12 @@ def _per_message(cls: Any, parts: _Sorted, beside: _Sorted, provider: ServicePro
         got = {name: getter() for name, getter in beside.ambient.items()}
         return await made.handle(message, **beside.fixed, **got)
 
-    return call if parts.scoped or beside.scoped else call_without_scope
+    def call_in_plain_scope(message: Any) -> Any:
+        scope = provider.scope()
+        made = cls(**parts.fixed, **_fetch_at_once(parts, scope))
+        return made.handle(message, **beside.fixed, **_fetch_at_once(beside, scope))
+
+    scoped = (*parts.scoped.values(), *beside.scoped.values())
+    if not scoped:
+        return call_without_scope
+    return call_in_plain_scope if all(map(provider.is_plain, scoped)) else call

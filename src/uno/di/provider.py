@@ -94,6 +94,15 @@ class ServiceProvider:
         """A new scope: `async with provider.scope() as scope: await scope.get(T)`."""
         return Scope(self._container()(), self._unresolved)
 
+    def get_alone(self, key: Callable[..., T], /) -> T:
+        """The service of a new scope which is then forgotten instead of left: only for what `is_plain`."""
+        container = self._layers[-1].container or self._container()
+        try:
+            found: T = container().get_sync(key)
+        except NoFactoryError as error:
+            raise self._unresolved(key, error) from error
+        return found
+
     async def close(self) -> None:
         """Close the singletons, last made first; all of them, even where one fails. A later `get` makes new ones."""
         opened, self._opened = self._opened, self._opened[:1]
@@ -156,6 +165,17 @@ class ServiceProvider:
     def needs_scope(self, key: Any) -> bool:
         """Whether making it touches anything scoped or ambient, so that it takes a scope to resolve."""
         return self._graph.needs_scope(key)
+
+    def is_singleton(self, key: Any) -> bool:
+        """Whether there is only one, so that it may be kept."""
+        found = self._graph.find(plain(key))
+        return found is None or found.lifetime == "singleton"
+
+    def is_plain(self, key: Any) -> bool:
+        """Whether it is made without awaiting and has nothing to close, so that its scope need not be left."""
+        graphs = [layer.graph for layer in self._layers]
+        found = [(graph, graph.find(plain(key))) for graph in graphs]
+        return not any(d and graph.any_in(d, lambda one: one.awaits or one.closes) for graph, d in found)
 
     def ambient_getter(self, key: Any) -> Callable[[], Any] | None:
         """The getter of an ambient type, unless it is overridden."""

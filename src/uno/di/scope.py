@@ -44,6 +44,14 @@ class Scope:
                 self._turns.wake()
         return found
 
+    def get_sync(self, key: Callable[..., T], /) -> T:
+        """The same without awaiting, for a scope that one task uses."""
+        try:
+            found: T = self._container.get_sync(key)
+        except NoFactoryError as error:
+            raise self._unresolved(key, error) from error
+        return found
+
     async def __aenter__(self) -> "Scope":
         return self
 

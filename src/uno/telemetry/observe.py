@@ -24,9 +24,13 @@ def observed(metrics: Metrics, tracer: Tracer) -> Callable[[type[Message]], Call
 
         async def observe(message: Any, call_next: CallNext) -> Any:
             outer = context.get()
-            inner = Context() if outer is None else outer.caused()
             started = perf_counter()
-            span = tracer.start(name, inner, started)
+            if outer is None:
+                inner = Context()
+                span = tracer.first(name, inner.correlation_id, started)
+            else:
+                inner = outer.caused()
+                span = tracer.start(name, inner, started)
             inner.traceparent = span.traceparent
             token = context.enter(inner)
             try:

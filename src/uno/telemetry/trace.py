@@ -7,6 +7,7 @@ from uno import ids
 from uno.context import Context
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
+_NO_SPAN = "0" * 16
 # Both halves not zero: the second serves as a span id.
 _OWN_ID = re.compile(r"(?!0{32})[0-9a-f]{16}(?!0{16})[0-9a-f]{16}")
 
@@ -57,6 +58,11 @@ class Tracer:
             return Span(name, trace, trace[16:], None, now)
         own = context.message_id
         return Span(name, context.correlation_id, own[16:] if len(own) == 32 else ids.span_id(), None, now)
+
+    def first(self, name: str, trace_id: str, now: float) -> Span:
+        """The first span of a trace whose id uno has just made."""
+        span_id = trace_id[16:]
+        return Span(name, trace_id, span_id if span_id != _NO_SPAN else ids.span_id(), None, now)
 
     def finish(self, span: Span, now: float) -> None:
         span.end = now

@@ -1,8 +1,7 @@
 """Specifications follow the laws of logic."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from uno.domain import Specification, specification
 

@@ -9,8 +9,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, ValidationError
 from ulid import ULID
 

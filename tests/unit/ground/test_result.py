@@ -4,8 +4,7 @@ import copy
 import pickle
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from uno.errors import NotFound
 from uno.result import Failure, Result, Success
@@ -98,5 +97,7 @@ def twice(n: int) -> Result[int]:
 def test_the_laws_hold(n: int) -> None:
     assert Success(n).and_then(half).value == half(n).value
     assert Success(n).and_then(Success) == Success(n)
-    assert Success(n).and_then(half).and_then(twice).value == Success(n).and_then(lambda m: half(m).and_then(twice)).value
+    assert (
+        Success(n).and_then(half).and_then(twice).value == Success(n).and_then(lambda m: half(m).and_then(twice)).value
+    )
     assert Success(n).map(abs).map(str) == Success(n).map(lambda m: str(abs(m)))

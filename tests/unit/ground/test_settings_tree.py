@@ -2,7 +2,6 @@
 
 import os
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ from uno.settings import ApiSettings, DatabaseSettings, Settings, load
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nothing_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("UNO_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    yield
 
 
 def test_without_anything_there_are_defaults() -> None:
@@ -39,7 +37,8 @@ def write(pyproject: str = "", dotenv: str = "") -> None:
 
 def test_arguments_then_environment_then_file_then_pyproject(monkeypatch: pytest.MonkeyPatch) -> None:
     write(
-        "[tool.uno]\nenv = 'test'\n[tool.uno.worker]\nconcurrency = 1\nmax_attempts = 1\nlease = 1\npoll_interval = 1\n",
+        "[tool.uno]\nenv = 'test'\n"
+        "[tool.uno.worker]\nconcurrency = 1\nmax_attempts = 1\nlease = 1\npoll_interval = 1\n",
         "UNO_WORKER_CONCURRENCY=2\nUNO_WORKER_MAX_ATTEMPTS=2\nUNO_WORKER_LEASE=2\n",
     )
     monkeypatch.setenv("UNO_WORKER_CONCURRENCY", "3")

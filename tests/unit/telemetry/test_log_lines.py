@@ -1,0 +1,146 @@
+"""Log lines as an operator reads them: each test runs a program and reads its standard error."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+START = """
+import logging, structlog
+from uno import context
+from uno.context import Context
+from uno.telemetry import configure_logging, get_logger
+log = get_logger("shop")
+"""
+
+
+def written(program: str, *, json: bool = True, level: str = "INFO") -> str:
+    setup = f"{START}configure_logging(json={json}, level={level!r})\n{program}"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", setup], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    return done.stderr
+
+
+def lines(program: str, **options: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in written(program, **options).splitlines()]
+
+
+def test_a_line_is_json_with_time_level_logger_and_fields() -> None:
+    [line] = lines("log.warning('sold %s', 'tea', extra={'sku': 'T1', 'price': 2.5, 'gift': False, 'note': None})")
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "event": "sold tea",
+        "level": "warning",
+        "logger": "shop",
+        "sku": "T1",
+        "price": 2.5,
+        "gift": False,
+        "note": None,
+    }
+
+
+def test_every_line_of_a_message_has_its_correlation_id() -> None:
+    found = lines(
+        "log.info('before')\n"
+        "with context.use(Context('c-1', actor='ada')):\n"
+        "    log.info('mine')\n"
+        "    logging.getLogger('some.library').warning('theirs')\n"
+        "    structlog.get_logger('structured').info('bound', sku='T1')\n"
+        "with context.use(Context('c-2')):\n"
+        "    log.info('next')\n"
+    )
+    assert [line.get("correlation_id") for line in found] == [None, "c-1", "c-1", "c-1", "c-2"]
+    assert [line.get("actor") for line in found] == [None, "ada", "ada", "ada", None]
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    assert [line["event"] for line in lines("log.info('no'); log.warning('yes')", level="warning")] == ["yes"]
+
+
+def test_logging_can_be_configured_again_without_doubling_the_lines() -> None:
+    assert len(lines("configure_logging(json=True)\nlog.info('once')")) == 1
+
+
+SECRETS = [
+    "log.info('opening %s', 'postgresql://ada:hunter2@db/shop')",
+    "log.info('opening', extra={'url': 'redis://:hunter2@cache:6379/0'})",
+    "log.info('opening', extra={'url': 'postgresql://ada:p@hunter2@db/shop'})",
+    "log.info('opening', extra={'url': 'postgresql://ada:p/hunter2@db/shop'})",
+    "log.info('opening host=db password=hunter2 user=ada')",
+    "log.info('opening postgresql://db/shop?user=ada&password=hunter2&ssl=1')",
+    "log.info('login', extra={'password': 'hunter2'})",
+    "log.info('login', extra={'Authorization': 'Bearer hunter2'})",
+    "log.info('login', extra={'api_key': 'hunter2', 'refresh_token': 'hunter2', 'client_secret': b'hunter2'})",
+    "log.info('login', extra={'request': {'headers': [{'cookie': 'hunter2'}]}})",
+    "log.info('login', extra={'settings': {'db': {'url': 'postgresql://ada:hunter2@db/shop'}}})",
+    "log.info('login', extra={'error': ValueError('postgresql://ada:hunter2@db/shop')})",
+    "log.info('login', extra={'urls': ('a://b:hunter2@c', 'ok')})",
+    "try:\n    raise ConnectionError('postgresql://ada:hunter2@db/shop')\nexcept OSError:\n    log.exception('failed')",
+    "def connect(password):\n    raise OSError('refused')\n"
+    "try:\n    connect('hunter' + str(2))\nexcept OSError:\n    log.exception('failed')",
+    "structlog.get_logger('structured').info('login', password='hunter2')",
+]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_secret_is_in_no_line(as_json: bool) -> None:
+    said = written("\nlog.info('----')\n".join(SECRETS), json=as_json).split("----")
+    assert len(said) == len(SECRETS)
+    assert [program for program, text in zip(SECRETS, said, strict=True) if "hunter2" in text] == []
+
+
+def test_what_is_not_secret_stays_readable() -> None:
+    [line] = lines(
+        "log.info('see http://localhost:8000/docs or mail ada@example.org', "
+        "extra={'at': 'http://h:1/a', 'url': 'postgresql://ada:x@db/shop', 'deep': {'n': [1, 2]}})"
+    )
+    assert line["event"] == "see http://localhost:8000/docs or mail ada@example.org"
+    assert line["at"] == "http://h:1/a"
+    assert line["url"] == "postgresql://ada:***@db/shop"
+    assert line["deep"] == {"n": [1, 2]}
+
+
+def test_an_exception_is_on_its_line_with_its_traceback() -> None:
+    [line] = lines("try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed', extra={'sku': 'T1'})")
+    assert (line["event"], line["level"], line["sku"]) == ("failed", "error", "T1")
+    assert "ZeroDivisionError: division by zero" in line["exception"]
+
+
+def test_on_a_terminal_lines_are_for_humans() -> None:
+    text = written(
+        "log.info('sold', extra={'sku': 'T1'})\n"
+        "try:\n    1 / 0\nexcept ZeroDivisionError:\n    log.exception('failed')",
+        json=False,
+    )
+    assert "sold" in text
+    assert "sku" in text
+    assert "ZeroDivisionError: division by zero" in text
+    assert not text.startswith("{")
+
+
+def test_a_failing_subscriber_is_named_in_the_logs_with_the_correlation_id() -> None:
+    program = """
+import asyncio
+from uno.bus import Bus, event_handler
+from uno.errors import Conflict
+from uno.messages import DomainEvent
+from uno.result import Failure
+class Sold(DomainEvent): pass
+@event_handler(Sold, name="shop.raises")
+async def raises(event): raise ValueError("broken till")
+@event_handler(Sold, name="shop.fails")
+async def fails(event): return Failure(Conflict("sold out"))
+async def main():
+    with context.use(Context("c-1")):
+        await Bus([raises, fails]).publish(Sold())
+asyncio.run(main())
+"""
+    raised, failed = lines(program)
+    assert raised["event"] == "subscriber failed"
+    assert "ValueError: broken till" in raised["exception"]
+    assert failed["event"] == "subscriber failed: sold out"
+    assert [line["subscriber"] for line in (raised, failed)] == ["shop.raises", "shop.fails"]
+    assert [line["event_name"] for line in (raised, failed)] == ["__main__.Sold"] * 2
+    assert [line["correlation_id"] for line in (raised, failed)] == ["c-1"] * 2
