@@ -1,0 +1,3 @@
+"""Applications to read, run and copy from: `inventory`."""
+
+__all__: list[str] = []

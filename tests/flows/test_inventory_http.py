@@ -1,0 +1,121 @@
+"""The demo application over HTTP: what a user meets first, right and wrong."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy import func, select
+
+from uno.api import asgi
+from uno.app import App
+from uno.audit.tables import audit
+from uno.data import Database
+from uno.examples.inventory import generate, inventory
+from uno.testing.postgres import DatabaseFarm
+
+
+async def create_schema(url: str) -> None:
+    async with Database(url) as database:
+        await App(inventory, database=database).create_schema()
+
+
+@pytest.fixture(scope="module")
+async def farm() -> AsyncIterator[DatabaseFarm]:
+    async with DatabaseFarm() as farm:
+        await farm.template("inventory", create_schema)
+        yield farm
+
+
+@pytest.fixture
+async def app(farm: DatabaseFarm) -> AsyncIterator[App]:
+    async with App(inventory, database=await farm.create("inventory")) as app:
+        yield app
+
+
+@pytest.fixture
+async def client(app: App, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
+    generate(tmp_path, 10)
+    transport = httpx2.ASGITransport(app=asgi(app))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://inventory") as client:
+        (await client.post("/packages/scan", json={"path": str(tmp_path)})).raise_for_status()
+        yield client
+
+
+async def changes(app: App) -> int:
+    assert app.database is not None
+    return int((await app.database.query(select(func.count()).select_from(audit)))[0][0])
+
+
+async def test_a_package_is_listed_approved_and_remembered(client: httpx2.AsyncClient) -> None:
+    [first] = (await client.get("/packages", params={"limit": 1, "status": "pending"})).json()
+    assert first["id"] == "sample-00000"
+    headers = {"X-Correlation-ID": "my-approval"}
+    approved = await client.post("/packages/sample-00000/approve", json={"approved_by": "ada"}, headers=headers)
+    assert (approved.status_code, approved.json()["status"]) == (200, "approved")
+    assert (await client.get("/packages/Sample.00000")).json() == approved.json()
+    history = (await client.get("/packages/sample-00000/history")).json()
+    assert [(entry["operation"], entry["correlation_id"] == "my-approval") for entry in history] == [
+        ("create", False),
+        ("update", True),
+    ]
+    assert len((await client.get("/packages/sample-00000/dependents")).json()) == 9
+
+
+WRONG: dict[str, tuple[str, str, Any, int, str | None]] = {
+    "approve_without_a_name": ("POST", "/packages/sample-00001/approve", {}, 422, "approved_by"),
+    "approve_with_a_nul": ("POST", "/packages/sample-00001/approve", {"approved_by": "a\0"}, 422, "approved_by"),
+    "annotate_with_a_nul": ("POST", "/packages/sample-00001/annotate", {"note": "a\0"}, 422, "note"),
+    "unknown_field": ("POST", "/packages/sample-00001/annotate", {"note": "a", "nota": "b"}, 422, "nota"),
+    "wrong_type": ("POST", "/packages/sample-00001/annotate", {"note": 1}, 422, "note"),
+    "unknown_package": ("POST", "/packages/nothing/approve", {"approved_by": "ada"}, 404, None),
+    "sql_in_the_id": ("GET", "/packages/x';DROP TABLE packages--", None, 422, "package_id"),
+    "unknown_order": ("GET", "/packages?sort=colour", None, 422, "sort"),
+    "too_many": ("GET", "/packages?limit=501", None, 422, "limit"),
+    "unknown_filter": ("GET", "/packages?colour=red", None, 400, "colour"),
+    "unknown_status": ("GET", "/packages?status=perhaps", None, 422, "status"),
+    "no_such_folder": ("POST", "/packages/scan", {"path": "/no/such/folder"}, 422, "path"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG.keys())
+async def test_what_is_wrong_is_named_and_nothing_is_written(
+    app: App, client: httpx2.AsyncClient, wrong: tuple[str, str, Any, int, str | None]
+) -> None:
+    method, path, body, status, field = wrong
+    before = await changes(app)
+    response = await client.request(method, path, json=body)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert [error["field"] for error in response.json().get("errors", [])] == ([field] if field else [])
+    assert await changes(app) == before
+
+
+async def test_approving_twice_is_a_conflict(app: App, client: httpx2.AsyncClient) -> None:
+    await client.post("/packages/sample-00001/approve", json={"approved_by": "ada"})
+    before = await changes(app)
+    again = await client.post("/packages/sample-00001/approve", json={"approved_by": "bob"})
+    assert (again.status_code, again.json()["detail"]) == (409, "sample-00001 1.0.0 is already approved, by ada.")
+    assert await changes(app) == before
+
+
+async def test_every_operation_and_every_field_of_it_is_described(client: httpx2.AsyncClient) -> None:
+    document = (await client.get("/openapi.json")).json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert sorted(operation["operationId"] for operation in operations) == [
+        "AnnotatePackage",
+        "ApprovePackage",
+        "FindDependents",
+        "GetPackage",
+        "GetPackageHistory",
+        "ListPackages",
+        "RejectPackage",
+        "ScanEnvironment",
+    ]
+    parameters = [one for operation in operations for one in operation.get("parameters", [])]
+    schemas = document["components"]["schemas"]
+    asked = [schemas[name]["properties"] for name in schemas if name.endswith(("Body", "ScanEnvironment"))]
+    assert all(operation["description"] for operation in operations)
+    assert all(parameter["description"] for parameter in parameters)
+    assert all(field["description"] for fields in asked for field in fields.values())
+    assert schemas["Package"]["properties"].keys() >= {"id", "release", "licence", "status", "decided_by"}
