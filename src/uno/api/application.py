@@ -1,0 +1,154 @@
+"""The ASGI application: uno's endpoints in front, everything FastAPI can do behind them."""
+
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
+
+from uno.api.entrance import Entrance
+from uno.api.health import health_endpoints
+from uno.api.injection import BUSES, missing, services_of
+from uno.api.openapi import amend
+from uno.api.operations import Operations
+from uno.api.problems import register_error_handlers
+from uno.api.request import unreadable
+from uno.api.router import DIAPIRouter, routers_in
+from uno.app import App
+from uno.errors import Misconfigured, Problem
+from uno.telemetry.logs import get_logger
+
+log = get_logger("uno.api")
+
+
+def asgi(app: App, *, title: str | None = None, routers: Sequence[APIRouter] = (), **options: Any) -> FastAPI:
+    """The ASGI application of `app`; `options` are FastAPI's.
+
+    It runs `app.lifespan()` and answers its endpoints, `/health/live`, `/health/ready` and, unless
+    `settings.api.docs` is off, `/openapi.json` and `/docs`. Give your own routers here, or call
+    `include_router` on it. Raises one `Misconfigured` with everything that only a web framework can
+    know; what is included later is checked when the lifespan starts.
+    """
+    api = UnoAPI(app, title=title or _title(app), **options)
+    for router in routers:
+        api.include_router(router)
+    api.check()
+    return api
+
+
+def _title(app: App) -> str:
+    return " + ".join(module.name for module in app.modules) or "uno"
+
+
+class UnoAPI(FastAPI):
+    """What `asgi` gives back; `state.uno` is the `App`."""
+
+    def __init__(self, app: App, **options: Any) -> None:
+        if "lifespan" in options:
+            raise Misconfigured("An application has one lifespan: give yours to App(lifespan=...), not to asgi().")
+        self.uno = app
+        self.operations = Operations(app.endpoints, app.bus)
+        self._amended: dict[str, Any] | None = None
+        # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
+        options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
+        if not app.settings.api.docs:
+            options |= {"openapi_url": None, "docs_url": None}
+        super().__init__(lifespan=_lifespan, redoc_url=options.pop("redoc_url", None), **options)
+        self.router.routes.insert(0, self.operations)
+        self.state.uno = app
+        register_error_handlers(self)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Every route by itself, uno's first. To add one, use `router`."""
+        return [*self.operations.routes, *self.router.routes[1:]]
+
+    def include_router(self, router: APIRouter, **options: Any) -> None:
+        for one in routers_in(router):
+            if isinstance(one, DIAPIRouter):
+                one.bind(self.uno.provider)
+        super().include_router(router, **options)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        # The first moment at which all routes are there.
+        taken = {context.path for context in self._own_contexts()} | {one.path for one in self.operations.routes}
+        for path, answer in health_endpoints(self.uno).items():
+            if path in taken:
+                log.info("%s is the application's own", path)
+            else:
+                # Before the user's routes: one of them may take every path.
+                self.router.routes.insert(1, Route(path, answer, methods=["GET"], include_in_schema=False))
+        return Entrance(super().build_middleware_stack(), self.uno.settings.api.max_body_bytes)
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        if document is not self._amended:
+            amend(document)
+            self._amended = document
+        return document
+
+    def check(self) -> None:
+        """Raise everything that is wrong with the routes."""
+        found = [*unreadable(self.uno.endpoints), *self._clashes(), *self._missing(), *self._never_run()]
+        if found:
+            raise Misconfigured.of(found)
+
+    def _own_contexts(self) -> Iterator[RouteContext]:
+        """The user's routes, those of included routers too."""
+        return iter_route_contexts(self.router.routes[1:])
+
+    def _clashes(self) -> Iterator[Problem]:
+        ours = {(one.method, one.shape): f"The message {one.message.__qualname__}" for one in self.uno.endpoints}
+        theirs: dict[tuple[str, str], str] = {}
+        for context in self._own_contexts():
+            path, name = context.path or "", _name(context.endpoint)
+            for method in sorted(context.methods or ()):
+                key = method, re.sub(r"\{[^}:]*", "{", path)
+                first = ours.get((method, _shape(path))) or theirs.get(key)
+                theirs[key] = f"The FastAPI route {name}"
+                if first is not None:
+                    yield Problem(
+                        "route clash",
+                        f"{method} {path}",
+                        f"{first} and the FastAPI route {name} have the same path; change one of them.",
+                    )
+
+    def _missing(self) -> Iterator[Problem]:
+        provider = self.uno.provider
+        for context in self._own_contexts():
+            for name, need in services_of(context.endpoint).items():
+                if need.required and need.type not in BUSES and not provider.provides(need.type):
+                    yield missing(f"{_methods(context)} {context.path}", name, need)
+
+    def _never_run(self) -> Iterator[Problem]:
+        for handler in (*self.router.on_startup, *self.router.on_shutdown):
+            name = getattr(handler, "__qualname__", repr(handler))
+            yield Problem(
+                "on_event",
+                name,
+                f"{name} is registered with on_event, which never runs beside a lifespan; "
+                "use App(lifespan=...) or a module's on_load and on_unload.",
+            )
+
+
+@asynccontextmanager
+async def _lifespan(api: UnoAPI) -> AsyncIterator[None]:
+    api.check()
+    async with api.uno.lifespan():
+        yield
+
+
+def _shape(path: str) -> str:
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def _methods(context: RouteContext) -> str:
+    return ", ".join(sorted(context.methods or ()))
+
+
+def _name(endpoint: Any) -> str:
+    return f"{endpoint.__module__}.{endpoint.__qualname__}" if hasattr(endpoint, "__qualname__") else repr(endpoint)

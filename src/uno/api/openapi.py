@@ -1,0 +1,176 @@
+"""What OpenAPI says of uno's endpoints: FastAPI's own generator over routes described as it likes them."""
+
+import inspect
+import json
+import re
+from collections.abc import Sequence
+from copy import copy
+from typing import Annotated, Any
+
+from fastapi import Body, Path, Query
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.fields import FieldInfo
+
+from uno.api.problems import MEDIA_TYPE, WITHOUT_BODY
+from uno.api.request import WITHOUT_BODY as BODILESS
+from uno.api.shapes import adapter, wire_type
+from uno.app import Endpoint
+from uno.messages import Command, Message
+
+_REF = "#/components/schemas/"
+_FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
+
+
+class ProblemField(BaseModel):
+    """One wrong input."""
+
+    field: str = Field(description="The path of the field, with dots.", examples=["email"])
+    message: str = Field(examples=["Field required"])
+    code: str = Field(description="A stable name of the error.", examples=["missing"])
+
+
+class ProblemDocument(BaseModel):
+    """An error (RFC 9457)."""
+
+    model_config = ConfigDict(title="Problem", extra="allow")
+
+    type: str = Field(description="A stable name of the kind of error.", examples=["urn:uno:problem:not-found"])
+    title: str = Field(examples=["Not found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no User with id '42'."])
+    instance: str = Field(description="The path of the request.", examples=["/users/42"])
+    errors: list[ProblemField] = []
+    correlation_id: str = Field("", description="What the log calls this request.")
+    trace_id: str = Field("", description="The W3C trace it belongs to.")
+
+
+# ── one endpoint as FastAPI would have it ──
+
+
+def described(endpoint: Endpoint, result: Any, operation_id: str) -> APIRoute:
+    """A route for FastAPI's generator. It is never called."""
+    answer = _function(endpoint)
+    has_body = endpoint.status not in WITHOUT_BODY
+    return APIRoute(
+        endpoint.path,
+        answer,
+        methods=[endpoint.method],
+        status_code=endpoint.status,
+        response_model=_response_model(result) if has_body else None,
+        responses=_responses(endpoint),
+        tags=list(endpoint.tags),
+        summary=endpoint.summary or _summary(endpoint.name),
+        description=_description(endpoint.message),
+        operation_id=operation_id,
+        name=endpoint.name,
+    )
+
+
+def _description(message: type[Message]) -> str:
+    # Not the docstring that is inherited from Command.
+    return inspect.cleandoc(message.__dict__.get("__doc__") or "")
+
+
+def _summary(name: str) -> str:
+    """`CreateUser` as `Create user`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).capitalize()
+
+
+def _response_model(result: Any) -> Any:
+    if result is None:
+        return type(None)
+    return wire_type(result) if adapter(result) else Any
+
+
+def _function(endpoint: Endpoint) -> Any:
+    async def answer() -> None: ...
+
+    parameters = [*_path(endpoint), *_rest(endpoint)]
+    answer.__name__ = endpoint.name
+    answer.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return answer
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _path(endpoint: Endpoint) -> list[inspect.Parameter]:
+    fields = endpoint.message.model_fields
+    return [
+        _parameter(
+            name,
+            Annotated[(fields[name].annotation, *fields[name].metadata, Path(description=fields[name].description))],
+        )
+        for name in endpoint.path_fields
+    ]
+
+
+def _rest(endpoint: Endpoint) -> list[inspect.Parameter]:
+    """The fields that are not in the path: a query, or a body."""
+    message = endpoint.message
+    fields = {name: field for name, field in message.model_fields.items() if name not in endpoint.path_fields}
+    if not fields:
+        return []
+    if endpoint.method in BODILESS:
+        return [_parameter("query", Annotated[_part(message, "Query", fields), Query()])]
+    body = message if not endpoint.path_fields else _part(message, "Body", fields)
+    optional = not any(field.is_required() for field in fields.values())
+    return [_parameter("body", Annotated[body, Body()], None if optional else inspect.Parameter.empty)]
+
+
+def _part(message: type[Message], name: str, fields: dict[str, FieldInfo]) -> type[BaseModel]:
+    given: dict[str, Any] = {name: (field.annotation, copy(field)) for name, field in fields.items()}
+    return create_model(
+        f"{message.__name__}{name}", __config__=message.model_config, __module__=message.__module__, **given
+    )
+
+
+def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
+    """The errors an endpoint can give, without their schema: `amend` adds it."""
+    found = {400: "The request cannot be read", 422: "The input is not valid"}
+    if endpoint.path_fields:
+        found[404] = "There is no such thing"
+    if issubclass(endpoint.message, Command):
+        found[409] = "It clashes with what is stored"
+    if endpoint.method not in BODILESS:
+        found |= {413: "The body is too large", 415: "The body is not JSON"}
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"description": text} for status, text in sorted(found.items())
+    }
+    return responses | {"default": {"description": "Any other error"}}
+
+
+# ── the whole document ──
+
+
+def amend(document: dict[str, Any]) -> None:
+    """Say that errors are problem documents, in place."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    name = "UnoProblem" if "Problem" in schemas else "Problem"
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REF}{name}"}}}
+    for path in document.get("paths", {}).values():
+        for operation in path.values():
+            for status, response in operation.get("responses", {}).items():
+                if _is_error(status) and _is_undescribed(response):
+                    response["content"] = content
+    for fastapi in _FASTAPI_ERRORS:
+        schemas.pop(fastapi, None)
+    schemas |= _problem_schemas(name)
+
+
+def _is_error(status: str) -> bool:
+    return status == "default" or status[:1] in "45"
+
+
+def _is_undescribed(response: dict[str, Any]) -> bool:
+    """Whether it says nothing, or only that FastAPI has an error format of its own."""
+    refs: Sequence[Any] = [media.get("schema", {}).get("$ref") for media in response.get("content", {}).values()]
+    return not refs or refs == [f"{_REF}{_FASTAPI_ERRORS[0]}"]
+
+
+def _problem_schemas(name: str) -> dict[str, Any]:
+    text = json.dumps(ProblemDocument.model_json_schema())
+    made = json.loads(text.replace("#/$defs/ProblemField", f"{_REF}{name}Field"))
+    return {f"{name}Field": made.pop("$defs")["ProblemField"], name: made}

@@ -1,0 +1,141 @@
+"""uno's endpoints as routes: found by one table, answered without FastAPI's dependency solver."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.datastructures import URLPath
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from uno.api.openapi import described
+from uno.api.problems import NO_CONTENT, allow, not_allowed
+from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
+from uno.api.response import Encoders, Respond, locator, responder, result_of
+from uno.api.table import Table
+from uno.app import Endpoint
+from uno.bus import Bus
+from uno.result import Failure
+
+
+class Operation(APIRoute):
+    """One endpoint. What FastAPI knows of a route is worked out when OpenAPI or a tool asks for it."""
+
+    def __init__(self, endpoint: Endpoint, app: ASGIApp, result: Any, operation_id: str) -> None:
+        # Not super().__init__(): it would analyse a signature that nothing but OpenAPI needs.
+        self.declared = endpoint
+        self.app = app
+        self.path = endpoint.path
+        self.methods = {endpoint.method}
+        self.name = endpoint.name
+        self.endpoint = endpoint.message
+        self.include_in_schema = True
+        self.operation_id = self._id = operation_id
+        self._result = result
+
+    @cached_property
+    def described(self) -> APIRoute:
+        """The same as FastAPI would have it."""
+        return described(self.declared, self._result, self._id)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "described":
+            raise AttributeError(name)
+        return getattr(self.described, name)
+
+
+class Operations(BaseRoute):
+    """All of uno's endpoints as one entry of a router, whatever their number."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], bus: Bus) -> None:
+        encoders = Encoders()
+        names = _operation_ids(endpoints)
+        self.routes = [_operation(one, endpoints, bus, encoders, names[n]) for n, one in enumerate(endpoints)]
+        self.table: Table[Operation] = Table()
+        for route in self.routes:
+            self.table.add(route.declared.method, route.declared.path, route)
+        for route in self.routes:
+            if route.declared.method == "GET":
+                self.table.add("HEAD", route.declared.path, route)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = _path(scope)
+        found = self.table.find(scope["method"], path)
+        if found is None:
+            methods = self.table.methods(path)
+            return (Match.PARTIAL, {"uno.methods": methods}) if methods else (Match.NONE, {})
+        route, params = found
+        return Match.FULL, {"route": route, "endpoint": route.endpoint, "path_params": params}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        methods = scope.get("uno.methods")
+        if methods is None:
+            await scope["route"].app(scope, receive, send)
+        elif scope["method"] == "OPTIONS":
+            await Response(status_code=NO_CONTENT, headers=allow(methods))(scope, receive, send)
+        else:
+            raise not_allowed(methods)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        for route in self.routes:
+            if route.name == name:
+                return route.url_path_for(name, **path_params)
+        raise NoMatchFound(name, path_params)
+
+
+def _path(scope: Scope) -> str:
+    """The path below where the application is mounted."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
+
+
+def _operation_ids(endpoints: Sequence[Endpoint]) -> list[str]:
+    """The endpoints' names; where two have the same, with method and path behind it."""
+    times = Counter(one.name for one in endpoints)
+    return [one.name if times[one.name] == 1 else f"{one.name}_{_slug(one)}" for one in endpoints]
+
+
+def _slug(endpoint: Endpoint) -> str:
+    return re.sub(r"\W+", "_", f"{endpoint.method}{endpoint.path}").strip("_").lower()
+
+
+def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:
+    result = result_of(endpoint.message)
+    respond = responder(endpoint.status, encoders.encode(result), locator(endpoint, endpoints))
+    make = _without_body if endpoint.method in WITHOUT_BODY else _with_body
+    return Operation(endpoint, make(endpoint, bus, respond), result, name)
+
+
+def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
+    read = query_reader(endpoint.message, endpoint.path_fields)
+    dispatch: Any = bus.dispatch
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        message = read(scope)
+        result = await dispatch(message)
+        if result.__class__ is Failure:
+            raise result.error
+        await respond(result.value, message, scope, send)
+
+    return app
+
+
+def _with_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
+    read = body_reader(endpoint.message, endpoint.path_fields)
+    dispatch: Any = bus.dispatch
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        message = read(scope, await read_body(receive))
+        result = await dispatch(message)
+        if result.__class__ is Failure:
+            raise result.error
+        await respond(result.value, message, scope, send)
+
+    return app

@@ -1,0 +1,238 @@
+"""Every error as a problem document (RFC 9457). The only place that knows HTTP statuses.
+
+`type` is a stable URN: `urn:uno:problem:not-found`. An unexpected exception tells the client
+nothing but its correlation id; the log has the traceback.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope
+
+from uno import context
+from uno.errors import (
+    Conflict,
+    FieldError,
+    Forbidden,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+    UnoError,
+    VersionConflict,
+)
+from uno.telemetry.logs import get_logger
+from uno.telemetry.trace import parse_traceparent
+
+log = get_logger("uno.api")
+
+MEDIA_TYPE = "application/problem+json"
+OK, CREATED, NO_CONTENT, RESET_CONTENT, NOT_MODIFIED, UNAVAILABLE = 200, 201, 204, 205, 304, 503
+WITHOUT_BODY = frozenset({NO_CONTENT, RESET_CONTENT, NOT_MODIFIED})
+
+
+class Malformed(Invalid):
+    """The request cannot be read at all: not JSON, or parameters nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of problem."""
+
+    status: int
+    slug: str
+    title: str
+
+    @property
+    def type(self) -> str:
+        # RFC 9457: a problem that says no more than its status.
+        return f"urn:uno:problem:{self.slug}" if self.slug else "about:blank"
+
+
+KINDS: dict[type[Exception], Kind] = {
+    Malformed: Kind(400, "malformed", "The request cannot be read"),
+    Unauthenticated: Kind(401, "unauthenticated", "Nobody is logged in"),
+    Forbidden: Kind(403, "forbidden", "Not allowed"),
+    NotFound: Kind(404, "not-found", "Not found"),
+    Conflict: Kind(409, "conflict", "Conflict"),
+    VersionConflict: Kind(409, "version-conflict", "Changed by somebody else"),
+    Invalid: Kind(422, "invalid", "The input is not valid"),
+    UnoError: Kind(422, "refused", "Refused"),
+    RateLimited: Kind(429, "rate-limited", "Too many requests"),
+    Unavailable: Kind(UNAVAILABLE, "unavailable", "Not available now"),
+    OutcomeUnknown: Kind(UNAVAILABLE, "outcome-unknown", "The outcome is not known"),
+    TimedOut: Kind(504, "timed-out", "It took too long"),
+}
+INTERNAL = Kind(500, "internal", "Internal error")
+_OF_HTTP = (
+    INTERNAL,
+    Kind(405, "method-not-allowed", "Method not allowed"),
+    Kind(413, "content-too-large", "The body is too large"),
+    Kind(415, "unsupported-media-type", "The body is not JSON"),
+    *(kind for error, kind in KINDS.items() if error not in (VersionConflict, UnoError, OutcomeUnknown)),
+)
+_BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
+_SENTENCES = {404: "There is nothing at {path}.", 405: "{path} does not answer {method}."}
+
+
+def too_large(limit: int) -> HTTPException:
+    """The body has more than `limit` bytes. The connection is closed, the rest is not read."""
+    return HTTPException(413, f"The body is larger than {limit} bytes.", {"Connection": "close"})
+
+
+def not_json(content_type: str) -> HTTPException:
+    got = f"not {content_type}" if content_type else "and a Content-Type header has to say so"
+    return HTTPException(415, f"The body has to be application/json, {got}.", {"Accept": "application/json"})
+
+
+def allow(methods: Iterable[str]) -> dict[str, str]:
+    """The header that lists the methods of a path."""
+    return {"Allow": ", ".join(sorted({*methods, "OPTIONS"}))}
+
+
+def not_allowed(methods: Iterable[str]) -> HTTPException:
+    return HTTPException(405, headers=allow(methods))
+
+
+def field_errors(error: ValidationError, root: str) -> list[FieldError]:
+    """What pydantic found; `root` names an error that is about no field."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return [_field_error(one["loc"], one["msg"], one["type"], root) for one in found]
+
+
+def _field_error(location: Sequence[int | str], message: str, code: str, root: str) -> FieldError:
+    field = ".".join(map(str, location)) or root
+    return (
+        FieldError(field, "There is no such field.", "unknown")
+        if code == "extra_forbidden"
+        else FieldError(field, message, code)
+    )
+
+
+def kind_of(error: Exception) -> Kind:
+    """The nearest kind up the tree."""
+    return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
+
+
+def _kind_of_status(status: int) -> Kind:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    known = status in iter(HTTPStatus)
+    return Kind(status, "", HTTPStatus(status).phrase if known else "Error")
+
+
+def document(kind: Kind, detail: str, scope: Scope, errors: Sequence[FieldError] = (), **extra: Any) -> dict[str, Any]:
+    """The members of a problem document."""
+    made: dict[str, Any] = {
+        "type": kind.type,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": quote(scope.get("path", "")),
+        **extra,
+    }
+    if errors:
+        made["errors"] = [{"field": e.field, "message": e.message, "code": e.code} for e in errors]
+    return made | _traces()
+
+
+def _traces() -> dict[str, str]:
+    current = context.get()
+    if current is None:
+        return {}
+    parent = parse_traceparent(current.traceparent) if current.traceparent else None
+    return {
+        "correlation_id": current.correlation_id,
+        "trace_id": parent[0] if parent else current.correlation_id,
+    }
+
+
+def _response(made: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    body = json.dumps(made, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    return Response(body, made["status"], headers, MEDIA_TYPE)
+
+
+def _headers_of(error: UnoError) -> dict[str, str]:
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, RateLimited | Unavailable):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return {}
+
+
+def problem_response(error: Exception, scope: Scope) -> Response:
+    """The response to an error of uno's tree or of Starlette's."""
+    if isinstance(error, HTTPException):
+        return _http_response(error, scope)
+    errors = error.errors if isinstance(error, Invalid) else ()
+    made = document(kind_of(error), str(error), scope, errors)
+    return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)
+
+
+def _http_response(error: HTTPException, scope: Scope) -> Response:
+    if error.status_code in WITHOUT_BODY or error.status_code < OK:
+        return Response(status_code=error.status_code, headers=error.headers)
+    kind = _kind_of_status(error.status_code)
+    if not isinstance(error.detail, str):
+        return _response(document(kind, kind.title, scope, data=error.detail), error.headers)
+    return _response(document(kind, _sentence(error, scope), scope), error.headers)
+
+
+def _sentence(error: HTTPException, scope: Scope) -> str:
+    """Its own detail; Starlette's 404 and 405 only repeat the title."""
+    sentence = _SENTENCES.get(error.status_code)
+    if sentence is None or error.detail != HTTPStatus(error.status_code).phrase:
+        return error.detail
+    return sentence.format(method=scope.get("method", ""), path=scope.get("path", ""))
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return problem_response(error, request.scope)
+
+
+async def _on_validation(request: Request, error: Any) -> Response:
+    """FastAPI's own validation, for routes that are not uno's."""
+    found = [_field_error(e["loc"][1:], e["msg"], e["type"], str(e["loc"][0])) for e in error.errors()]
+    if any(e.code == "json_invalid" for e in found):
+        return problem_response(Malformed("The body is not valid JSON."), request.scope)
+    return problem_response(Invalid(errors=found), request.scope)
+
+
+async def _reraise(_request: Request, error: Exception) -> Response:
+    raise error
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    where = {"method": request.scope.get("method"), "path": request.scope.get("path")}
+    log.error("unhandled error", exc_info=error, extra=where)
+    with suppress(AttributeError):
+        error.__uno_logged__ = True  # type: ignore[attr-defined] # the server would log it again
+    return _response(
+        document(INTERNAL, "Something went wrong. The log says what, under this correlation id.", request.scope)
+    )
+
+
+def register_error_handlers(app: FastAPI) -> None:
+    """Make every error of `app` a problem document; `asgi` has done so already."""
+    app.add_exception_handler(UnoError, _on_error)
+    app.add_exception_handler(HTTPException, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    # A bug: it passes on to the handler of bugs.
+    app.add_exception_handler(Misconfigured, _reraise)
+    app.add_exception_handler(Exception, _on_bug)

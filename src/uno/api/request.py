@@ -1,0 +1,312 @@
+"""From a request to a message: path, query and body, checked together, with all errors in one list.
+
+The message's own pydantic validator does the work: strictly for a JSON body, where a number is not a
+string, and from strings for path and query. What JSON leaves open is refused before it gets there: a
+key given twice, NaN, numbers too large for a float.
+"""
+
+import inspect
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from starlette.types import Receive, Scope
+
+from uno.api.problems import Malformed, field_errors, not_json
+from uno.app import Endpoint
+from uno.errors import FieldError, Invalid, Problem
+from uno.messages import Message
+
+FromQuery: TypeAlias = Callable[[Scope], Message]
+FromBody: TypeAlias = Callable[[Scope, bytes], Message]
+
+# Whose messages come without a body.
+WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
+# How many errors are in the text, and how many in the list.
+_NAMED, _LISTED = 5, 100
+_LISTS = (list, set, frozenset, tuple, Sequence)
+_INTEGER = re.compile(r"-?[0-9]{1,400}")
+_DECIMAL = re.compile(r"-?[0-9]{1,100}\.[0-9]{1,100}")
+_WHOLE = re.compile(rb"[0-9](?:\.0+|(?:\.[0-9]+)?[eE][+-]?[0-9]+)")
+_JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+
+
+def wire_name(name: str, field: FieldInfo) -> str:
+    """What a field is called outside."""
+    alias = field.validation_alias or field.alias
+    if isinstance(alias, AliasChoices):
+        alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
+    return alias if isinstance(alias, str) else name
+
+
+def _origins(annotation: Any) -> Iterable[Any]:
+    if get_origin(annotation) in (Union, UnionType):
+        return [get_origin(a) or a for a in get_args(annotation)]
+    return [get_origin(annotation) or annotation]
+
+
+def is_list(field: FieldInfo) -> bool:
+    """Whether its query parameter may be given several times."""
+    return any(origin in _LISTS for origin in _origins(field.annotation))
+
+
+def unreadable(endpoints: Iterable[Endpoint]) -> Iterator[Problem]:
+    """What keeps a request from being read: structured fields in a query, paths that are none."""
+    for one in endpoints:
+        where = f"{one.method} {one.path}"
+        if not one.path.startswith("/"):
+            yield Problem(
+                "wrong path", where, f"The path of {one.message.__qualname__} does not begin with a slash; add it."
+            )
+        for name, field in one.message.model_fields.items() if one.method in WITHOUT_BODY else ():
+            if name not in one.path_fields and _is_structured(field.annotation):
+                yield Problem(
+                    "structured query field",
+                    where,
+                    f"{one.message.__qualname__}.{name} does not fit into a query string; "
+                    'use method="POST" or plain fields.',
+                )
+
+
+def _is_structured(annotation: Any) -> bool:
+    """Whether its values have names inside."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType, Annotated) or origin in _LISTS:
+        return any(_is_structured(argument) for argument in get_args(annotation))
+    cls = origin or annotation
+    return inspect.isclass(cls) and (issubclass(cls, BaseModel | Mapping) or is_dataclass(cls))
+
+
+# ── path and query ──
+
+
+def query_reader(message: type[Message], path_fields: Sequence[str]) -> FromQuery:
+    """Reads a message whose fields are in the path and in the query."""
+    validator = message.__pydantic_validator__
+    in_path = _in_path(message, path_fields)
+    known = _in_query(message, path_fields)
+    is_open = message.model_config.get("extra") == "allow"
+    lists = any(known.values())
+
+    def read(scope: Scope) -> Message:
+        params = scope["path_params"]
+        values: dict[str, Any] = {wire: params[name] for name, wire in in_path}
+        query = scope["query_string"]
+        wrong = _fill(values, query, known, is_open) if query else []
+        try:
+            made = validator.validate_python(values, strict=False) if lists else validator.validate_strings(values)
+        except ValidationError as error:
+            raise _invalid(field_errors(error, "query"), unknown=wrong) from None
+        if wrong:
+            raise _invalid((), unknown=wrong)
+        return made  # type: ignore[no-any-return]
+
+    return read
+
+
+def _in_path(message: type[Message], path_fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, wire_name(name, message.model_fields[name])) for name in path_fields)
+
+
+def _in_query(message: type[Message], path_fields: Sequence[str]) -> dict[str, bool]:
+    """The names of the query parameters, and whether each is a list."""
+    fields = message.model_fields.items()
+    return {wire_name(name, field): is_list(field) for name, field in fields if name not in path_fields}
+
+
+def _pairs(query: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise Malformed("The query string cannot be read: it is not UTF-8, percent-encoded.") from None
+
+
+def _fill(values: dict[str, Any], query: bytes, known: Mapping[str, bool], is_open: bool) -> list[FieldError]:
+    """Put the query's parameters into `values`; gives back those that cannot be."""
+    wrong = []
+    for name, value in _pairs(query):
+        if known.get(name):
+            values.setdefault(name, []).append(value)
+        elif name in values:
+            wrong.append(FieldError(name, "It can be given only once.", "repeated"))
+        elif name in known or is_open:
+            values[name] = value
+        else:
+            wrong.append(FieldError(name, "There is no such parameter.", "unknown"))
+    return wrong
+
+
+def _unknown_query(query: bytes) -> list[FieldError]:
+    names = dict(_pairs(query))
+    return [FieldError(name, "There is no such parameter; the fields are in the body.", "unknown") for name in names]
+
+
+def _invalid(errors: Sequence[FieldError], *, unknown: Sequence[FieldError] = ()) -> Invalid:
+    found = [*errors, *unknown]
+    text = "; ".join(f"{e.field}: {e.message}" for e in found[:_NAMED])
+    if len(found) > _NAMED:
+        text += f"; and {len(found) - _NAMED} more"
+    broken = bool(unknown) or any(e.code == "json_invalid" for e in errors)
+    return (Malformed if broken else Invalid)(text, found[:_LISTED])
+
+
+# ── path and body ──
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body; the entrance has limited it."""
+    event = await receive()
+    if not event.get("more_body") and event["type"] == "http.request":
+        return event.get("body", b"")  # type: ignore[no-any-return]
+    parts = [event.get("body", b"")]
+    while event.get("more_body"):
+        event = await receive()
+        parts.append(event.get("body", b""))
+    if event["type"] != "http.request":
+        raise Malformed("The client went away before it had sent the whole body.")
+    return b"".join(parts)
+
+
+def body_reader(message: type[Message], path_fields: Sequence[str]) -> FromBody:
+    """Reads a message whose fields are in the path and in a JSON body."""
+    validator = message.__pydantic_validator__
+    in_path = _in_path(message, path_fields)
+    numbers = frozenset(n for n in path_fields if _is_number(message.model_fields[n].annotation))
+
+    def read(scope: Scope, body: bytes) -> Message:
+        query = scope["query_string"]
+        wrong = _unknown_query(query) if query else []
+        if body:
+            _check_type(scope)
+        data = parse(body) if body else {}
+        if in_path and data.__class__ is dict:
+            params = scope["path_params"]
+            conflicts = [e for n, wire in in_path if wire in data and (e := _conflict(wire, data[wire], params[n]))]
+            body = _merged(data, body, {w: _literal(params[n], n in numbers) for n, w in in_path})
+        else:
+            conflicts = []
+        try:
+            made = _validated(validator, body or b"{}")
+        except ValidationError as error:
+            raise _invalid([*conflicts, *field_errors(error, "body")], unknown=wrong) from None
+        if wrong or conflicts:
+            raise _invalid(conflicts, unknown=wrong)
+        return made  # type: ignore[no-any-return]
+
+    return read
+
+
+def _validated(validator: Any, body: bytes) -> Any:
+    try:
+        return validator.validate_json(body, strict=True)
+    except ValidationError:
+        if not _WHOLE.search(body):
+            raise
+    # JSON Schema calls 37.0 an integer, pydantic's strict mode does not.
+    return validator.validate_json(json.dumps(_whole_decoder.decode(body.decode())), strict=True)
+
+
+def _check_type(scope: Scope) -> None:
+    given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    if given != b"application/json" and not _JSON.fullmatch(given.decode("latin-1").strip()):
+        raise not_json(given.decode("latin-1"))
+
+
+def _conflict(name: str, in_body: Any, in_path: str) -> FieldError | None:
+    text = in_body if isinstance(in_body, str) else json.dumps(in_body)
+    if text == in_path:
+        return None
+    return FieldError(name, f"The path says {in_path!r}, the body something else.", "conflict")
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether JSON has a number or a boolean for it, and never a string."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _is_number(get_args(annotation)[0])
+    if origin is Literal:
+        return all(isinstance(value, int) for value in get_args(annotation))
+    if origin in (Union, UnionType):
+        return all(_is_number(argument) for argument in get_args(annotation) if argument is not NoneType)
+    return inspect.isclass(annotation) and issubclass(annotation, int | float)
+
+
+def _literal(text: str, is_number: bool) -> bytes:
+    """A path's value as JSON: the body is strict about types, so a number has to be one."""
+    if is_number and text in ("true", "false"):
+        return text.encode()
+    if is_number and _INTEGER.fullmatch(text):
+        return b"%d" % int(text)
+    if is_number and _DECIMAL.fullmatch(text):
+        return repr(float(text)).encode()
+    return json.dumps(text).encode()
+
+
+def _merged(data: dict[str, Any], body: bytes, more: Mapping[str, bytes]) -> bytes:
+    """The body with the path's values in it, as bytes: parsed values would lose what JSON mode knows."""
+    members = b",".join(json.dumps(name).encode() + b":" + value for name, value in more.items())
+    rest = body.lstrip()[1:] if body else b"}"
+    return b"{" + members + (b"," if data else b"") + rest
+
+
+# ── JSON, strictly (RFC 8259; RFC 7493 for what it leaves open) ──
+
+
+def parse(body: bytes) -> Any:
+    """The body as Python values. Raises `Malformed`."""
+    try:
+        return _decoder.decode(body.decode())
+    except _Refused as error:
+        raise Malformed(str(error), error.errors) from None
+    except UnicodeDecodeError:
+        raise Malformed("The body is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Malformed(f"The body is not valid JSON: {error.msg} ({where}).") from None
+    except RecursionError:
+        raise Malformed("The body is nested too deeply.") from None
+    except ValueError:
+        raise Malformed("The body has a number with too many digits.") from None
+
+
+class _Refused(ValueError):
+    def __init__(self, message: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = sorted(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
+        errors = [FieldError(name, "It can be given only once.", "repeated") for name in twice]
+        raise _Refused(f"The body has the same key more than once: {', '.join(twice)}.", errors)
+    return made
+
+
+def _no_constant(name: str) -> Any:
+    raise _Refused(f"The body is not valid JSON: {name} is not a number.")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _Refused(f"The body has a number that is too large: {text[:40]}.")
+    return value
+
+
+def _whole(text: str) -> float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
+
+
+_whole_decoder = json.JSONDecoder(parse_float=_whole)
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)

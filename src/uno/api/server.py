@@ -1,0 +1,157 @@
+"""uvicorn, started and stopped properly.
+
+The port is bound before anything of the application starts, and an application that does not start
+raises its own error instead of a log full of traces.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from uno.errors import Unavailable
+
+# What is queued while all workers are busy.
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to `host` and `port` (0: any free one; `getsockname()` says which).
+
+    Raises `Unavailable` with one sentence if the port is taken or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        # Now, because two sockets may be bound to one port, but only one may listen.
+        sock.listen(_BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise Unavailable(f"Cannot listen on {host}:{port}: {error.strerror or error}; choose another port.") from None
+    return sock
+
+
+def url_of(sock: socket.socket) -> str:
+    """The URL of a socket that listens."""
+    host, port = sock.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    asgi_app: ASGIApp,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    sock: socket.socket | None = None,
+    ready: Callable[[str], None] | None = None,
+    shutdown_timeout: float = 10.0,
+    access_log: bool = False,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the running requests (for `shutdown_timeout` seconds) and stop.
+
+    `sock` is a socket of `listen`, else one is made. `ready(url)` is called when requests are
+    answered. Raises `Unavailable` if the port is taken, and what the application's start or stop raised.
+    """
+    sock = sock or listen(host, port)
+    watched = _Watched(asgi_app)
+    server = _Server(watched, sock, ready, shutdown_timeout, access_log)
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(_not_logged_yet)
+    running = asyncio.ensure_future(_run(server, sock))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await running
+        raise
+    finally:
+        logger.removeFilter(_not_logged_yet)
+        sock.close()
+    if watched.error is not None:
+        raise watched.error
+
+
+async def _run(server: uvicorn.Server, sock: socket.socket) -> None:
+    # uvicorn leaves this way where the application does not start; the caller gets the reason.
+    with suppress(SystemExit):
+        await server.serve(sockets=[sock])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self,
+        app: ASGIApp,
+        sock: socket.socket,
+        ready: Callable[[str], None] | None,
+        shutdown_timeout: float,
+        access_log: bool,
+    ) -> None:
+        config = uvicorn.Config(
+            app,
+            lifespan="on",
+            log_config=None,
+            access_log=access_log,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
+        )
+        super().__init__(config)
+        self._url = url_of(sock)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Without uvicorn's raising the signal again at the end: the caller has to close things, too."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._ready is not None:
+            self._ready(self._url)
+
+
+class _Watched:
+    """Keeps the error of a lifespan, which the protocol would only pass on as text."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.error: BaseException | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+        try:
+            await self.app(scope, receive, _without_text(send))
+        except BaseException as error:
+            self.error = error
+            raise
+
+
+def _without_text(send: Send) -> Callable[[Message], Awaitable[None]]:
+    async def quiet(message: Message) -> None:
+        await send({name: value for name, value in message.items() if name != "message"})
+
+    return quiet
+
+
+def _not_logged_yet(record: logging.LogRecord) -> bool:
+    """uno has logged the exception of a request already, with its correlation id."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not getattr(error, "__uno_logged__", False)

@@ -1,0 +1,166 @@
+"""How results that pydantic does not know look as JSON: aggregates, entities, mapped and plain classes.
+
+Such an object shows its public attributes: those its class annotates and those its `__init__` takes
+and keeps. What begins with an underscore, and what `__init__` takes without keeping it, stays inside.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, ClassVar, NotRequired, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import PlainSerializer, TypeAdapter
+from pydantic.errors import PydanticUserError
+
+# Before Python 3.12 pydantic takes only this TypedDict.
+from typing_extensions import TypedDict
+
+_MISSING = object()
+
+
+def wire_type(annotation: Any) -> Any:
+    """The annotation with every class that pydantic does not know replaced by its shape."""
+    arguments = get_args(annotation)
+    origin: Any = get_origin(annotation)
+    if origin in (Union, UnionType):
+        return Union[tuple(wire_type(a) for a in arguments)]  # noqa: UP007 - made from a tuple
+    if origin is Annotated:
+        return Annotated[(wire_type(arguments[0]), *arguments[1:])]
+    cls: Any = origin or annotation
+    if not inspect.isclass(cls):
+        return annotation
+    known: Any = cls
+    if is_plain(known):
+        return _shape(known)
+    return origin[tuple(a if a is ... else wire_type(a) for a in arguments)] if arguments else annotation
+
+
+def adapter(annotation: Any) -> TypeAdapter[Any] | None:
+    """What serialises a result of this type; None where the type says too little."""
+    try:
+        return TypeAdapter(wire_type(annotation))
+    except (PydanticUserError, NameError, TypeError):
+        return None
+
+
+def plain(value: object) -> dict[str, Any]:
+    """The public attributes of any object."""
+    cls: Any = type(value)
+    return _extract(cls)(value)
+
+
+def shown(value: Any) -> Any:
+    """The value, or a list of values, with the objects that pydantic does not know as dictionaries."""
+    if isinstance(value, list | tuple):
+        return [shown(one) for one in value]
+    cls: Any = type(value)
+    return plain(value) if is_plain(cls) else value
+
+
+@cache
+def is_plain(cls: type) -> bool:
+    """Whether it is a class of attributes for which pydantic has no schema."""
+    if cls.__module__ in ("builtins", "typing", "collections", "collections.abc", "datetime", "uuid", "decimal"):
+        return False
+    try:
+        TypeAdapter(cls)
+    except PydanticUserError:
+        return True
+    except (NameError, TypeError):
+        return False
+    return False
+
+
+@cache
+def _shape(cls: type) -> Any:
+    fields = {name: _field(name, cls, hint) for name, hint in attributes(cls).items()}
+    made = TypedDict(cls.__name__, fields)  # type: ignore[misc] # made from a dictionary
+    made.__module__ = cls.__module__
+    return Annotated[Any, PlainSerializer(_of(cls), return_type=made)]
+
+
+def _field(name: str, cls: type, hint: Any) -> Any:
+    hint = _known(hint)
+    return hint if name in _annotated(cls) else NotRequired[hint]
+
+
+def _known(hint: Any) -> Any:
+    """The wire type, or Any where it has none (or is not finished, in a recursive class)."""
+    try:
+        made = wire_type(hint)
+        TypeAdapter(made)
+    except (PydanticUserError, NameError, TypeError, RecursionError):
+        return Any
+    return made
+
+
+def _of(cls: type) -> Callable[[Any], Any]:
+    extract = _extract(cls)
+    return lambda value: extract(value) if isinstance(value, cls) else value
+
+
+@cache
+def _extract(cls: type) -> Callable[[Any], dict[str, Any]]:
+    names = tuple(attributes(cls))
+
+    def extract(value: Any) -> dict[str, Any]:
+        found = ((name, getattr(value, name, _MISSING)) for name in names)
+        return {name: one for name, one in found if one is not _MISSING}
+
+    return extract
+
+
+@cache
+def attributes(cls: type) -> Mapping[str, Any]:
+    """The public attributes of a class with their annotations: `id`, what `__init__` takes, the others."""
+    taken, annotated = _taken(cls), _annotated(cls)
+    names = {name: None for name in ("id", *taken, *annotated) if name in taken or name in annotated}
+    mapper = getattr(cls, "__mapper__", None)
+    # Relationships would be loaded by looking at them.
+    kept = names if mapper is None else [name for name in names if name in mapper.column_attrs]
+    return {name: _narrower(annotated.get(name, Any), taken.get(name, Any)) for name in kept}
+
+
+def _narrower(annotated: Any, taken: Any) -> Any:
+    """The annotation of the class, unless only `__init__` knows: `id: Id` of a generic entity."""
+    open_ = annotated is Any or isinstance(annotated, TypeVar)
+    hint = taken if open_ else annotated
+    return Any if isinstance(hint, TypeVar) else hint
+
+
+def _annotated(cls: type) -> dict[str, Any]:
+    hints = _hints(cls)
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        for name, written in inspect.get_annotations(base).items():
+            hint = _unwrapped(hints.get(name, Any if isinstance(written, str) else written))
+            if not name.startswith("_") and hint is not ClassVar:
+                found[name] = hint
+    return found
+
+
+def _taken(cls: type) -> dict[str, Any]:
+    """What `__init__` takes, by name."""
+    init = inspect.unwrap(cls.__init__)  # type: ignore[misc] # of the class, not of an instance
+    if not inspect.isfunction(init):
+        return {}
+    hints = _hints(init)
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = list(inspect.signature(init).parameters.values())[1:]
+    return {p.name: hints.get(p.name, Any) for p in parameters if p.kind not in kinds and not p.name.startswith("_")}
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(target, include_extras=True)
+    except (NameError, TypeError):
+        return {}
+
+
+def _unwrapped(hint: Any) -> Any:
+    """Without SQLAlchemy's `Mapped[...]`; ClassVar for what is no attribute of an instance."""
+    if hint is ClassVar or get_origin(hint) is ClassVar:
+        return ClassVar
+    arguments = get_args(hint)
+    return arguments[0] if getattr(get_origin(hint), "__name__", "") == "Mapped" and arguments else hint
