@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from uno.api.entrance import Entrance
 from uno.api.health import health_endpoints
-from uno.api.injection import BUSES, missing, services_of
+from uno.api.injection import missing, services_of
 from uno.api.openapi import amend
 from uno.api.operations import Operations
 from uno.api.problems import register_error_handlers
@@ -121,7 +121,7 @@ class UnoAPI(FastAPI):
         provider = self.uno.provider
         for context in self._own_contexts():
             for name, need in services_of(context.endpoint).items():
-                if need.required and need.type not in BUSES and not provider.provides(need.type):
+                if need.required and not provider.provides(need.type):
                     yield missing(f"{_methods(context)} {context.path}", name, need)
 
     def _never_run(self) -> Iterator[Problem]:

@@ -2,8 +2,8 @@
 
 A parameter is a service if it has no FastAPI marker (`Depends`, `Query`, …) and its type is one the
 provider provides. Where no provider is known yet, when a function is decorated, it is a service if
-it cannot be anything else: a bus, a class marked for injection, settings, or a class that pydantic
-has no schema for and FastAPI no use.
+it cannot be anything else: a class marked for injection, settings, or a class (or protocol, as the
+buses are) that pydantic has no schema for and FastAPI no use.
 """
 
 import functools
@@ -23,7 +23,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from uno.api.shapes import adapter, shown, wire_type
-from uno.bus import Bus, CommandBus, EventBus, QueryBus
 from uno.di import MARK, Dependency, ServiceProvider, get_service_provider
 from uno.di.dependencies import plain as bare
 from uno.errors import Misconfigured, Problem
@@ -33,7 +32,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Services = Mapping[str, Dependency]
 
-BUSES = (Bus, CommandBus, QueryBus, EventBus)
 _MARK = "__uno_injected__"
 _REQUEST = "uno_request"
 _FASTAPI_MARKERS = (Depends, Param, BodyParam)
@@ -115,7 +113,7 @@ def _is_service(hint: Any, default: Any, provider: ServiceProvider | None) -> bo
     wanted = bare(hint)
     if provider is not None and provider.provides(wanted):
         return True
-    return wanted in BUSES or _can_only_be_a_service(wanted)
+    return _can_only_be_a_service(wanted)
 
 
 def _can_only_be_a_service(wanted: Any) -> bool:
@@ -209,9 +207,7 @@ async def _resolved(services: Services, request: Request) -> AsyncIterator[dict[
     scoped: dict[str, Any] = {}
     for name, need in services.items():
         if not provider.provides(need.type):
-            if app is not None and need.type in BUSES:
-                found[name] = app.bus
-            elif need.required:
+            if need.required:
                 raise Misconfigured.of([missing(request.url.path, name, need)])
         elif (getter := provider.ambient_getter(need.type)) is not None:
             found[name] = getter()

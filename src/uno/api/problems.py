@@ -88,6 +88,7 @@ _OF_HTTP = (
     *(kind for error, kind in KINDS.items() if error not in (VersionConflict, UnoError, OutcomeUnknown)),
 )
 _BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SENTENCES = {404: "There is nothing at {path}.", 405: "{path} does not answer {method}."}
 
 
@@ -133,8 +134,7 @@ def kind_of(error: Exception) -> Kind:
 def _kind_of_status(status: int) -> Kind:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    known = status in iter(HTTPStatus)
-    return Kind(status, "", HTTPStatus(status).phrase if known else "Error")
+    return Kind(status, "", _PHRASES.get(status, "Error"))
 
 
 def document(kind: Kind, detail: str, scope: Scope, errors: Sequence[FieldError] = (), **extra: Any) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _http_response(error: HTTPException, scope: Scope) -> Response:
 def _sentence(error: HTTPException, scope: Scope) -> str:
     """Its own detail; Starlette's 404 and 405 only repeat the title."""
     sentence = _SENTENCES.get(error.status_code)
-    if sentence is None or error.detail != HTTPStatus(error.status_code).phrase:
+    if sentence is None or error.detail != _PHRASES[error.status_code]:
         return error.detail
     return sentence.format(method=scope.get("method", ""), path=scope.get("path", ""))
 

@@ -17,6 +17,7 @@ from pydantic.errors import PydanticUserError
 from typing_extensions import TypedDict
 
 _MISSING = object()
+_SHAPES: dict[type, Any] = {}
 
 
 def wire_type(annotation: Any) -> Any:
@@ -72,12 +73,14 @@ def is_plain(cls: type) -> bool:
     return False
 
 
-@cache
 def _shape(cls: type) -> Any:
-    fields = {name: _field(name, cls, hint) for name, hint in attributes(cls).items()}
-    made = TypedDict(cls.__name__, fields)  # type: ignore[misc] # made from a dictionary
-    made.__module__ = cls.__module__
-    return Annotated[Any, PlainSerializer(_of(cls), return_type=made)]
+    if cls not in _SHAPES:
+        _SHAPES[cls] = Any  # what a class that refers to itself finds inside
+        fields = {name: _field(name, cls, hint) for name, hint in attributes(cls).items()}
+        made = TypedDict(cls.__name__, fields)  # type: ignore[misc] # made from a dictionary
+        made.__module__ = cls.__module__
+        _SHAPES[cls] = Annotated[Any, PlainSerializer(_of(cls), return_type=made)]
+    return _SHAPES[cls]
 
 
 def _field(name: str, cls: type, hint: Any) -> Any:
@@ -86,11 +89,11 @@ def _field(name: str, cls: type, hint: Any) -> Any:
 
 
 def _known(hint: Any) -> Any:
-    """The wire type, or Any where it has none (or is not finished, in a recursive class)."""
+    """The wire type, or Any where it has none."""
     try:
         made = wire_type(hint)
         TypeAdapter(made)
-    except (PydanticUserError, NameError, TypeError, RecursionError):
+    except (PydanticUserError, NameError, TypeError):
         return Any
     return made
 

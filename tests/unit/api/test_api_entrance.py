@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from uno import context
 from uno.api import asgi
@@ -88,7 +87,11 @@ def test_the_context_of_a_request_ends_with_it(client: TestClient) -> None:
     assert context.get() is None
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"x-correlation-id", b"traceparent", b"content-length"]), st.binary(max_size=40))))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([b"x-correlation-id", b"traceparent", b"content-length"]), st.binary(max_size=40))
+    )
+)
 async def test_no_header_breaks_the_entrance(headers: list[tuple[bytes, bytes]]) -> None:
     sent: list[Any] = []
 

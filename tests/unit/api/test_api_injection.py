@@ -235,9 +235,7 @@ def test_depends_works_beside_services(app: App) -> None:
     router = DIAPIRouter()
 
     @router.get("/")
-    async def read(
-        page: Annotated[Page, Depends()], greeter: Greeter, double: int = Depends(twice)
-    ) -> list[Any]:
+    async def read(page: Annotated[Page, Depends()], greeter: Greeter, double: int = Depends(twice)) -> list[Any]:
         return [page.number, double, greeter.greet("you")]
 
     with client_of(app, router) as client:

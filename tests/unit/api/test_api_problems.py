@@ -1,6 +1,5 @@
 """Every error is a problem document."""
 
-import asyncio
 import logging
 from typing import Any
 
@@ -47,9 +46,7 @@ def check(response: Any, status: int, slug: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("how", "status", "slug"), KINDS)
 @pytest.mark.parametrize("way", ["", "as-result-"])
-def test_each_error_has_its_status_and_its_type(
-    client: TestClient, how: str, status: int, slug: str, way: str
-) -> None:
+def test_each_error_has_its_status_and_its_type(client: TestClient, how: str, status: int, slug: str, way: str) -> None:
     check(client.post("/fail", json={"how": way + how}), status, slug)
 
 
@@ -136,7 +133,7 @@ def own(request: pytest.FixtureRequest, app: App) -> TestClient:
             "odd": HTTPException(599, "odd"),
             "empty": HTTPException(304),
             "bug": RuntimeError("hunter2"),
-            "timeout": asyncio.TimeoutError(),
+            "timeout": TimeoutError(),
         }
         raise errors[what]
 
