@@ -7,6 +7,7 @@ and keeps. What begins with an underscore, and what `__init__` takes without kee
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
+from operator import attrgetter
 from types import UnionType
 from typing import Annotated, Any, ClassVar, NotRequired, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -106,8 +107,15 @@ def _of(cls: type) -> Callable[[Any], Any]:
 @cache
 def _extract(cls: type) -> Callable[[Any], dict[str, Any]]:
     names = tuple(attributes(cls))
+    # With one name it gives the value itself, with none there is nothing to get.
+    read = attrgetter(*names) if len(names) > 1 else None
 
     def extract(value: Any) -> dict[str, Any]:
+        try:
+            if read is not None:
+                return dict(zip(names, read(value), strict=True))
+        except AttributeError:  # one of them was never set
+            pass
         found = ((name, getattr(value, name, _MISSING)) for name in names)
         return {name: one for name, one in found if one is not _MISSING}
 
