@@ -12,9 +12,11 @@ from typing import Any
 
 from uno.bus.pipeline import Call
 from uno.bus.registry import Handles
-from uno.di import Dependency, ServiceProvider, dependencies_of
+from uno.di import MARK, Dependency, ServiceProvider, dependencies_of
 from uno.errors import Misconfigured, Problem
+from uno.telemetry.logs import get_logger
 
+log = get_logger("uno.bus")
 Getter = Callable[[], object]
 
 
@@ -104,6 +106,9 @@ async def compile_handler(mark: Handles, provider: ServiceProvider, given: Mappi
     parts = await _sort(dependencies_of(handler), provider, given)
     if not parts.ambient and not parts.scoped:
         return _function(handler(**parts.fixed).handle, beside, provider)
+    mark_of_class = vars(handler).get(MARK)
+    if mark_of_class is not None and mark_of_class.lifetime == "singleton":
+        log.info("%s is a singleton, but needs something scoped: it is made for each message", name_of(handler))
     return _per_message(handler, parts, beside, provider)
 
 

@@ -13,7 +13,7 @@ import pytest
 from uno import context
 from uno.bus import Bus, CommandBus, QueryBus, command_handler, query_handler
 from uno.context import Context, current
-from uno.di import ServiceProvider, scoped, singleton
+from uno.di import ServiceProvider, scoped, singleton, transient
 from uno.errors import Conflict, Misconfigured, NotFound
 from uno.messages import Command, Query
 from uno.result import Failure, Result, Success
@@ -169,6 +169,34 @@ async def test_what_is_scoped_is_fresh_for_each_message_and_one_within_it() -> N
         assert await bus.dispatch(Say()) == Success("filled")
     assert len(set(map(id, seen.baskets))) == len(set(map(id, seen.handlers))) == 2
     assert len({id(basket.register) for basket in seen.baskets}) == 1
+
+
+async def test_a_singleton_handler_that_is_made_for_each_message_is_noted_at_start_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO", logger="uno.bus"):
+        await bus_of(FillBasket, provider=ServiceProvider([Register, Basket, given(Seen([], []))])).start()
+    assert [r.getMessage() for r in caplog.records] == [
+        "FillBasket is a singleton, but needs something scoped: it is made for each message"
+    ]
+
+
+class Ticket:
+    """A new one wherever it is asked for."""
+
+
+async def test_a_transient_is_made_for_each_message() -> None:
+    tickets: list[Ticket] = []
+
+    @command_handler(Say)
+    async def say(message: Say, ticket: Ticket) -> str:
+        tickets.append(ticket)
+        return "said"
+
+    bus = bus_of(say, provider=ServiceProvider([transient(Ticket)]))
+    for _ in range(2):
+        await bus.dispatch(Say())
+    assert tickets[0] is not tickets[1]
 
 
 def given(instance: object) -> Any:
