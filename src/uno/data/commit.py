@@ -22,8 +22,12 @@ async def commit(uow: "UnitOfWork") -> None:
     """Write everything the unit of work changed, or nothing."""
     if uow.explicit is not None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
-    restricted = await uow.database.restricted_tables()
     pairs = uow.tracked.operations()
+    if not pairs and not uow.fenced and not uow.has_events():
+        return None
+    if pairs:
+        uow.writable()
+    restricted = await uow.database.restricted_tables()
     if not _fits(uow, pairs, restricted):
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     operations = [*(operation for _, operation in pairs), *uow.book_rows(uow.collect())]
@@ -59,8 +63,8 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
-    uow.run_by(asyncio.current_task())
     limit = uow.database.settings.commit_timeout
+    caller = uow.run_by(asyncio.current_task())
     try:
         async with asyncio.timeout(limit):
             await work
@@ -68,6 +72,8 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
         if isinstance(error, UnoError):
             raise
         raise OutcomeUnknown(f"The commit was not confirmed within {limit:g} s.") from error
+    finally:
+        uow.run_by(caller)
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, StaticPool, event
+from sqlalchemy import AsyncAdaptedQueuePool, MetaData, event
 from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -110,7 +110,7 @@ class Database:
         return self._parsed.set(drivername="postgresql").render_as_string(hide_password=False)
 
     def _open_engine(self, url: URL) -> None:
-        self._engine = _sqlite_engine(url) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
+        self._engine = _sqlite_engine(url, self.settings) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
@@ -270,13 +270,17 @@ def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     )
 
 
-def _sqlite_engine(url: URL) -> AsyncEngine:
+def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+    # What is in memory is gone with its connection, so there is exactly one, used by one task at a time.
     memory = url.database in (None, "", ":memory:")
     engine = create_async_engine(
         url,
         pool_reset_on_return=None,
         connect_args={"isolation_level": None, "timeout": 10.0},
-        **({"poolclass": StaticPool} if memory else {}),
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1 if memory else settings.pool_size,
+        max_overflow=0 if memory else settings.max_overflow,
+        pool_timeout=settings.acquire_timeout,
     )
     sync: Any = engine.sync_engine
 

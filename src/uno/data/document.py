@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 from sqlalchemy import Table
 
 from uno import clock
@@ -20,6 +21,8 @@ from uno.domain import AggregateRoot, Entity
 from uno.errors import Misconfigured, UnoError
 
 Values = dict[str, Any]
+# Otherwise bytes would have to be UTF-8.
+_CONFIG = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
 
 def _kind(cls: type) -> str:
@@ -64,11 +67,21 @@ class DocumentPlan:
         self.kind = _kind(cls)
         self.table: Table = documents
         self.fields = _fields(cls)
-        config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
-        fields: dict[str, Any] = {name: (wanted, ...) for name, wanted in self.fields.items()}
-        self._shape: type[BaseModel] = create_model(f"{cls.__name__}Document", __config__=config, **fields)
+        self._shape = self._make_shape()
         self._id = TypeAdapter(_id_type(cls))
         self.has_events = True
+
+    def _make_shape(self) -> type[BaseModel]:
+        for name, wanted in self.fields.items():
+            try:
+                TypeAdapter(wanted)
+            except PydanticSchemaGenerationError:
+                raise Misconfigured(
+                    f"{self.label}.{name} is a {wanted!r}, which cannot be stored in a document; use a pydantic "
+                    "model, a dataclass or a plain type."
+                ) from None
+        fields: dict[str, Any] = {name: (wanted, ...) for name, wanted in self.fields.items()}
+        return create_model(f"{self.label}Document", __config__=_CONFIG, **fields)
 
     def key(self, id: Any) -> tuple[Any, ...]:
         return (self.kind, str(id))
@@ -90,8 +103,22 @@ class DocumentPlan:
         missing = self.fields.keys() - held.keys()
         if missing:
             raise Misconfigured(f"{self.label}.{min(missing)} was never set, so the document would not be complete.")
-        made = self._shape.model_construct(**held)
-        return made.model_dump(mode="json", warnings="error")  # type: ignore[no-any-return]
+        try:
+            return self._dump(held)
+        except PydanticSerializationError:
+            wrong = next(name for name in held if not self._fits(name, held[name]))
+            kind = type(held[wrong]).__name__
+            raise Misconfigured(f"{self.label}.{wrong} is not what its annotation says but a {kind}.") from None
+
+    def _dump(self, held: Values) -> Values:
+        return self._shape.model_construct(**held).model_dump(mode="json", warnings="error")
+
+    def _fits(self, name: str, value: Any) -> bool:
+        try:
+            self._dump({name: value})
+        except PydanticSerializationError:
+            return False
+        return True
 
     def version(self, entity: Any) -> int:
         return int(entity.version)
@@ -101,6 +128,9 @@ class DocumentPlan:
 
     def complete(self, entity: Any) -> bool:
         return True
+
+    def await_generated(self, entity: Any) -> None:
+        pass
 
     def touch(self, entity: Any, changed: Values) -> None:
         pass

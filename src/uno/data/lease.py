@@ -9,7 +9,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.pool import QueuePool
 
 from uno.data.failures import is_lost, translate
 from uno.data.statement import Prepared
@@ -17,10 +19,15 @@ from uno.errors import OutcomeUnknown
 
 
 def raise_translated(error: BaseException) -> None:
-    """Raise the error of uno's tree for a database error; return for anything else."""
+    """Raise the error of uno's tree for a database error; return for anything else.
+
+    A value that the column's type refused is the same error as without SQLAlchemy around it.
+    """
     known = translate(error) if isinstance(error, Exception) else None
     if known is not None and known is not error:
         raise known from error
+    if isinstance(error, StatementError) and not isinstance(error, DBAPIError) and error.orig is not None:
+        raise error.orig from None
 
 
 class Lease:
@@ -50,11 +57,16 @@ class Lease:
     def _give_back(self, error: BaseException | None) -> None:
         driver = self.driver
         spoiled = error is not None and not isinstance(error, asyncpg.PostgresError)
-        if driver.is_closed() or driver.is_in_transaction() or spoiled:
+        if driver.is_closed() or driver.is_in_transaction() or spoiled or self._surplus():
             driver.terminate()
             self._raw.invalidate(error)
         else:
             self._raw.close()
+
+    def _surplus(self) -> bool:
+        """Whether the pool is full, so that it would close the connection; it cannot do that without awaiting."""
+        pool = self._engine.pool
+        return isinstance(pool, QueuePool) and pool.checkedin() >= pool.size()
 
     async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         """The rows of one statement, as the driver gives them."""
@@ -73,7 +85,8 @@ class SqliteLease(Lease):
     __slots__ = ()
 
     def _give_back(self, error: BaseException | None) -> None:
-        if error is not None or self.driver.in_transaction:
+        # Its connection does one thing after another, so that an interrupted statement harms nobody.
+        if self.driver.in_transaction or self._surplus():
             self._raw.invalidate(error)
         else:
             self._raw.close()

@@ -6,7 +6,7 @@ from typing import Any
 from uno.bus.pipeline import CallNext, Middleware
 from uno.bus.unit import current_unit
 from uno.data.unit_of_work import UnitOfWork
-from uno.errors import Conflict, UnoError
+from uno.errors import Conflict, Misconfigured, UnoError
 from uno.messages import Message, Query
 from uno.result import Failure
 
@@ -32,7 +32,7 @@ def transactional(open_unit: Callable[..., UnitOfWork]) -> Callable[[type[Messag
                 result = await call_next(message)
                 if result.__class__ is Failure:
                     return result
-                if isinstance(uow.doomed, UnoError):
+                if isinstance(uow.doomed, UnoError) and not isinstance(uow.doomed, Misconfigured):
                     return Failure(uow.doomed)
                 await uow.commit()
             finally:
@@ -48,7 +48,8 @@ def transactional(open_unit: Callable[..., UnitOfWork]) -> Callable[[type[Messag
 async def _joined(outer: UnitOfWork, message: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
     outer.check_task()
     try:
-        result = await call_next(message)
+        with outer.only_reading(isinstance(message, Query)):
+            result = await call_next(message)
     except BaseException as error:
         outer.doom(error)
         raise

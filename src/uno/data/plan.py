@@ -13,6 +13,7 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
+from sqlalchemy.orm.attributes import NO_VALUE, PASSIVE_OFF, instance_state
 from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -28,6 +29,7 @@ _KNOWN_TYPES = (
     types.Integer,
     types.Boolean,
     types.Numeric,
+    types.Float,
     types.Date,
     types.DateTime,
     types.Time,
@@ -58,11 +60,12 @@ class MappedPlan:
         self.mapper = mapper
         self.label = cls.__name__
         self.table: Table = mapper.local_table  # type: ignore[assignment]
-        self.attributes = tuple(_attribute(p) for p in mapper.column_attrs)
+        self.attributes = tuple(_attribute(p) for p in mapper.column_attrs if isinstance(p.columns[0], Column))
         self.names = tuple(a.name for a in self.attributes)
         self.columns = tuple(a.column for a in self.attributes)
-        by_column: dict[Any, str] = {a.column: a.name for a in self.attributes}
+        by_column: dict[Any, str] = {column: p.key for p in mapper.column_attrs for column in p.columns}
         self.key_names = tuple(by_column[c] for c in mapper.primary_key)
+        self._key_types = tuple(_python_type(c) for c in mapper.primary_key)
         self.version_name = by_column[mapper.version_id_col] if mapper.version_id_col is not None else None
         self.version_key = None if mapper.version_id_col is None else mapper.version_id_col.key
         self._generated = {a.name for a in self.attributes if a.generated}
@@ -86,22 +89,16 @@ class MappedPlan:
         given = id if isinstance(id, tuple) else (id,)
         if len(given) != len(self.key_names):
             raise TypeError(f"{self.label} has a key of {len(self.key_names)} parts, got {id!r}.")
-        return tuple(
-            _as_key(a.column, value) for a, value in zip(self._key_attributes(), given, strict=True)
-        )
+        return tuple([_as_key(wanted, value) for wanted, value in zip(self._key_types, given, strict=True)])
 
     def id_of(self, key: tuple[Any, ...]) -> Any:
         """What `key` was made of."""
         return key[0] if len(key) == 1 else key
 
-    def _key_attributes(self) -> list[Attribute]:
-        by_name = {a.name: a for a in self.attributes}
-        return [by_name[name] for name in self.key_names]
-
     def key_of(self, entity: Any) -> tuple[Any, ...]:
         """The primary key of an entity; parts may be None where the database makes them."""
         state = entity.__dict__
-        return tuple(state.get(name) for name in self.key_names)
+        return tuple([state.get(name) for name in self.key_names])
 
     def state(self, entity: Any) -> Values:
         """The values of all columns but the version, by attribute name; absent ones are left out."""
@@ -131,6 +128,13 @@ class MappedPlan:
             elif a.name not in held:
                 setattr(entity, a.name, None)
         return complete
+
+    def await_generated(self, entity: Any) -> None:
+        """Until the database has made them, reading these attributes is an error."""
+        missing = [name for name in self._generated if entity.__dict__.get(name) is None]
+        for name in missing:
+            entity.__dict__.pop(name, None)
+        instance_state(entity).callables = {name: _too_early(f"{self.label}.{name}") for name in missing}
 
     def take_generated(self, entity: Any, row: Values) -> None:
         """Set what the database generated; `row` is by column key."""
@@ -164,7 +168,7 @@ class MappedPlan:
     def build(self, values: Sequence[Any]) -> Any:
         """An object as SQLAlchemy would load it; `values` in the order of `columns`."""
         entity = self._manager.new_instance()
-        state = inspect(entity)
+        state = instance_state(entity)
         held = dict(zip(self.names, values, strict=True))
         state.dict.update(held)
         key = tuple(held[name] for name in self.key_names)
@@ -173,13 +177,16 @@ class MappedPlan:
 
     def stored(self, entity: Any) -> None:
         """Tell SQLAlchemy's bookkeeping that the entity is as in the database."""
-        state = inspect(entity)
+        state = instance_state(entity)
         state.key = (self._identity_class, self.key_of(entity), None)
         state._commit_all(state.dict)
 
     def changed(self, before: Values, after: Values) -> Values:
         """The values of `after` that differ from `before`."""
-        return {k: v for k, v in after.items() if k not in before or _differs(before[k], v)}
+        # Most values are the same objects: those are told apart without a call.
+        return {
+            k: v for k, v in after.items() if k not in before or (before[k] is not v and _differs(before[k], v))
+        }
 
     def restore(self, entity: Any, values: Values) -> None:
         for name, value in values.items():
@@ -189,6 +196,15 @@ class MappedPlan:
     def image(self, values: Values) -> Values:
         """The values for the audit trail."""
         return values
+
+
+def _too_early(attribute: str) -> Callable[[Any, Any], Any]:
+    def refuse(_state: Any, passive: Any) -> Any:
+        if passive != PASSIVE_OFF:  # SQLAlchemy itself looks
+            return NO_VALUE
+        raise Misconfigured(f"{attribute} is made by the database; `await uow.flush()` before reading it.")
+
+    return refuse
 
 
 def _watch(plan: MappedPlan) -> None:
@@ -207,16 +223,21 @@ def _heard(entity: Any, *_: Any) -> None:
 
 
 def _differs(before: Any, after: Any) -> bool:
-    return before is not after and (type(before) is not type(after) or before != after)
+    return type(before) is not type(after) or before != after
 
 
-def _as_key(column: Column[Any], value: Any) -> Any:
-    """A key given as text, as the column's Python type where that is unambiguous."""
+def _python_type(column: Column[Any]) -> type | None:
+    """What a key given as text becomes; None where it stays as it is."""
     try:
         wanted = column.type.python_type
     except NotImplementedError:
-        return value
-    if isinstance(value, wanted) or not isinstance(value, str) or wanted is str:
+        return None
+    return None if wanted is str else wanted
+
+
+def _as_key(wanted: Any, value: Any) -> Any:
+    """A key given as text, as the column's Python type where that is unambiguous."""
+    if wanted is None or not isinstance(value, str) or isinstance(value, wanted):
         return value
     try:
         return wanted(value)
@@ -243,6 +264,8 @@ def _maker(default: Any) -> Callable[[], Any] | None:
 def _unique(table: Table, by_column: Mapping[Any, str]) -> tuple[str, ...]:
     """Attributes in a unique constraint or index beside the primary key."""
     columns: list[Any] = []
+    if not isinstance(table, Table):
+        return ()
     for constraint in table.constraints:
         if isinstance(constraint, UniqueConstraint):
             columns += constraint.columns

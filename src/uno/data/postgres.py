@@ -27,6 +27,7 @@ MAX_ROWS = 1_000
 MAX_PARAMETERS = 32_000
 
 Shape = tuple[Any, ...]
+Converters = list[tuple[str, Processor]]
 
 
 @dataclass(slots=True)
@@ -76,12 +77,8 @@ class OneStatement:
         if rows[0]["ok"]:
             return
         found = set(rows[0]["matched"] or ())
-        missing = [op for n, g in enumerate(self.gates) for op in g.operations if _mark(n, op) not in found]
-        raise stale(missing)
-
-
-def _mark(number: int, operation: Operation) -> str:
-    return "\x1f".join([str(number), *(str(v) for v in operation.key.values())])
+        marked = ((f"{n}:{i}", op) for n, g in enumerate(self.gates) for i, op in enumerate(g.operations, 1))
+        raise stale([op for mark, op in marked if mark not in found])
 
 
 def _groups(operations: Iterable[Operation]) -> list[Group]:
@@ -110,7 +107,7 @@ class PostgresWriter:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._texts: dict[Shape, str] = {}
-        self._processors: dict[Any, Processor] = {}
+        self._known: dict[tuple[Table, tuple[str, ...]], Converters] = {}
 
     def possible(self, operations: Sequence[Operation], restricted: Collection[str]) -> bool:
         """Whether one statement gives the same rows as writing them in order."""
@@ -120,10 +117,11 @@ class PostgresWriter:
         deleted = {op.table for op in operations if op.kind == "delete"}
         if inserted & deleted:
             return False
-        return all(group.single or not _has_arrays(group) for group in _groups(operations))
+        return len(operations) == 1 or all(group.single or not _has_arrays(group) for group in _groups(operations))
 
     def one_statement(self, operations: Sequence[Operation]) -> OneStatement:
-        groups = _groups(operations)
+        # A part can only refer to those before it, and inserts may wait for the one update or delete.
+        groups = sorted(_groups(operations), key=lambda group: group.kind == "insert")
         gates = _gates(groups)
         own = len(gates) == 1 and len(gates[0].operations) == 1 and all(g.kind != "guard" for g in groups)
         shape = tuple(g.shape for g in groups)
@@ -149,21 +147,23 @@ class PostgresWriter:
                     found += self._values(group, "expect", group.expected, group.single)
         return found
 
-    def _values(self, group: Group | Gate, part: str, columns: Sequence[str], single: bool) -> list[Any]:
+    def _values(self, group: Group | Gate, part: str, columns: tuple[str, ...], single: bool) -> list[Any]:
         """One argument for each column: a value, or an array with one for each operation."""
+        converters = self._converters(group.table, columns)
         rows = [getattr(op, part) for op in group.operations]
-        found: list[Any] = []
-        for name in columns:
-            convert = self._processor(group.table, name)
-            values = [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
-            found.append(values[0] if single else values)
-        return found
+        if single:
+            [row] = rows
+            return [row[name] if convert is None else convert(row[name]) for name, convert in converters]
+        return [
+            [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
+            for name, convert in converters
+        ]
 
-    def _processor(self, table: Table, name: str) -> Processor:
-        column = table.c[name]
-        if column not in self._processors:
-            self._processors[column] = bind_processor(column, self._dialect)
-        return self._processors[column]
+    def _converters(self, table: Table, columns: tuple[str, ...]) -> Converters:
+        found = self._known.get((table, columns))
+        if found is None:
+            found = self._known[table, columns] = [(n, bind_processor(table.c[n], self._dialect)) for n in columns]
+        return found
 
 
 def _has_arrays(group: Group) -> bool:
@@ -207,12 +207,11 @@ class _Text:
 
     def _gate(self, number: int, gate: Gate) -> str:
         names = (*gate.keys, *gate.expected)
-        source = self._unnest(gate.table, names, "w")
+        source = self._unnest(gate.table, names, "w", numbered=True)
         joined = " AND ".join(f"t.{self._name(gate, name)} = w.c{i}" for i, name in enumerate(names))
         keys = ", ".join(f"t.{self._name(gate, k)}" for k in gate.keys)
-        mark = ", ".join(f"t.{self._name(gate, k)}::text" for k in gate.keys)
         return (
-            f"SELECT concat_ws(E'\\x1f', '{number}', {mark}) AS mark FROM {self._table(gate)} t "
+            f"SELECT '{number}:' || w.n AS mark FROM {self._table(gate)} t "
             f"JOIN {source} ON {joined} ORDER BY {keys} FOR UPDATE OF t"
         )
 
@@ -251,9 +250,12 @@ class _Text:
         sets = ", ".join(f"{self._name(group, c)} = v.c{i}" for i, c in enumerate(group.columns))
         return f"UPDATE {self._table(group)} t SET {sets} FROM {source} WHERE {where} AND {ok}"
 
-    def _unnest(self, table: Table, columns: Sequence[str], alias: str) -> str:
+    def _unnest(self, table: Table, columns: Sequence[str], alias: str, *, numbered: bool = False) -> str:
         arrays = ", ".join(f"{self._next()}::{cast_type(table.c[c], self._dialect)}[]" for c in columns)
-        return f"unnest({arrays}) AS {alias}({', '.join(f'c{i}' for i in range(len(columns)))})"
+        names = [f"c{i}" for i in range(len(columns))]
+        if numbered:
+            return f"unnest({arrays}) WITH ORDINALITY AS {alias}({', '.join([*names, 'n'])})"
+        return f"unnest({arrays}) AS {alias}({', '.join(names)})"
 
     def _cast(self, table: Table, column: str) -> str:
         return f"{self._next()}::{cast_type(table.c[column], self._dialect)}"

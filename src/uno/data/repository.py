@@ -66,13 +66,14 @@ class Repository(Generic[T]):
         `sort` names attributes, each with a leading `-` for descending order.
         """
         uow, plan = await self._flushed()
-        statement = self._select(plan, filters, equal).limit(limit).offset(offset or None)
+        path = await uow.path(plan)
+        what = plan.columns if path is None else (self.entity,)
+        statement = self._select(what, plan, filters, equal).limit(limit).offset(offset or None)
         for one in [sort] if isinstance(sort, str) else sort:
             column = _column(plan, one.removeprefix("-"))
             statement = statement.order_by(column.desc() if one.startswith("-") else column.asc())
-        path = await uow.path(plan)
         if path is not None:
-            return list((await path.session.execute(_as_entities(statement, self.entity))).scalars())
+            return await path.find(statement)
         rows = await _execute(uow, statement)
         return [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
 
@@ -84,7 +85,9 @@ class Repository(Generic[T]):
     async def count(self, *filters: Filter, **equal: Any) -> int:
         """How many entities fit."""
         uow, plan = await self._flushed()
-        inner = self._select(plan, filters, equal).subquery()
+        # A class that is not the fast kind may be more than one table.
+        what: Any = plan.columns if plan.fast else [self.entity]
+        inner = self._select(what, plan, filters, equal).subquery()
         return int((await _execute(uow, select(func.count()).select_from(inner)))[0][0])
 
     async def exists(self, *filters: Filter, **equal: Any) -> bool:
@@ -150,9 +153,13 @@ class Repository(Generic[T]):
         if path is not None:
             return cast("T | None", await path.get(self.entity, key, lock))
         known = uow.tracked.find(plan, key)
-        if known is not None and not lock:
-            return None if known.status == "deleted" else cast(T, known.entity)
+        if known is not None and known.status == "deleted":
+            return None
+        if known is not None and (not lock or known.status == "new"):
+            return cast(T, known.entity)
         row = await self._row(uow, plan, key, lock)
+        if row is not None and known is not None:
+            uow.tracked.refresh(known, row)
         return None if row is None else cast(T, uow.tracked.loaded(plan, row))
 
     async def _row(self, uow: UnitOfWork, plan: Plan, key: tuple[Any, ...], lock: bool) -> Any:
@@ -169,8 +176,10 @@ class Repository(Generic[T]):
             rows = await lease.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
-    def _select(self, plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]) -> Select[Any]:
-        statement = select(*plan.columns).where(*filters)
+    def _select(
+        self, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]
+    ) -> Select[Any]:
+        statement = select(*what).where(*filters)
         if isinstance(plan, DocumentPlan):
             statement = statement.where(documents.c.kind == plan.kind)
         for name, value in equal.items():
@@ -181,7 +190,7 @@ class Repository(Generic[T]):
         """The unit of work, with what it changed in this table visible to a query."""
         uow, plan = self._unit()
         uow.check_task()
-        if uow.tracked.touches(plan):
+        if uow.tracked.touches(plan) or await uow.path(plan) is not None:
             await uow.flush()
         return uow, plan
 
@@ -221,10 +230,6 @@ def _column(plan: Plan, name: str) -> Any:
     elif name in plan.names:
         return getattr(plan.cls, name)
     raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")
-
-
-def _as_entities(statement: Select[Any], entity: type) -> Select[Any]:
-    return statement.with_only_columns(entity, maintain_column_froms=True)
 
 
 async def _execute(uow: UnitOfWork, statement: Any) -> Sequence[Any]:

@@ -1,31 +1,41 @@
 """The way through SQLAlchemy's own session: its flush writes, its history tells what changed."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import event, inspect
+from sqlalchemy import Table, event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.exc import StaleDataError
 
-from uno.data.changes import Change, Values
-from uno.data.database import Database
+from uno.data.changes import Change, Operation, Values
+from uno.data.database import Database, Plan
 from uno.data.lease import Transaction, raise_translated
 from uno.data.plan import MappedPlan
-from uno.data.tracked import Entry, record_id
+from uno.data.tracked import Entry, count_events, forget_events, record_id, twin
+from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
+from uno.errors import VersionConflict
 from uno.messages import DomainEvent
 
+T = TypeVar("T")
 
 class SessionPath:
     """A session on the unit of work's transaction, and a ledger of what its flushes changed."""
 
-    def __init__(self, database: Database, transaction: Transaction) -> None:
+    def __init__(self, database: Database, transaction: Transaction, writable: Callable[[], None]) -> None:
         self._database = database
+        self._writable = writable
         self.session = AsyncSession(transaction.connection, expire_on_commit=False, autoflush=True)
         self._ledger: dict[tuple[MappedPlan, tuple[Any, ...]], tuple[Values | None, Values | None]] = {}
-        self._flushing: list[tuple[MappedPlan, Any, Values | None, bool]] = []
+        self._before_images: dict[int, Values] = {}
+        self._required: list[Any] = []
+        self._expected: list[Operation] = []
+        self._flushed: list[tuple[MappedPlan, Any, Values | None, bool]] = []
         self._aggregates: dict[int, AggregateRoot[Any]] = {}
         sync: Any = self.session.sync_session
         event.listen(sync, "before_flush", self._before_flush)
-        event.listen(sync, "after_flush_postexec", self._after_flush)
+        event.listen(sync, "after_flush", self._after_flush)
+        event.listen(sync, "after_flush_postexec", self._after_flush_postexec)
 
     def adopt(self, entry: Entry) -> None:
         """Take over an entity the unit of work knew before the session was opened."""
@@ -36,13 +46,52 @@ class SessionPath:
             self._ledger[plan, entry.key] = (entry.original, entry.stored)
         if entry.stored is not None:
             self.session.add(entry.entity)
+        if entry.required:
+            self.require(entry.entity)
 
     async def get(self, entity: type, key: tuple[Any, ...], lock: bool) -> Any:
-        return await self.session.get(entity, key[0] if len(key) == 1 else key, with_for_update=lock or None)
+        plan = self._database.plan(entity)
+        known = self._known(plan, key)
+        if known in self.session.deleted:
+            return None
+        if known is not None and (not lock or known in self.session.new):
+            return known
+        if known is not None and not self.session.is_modified(known):
+            self.session.expire(known)  # so that it is read again
+        identity = key[0] if len(key) == 1 else key
+        try:
+            with self.session.no_autoflush:
+                found = await self._asked(self.session.get(entity, identity, with_for_update=lock or None))
+        except VersionConflict:
+            raise VersionConflict(plan.label, [plan.id_of(key)], repeatable=True) from None
+        self._remember(found)
+        return found
+
+    def _known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
+        """The entity with this key that is in the session, new or deleted ones too."""
+        found = (e for e in self.session if isinstance(e, plan.cls) and self._plan(e).key_of(e) == key)
+        return None if None in key else next(found, None)
+
+    async def find(self, statement: Any) -> list[Any]:
+        """The entities a query selects."""
+        await self.flush()
+        found = list((await self._asked(self.session.execute(statement))).scalars())
+        for entity in found:
+            self._remember(entity)
+        return found
 
     async def add(self, entity: Any) -> None:
-        # SQLAlchemy inserts before it deletes; the handler's order is what counts.
-        if any(isinstance(other, type(entity)) for other in self.session.deleted):
+        plan = self._plan(entity)
+        if plan.fast and not plan.complete(entity):
+            plan.await_generated(entity)
+        key = plan.key_of(entity)
+        known = self._known(plan, key)
+        if known is not None and known is not entity and known not in self.session.deleted:
+            raise twin(plan, key)
+        # SQLAlchemy inserts before it deletes, and classes by their names; the handler's order is what counts.
+        gone = [other for other in self.session.deleted if isinstance(other, type(entity))]
+        replaced = plan.fast and any(plan.key_of(other) == key for other in gone)
+        if (gone and not replaced) or self._any_of(self.session.new, plan.table, _refers_to):
             await self.flush()
         self.session.add(entity)
 
@@ -50,29 +99,69 @@ class SessionPath:
         """Attach an entity, or write its values over the stored row's."""
         if entity in self.session:
             return entity
-        state = inspect(entity)
-        if state.has_identity:
-            self.session.add(entity)
-            return entity
-        key = state.mapper.primary_key_from_instance(entity)
-        stored = None if None in key else await self.get(type(entity), tuple(key), False)
-        if stored is None:
+        key = self._plan(entity).key_of(entity)
+        stored = None if None in key else await self.get(type(entity), key, False)
+        if stored in self.session.new:
+            self.session.expunge(stored)
+        if stored is None or stored not in self.session:
             await self.add(entity)
             return entity
-        return await self.session.merge(entity)
+        plan = self._plan(entity)
+        if plan.version(entity) not in (None, plan.version(stored)):
+            raise VersionConflict(plan.label, [plan.id_of(key)], repeatable=True)
+        return await self._asked(self.session.merge(entity))
 
     async def delete(self, entity: Any) -> None:
         if inspect(entity).pending:
-            self.session.expunge(entity)
-        else:
-            await self.session.delete(entity)
+            return self.session.expunge(entity)
+        if self._any_of((*self.session.deleted, *self.session.dirty), self._plan(entity).table, _is_referred_to_by):
+            await self.flush()
+        await self._asked(self.session.delete(entity))
 
-    async def flush(self) -> None:
+    def require(self, entity: Any) -> None:
+        """The commit checks that the row still has the version of `entity`."""
+        self._required.append(entity)
+
+    def guards(self) -> list[Operation]:
+        return [self._guard(entity) for entity in self._required if not inspect(entity).deleted]
+
+    def _any_of(self, entities: Iterable[Any], table: Table, related: Callable[[Table, Table], bool]) -> bool:
+        return any(related(table, self._plan(other).table) for other in entities)
+
+    def _plan(self, entity: Any) -> MappedPlan:
+        plan = self._database.plan(type(entity))
+        assert isinstance(plan, MappedPlan)
+        return plan
+
+    async def _asked(self, work: Awaitable[T]) -> T:
         try:
-            await self.session.flush()
-        except Exception as error:  # whoever flushes sees it, translated
+            return await work
+        except StaleDataError as error:
+            raise await self._named() from error
+        except Exception as error:  # whoever asks sees it, translated
             raise_translated(error)
             raise
+
+    async def flush(self) -> None:
+        await self._asked(self.session.flush())
+
+    def settle(self) -> None:
+        """Everything flushed is committed."""
+        self._ledger, self._required = {}, []
+
+    def mark(self) -> Any:
+        """Everything needed to come back to this point, beside what SQLAlchemy remembers."""
+        return dict(self._ledger), list(self._required), [(e, count_events(e)) for e in self._aggregates.values()]
+
+    async def return_to(self, mark: Any) -> None:
+        """Come back to a mark, after the savepoint was rolled back."""
+        self._ledger, self._required, events = mark
+        self._aggregates = {id(aggregate): aggregate for aggregate, _ in events}
+        for aggregate, count in events:
+            forget_events(aggregate, count)
+        for entity in list(self.session):
+            if inspect(entity).expired_attributes:
+                await self._asked(self.session.refresh(entity))
 
     async def close(self) -> None:
         await self.session.close()
@@ -89,41 +178,85 @@ class SessionPath:
         """The events of all aggregates in the session, deleted ones too."""
         for entity in self.session.sync_session:
             self._remember(entity)
-        return [one for entity in self._aggregates.values() for one in entity.collect_events()]
+        lived = (entity for entity in self._aggregates.values() if self._lived(entity))
+        return [one for entity in lived for one in entity.collect_events()]
+
+    def _lived(self, entity: Any) -> bool:
+        """Not what was added and deleted again: it never was, so nothing happened to it."""
+        plan = self._plan(entity)
+        return self._ledger.get((plan, plan.key_of(entity))) != (None, None)
 
     def _remember(self, entity: Any) -> None:
         if isinstance(entity, AggregateRoot):
             self._aggregates.setdefault(id(entity), entity)
 
     def _before_flush(self, session: Any, *_: Any) -> None:
-        self._flushing = []
-        for entity in session.new:
-            self._note(entity, None, False)
-        for entity in session.dirty:
-            if session.is_modified(entity):
-                self._note(entity, self._before(entity), False)
-        for entity in session.deleted:
-            self._note(entity, self._before(entity), True)
+        # The flush itself sets columns, `onupdate` for instance, without a history.
+        if session.new or session.deleted or any(session.is_modified(entity) for entity in session.dirty):
+            self._writable()
+        changing = [entity for entity in (*session.dirty, *session.deleted) if not inspect(entity).pending]
+        self._before_images = {id(entity): self._before(entity) for entity in changing}
+        self._expected = [self._guard(entity) for entity in changing if session.is_modified(entity)]
+        # With more than one, SQLAlchemy does not compare how many rows asyncpg says it deleted.
+        deleted = [self._guard(entity) for entity in session.deleted]
+        self._expected += deleted
+        for guard in deleted if len(deleted) > 1 else ():
+            if guard.expect and not session.connection().execute(guarding(guard)).all():
+                raise StaleDataError(guard.label)
 
-    def _note(self, entity: Any, before: Values | None, deleted: bool) -> None:
-        self._remember(entity)
-        plan = self._database.plan(type(entity))
-        assert isinstance(plan, MappedPlan)
-        self._flushing.append((plan, entity, before, deleted))
+    def _guard(self, entity: Any) -> Operation:
+        """The row must be there, in the version the entity has."""
+        plan = self._plan(entity)
+        columns = plan.mapper.primary_key
+        key = {c.key: value for c, value in zip(columns, inspect(entity).identity, strict=True)}
+        expect = {} if plan.version_key is None else {plan.version_key: plan.version(entity)}
+        # The key and the version are in the first table, if there are several.
+        return Operation("guard", cast(Table, columns[0].table), plan.label, key, {}, expect)
+
+    async def _named(self) -> VersionConflict:
+        """The error that names the rows which are not as expected; SQLAlchemy's only counts them."""
+        missing = [guard for guard in self._expected if not await self._database.query(guarding(guard))]
+        found = missing or self._expected
+        return stale(found) if found else VersionConflict("row", (), repeatable=True)
+
+    def _after_flush(self, _session: Any, flushed: Any) -> None:
+        """Note what was written, orphans and rows of relationships included, while its history is there."""
+        states = [(state.obj(), *fate) for state, fate in flushed.states.items()]
+        written = [(entity, deleted) for entity, deleted, only_listed in states if deleted or not only_listed]
+        # One row may be deleted and added again; then its deletion comes first.
+        for entity, deleted in sorted(written, key=lambda one: not one[1]):
+            self._remember(entity)
+            known = self._before_images.get(id(entity))
+            before = None if inspect(entity).key is None else known or self._before(entity)
+            self._flushed.append((self._plan(entity), entity, before, deleted))
 
     def _before(self, entity: Any) -> Values:
-        plan = self._database.plan(type(entity))
-        state = dict(plan.state(entity))
+        before = self._plan(entity).state(entity)
         for attribute in inspect(entity).attrs:
-            if attribute.key in state and attribute.history.deleted:
-                state[attribute.key] = attribute.history.deleted[0]
-        return state
+            if attribute.key in before:
+                _undo(before, attribute.key, attribute.history)
+        return before
 
-    def _after_flush(self, *_: Any) -> None:
-        for plan, entity, before, deleted in self._flushing:
+    def _after_flush_postexec(self, *_: Any) -> None:
+        """Note what is stored now; reading every attribute loads what the database generated."""
+        for plan, entity, before, deleted in self._flushed:
             key = inspect(entity).identity or plan.key_of(entity)
-            # Reading every attribute loads what the database generated.
             after = None if deleted else {name: getattr(entity, name) for name in plan.state_names}
             first = self._ledger.get((plan, key), (before, None))[0]
             self._ledger[plan, key] = (first, after)
-        self._flushing = []
+        self._flushed = []
+
+
+def _undo(values: Values, name: str, history: Any) -> None:
+    if history.deleted:
+        values[name] = history.deleted[0]
+    elif history.added:  # set without having been read
+        del values[name]
+
+
+def _refers_to(table: Table, other: Table) -> bool:
+    return other is not table and any(key.column.table is other for key in table.foreign_keys)
+
+
+def _is_referred_to_by(table: Table, other: Table) -> bool:
+    return _refers_to(other, table)

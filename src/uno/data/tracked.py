@@ -9,8 +9,9 @@ from sqlalchemy import inspect
 
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Plan
+from uno.data.order import for_foreign_keys
 from uno.data.plan import ENTRY, MappedPlan
-from uno.errors import Misconfigured
+from uno.errors import Misconfigured, VersionConflict
 
 _sequence = count(1)
 _LAST = float("inf")
@@ -36,6 +37,10 @@ class Entry:
         """Remember when the first change was made that depends on the order of changes."""
         if self.sequence == _LAST:
             self.sequence = next(_sequence)
+
+
+# An entry, its fate, its values and the number of its events.
+Taken = tuple[Entry, tuple[Any, ...], Values, int]
 
 
 class Tracked:
@@ -73,20 +78,42 @@ class Tracked:
         known = self.of(entity)
         if known is not None and known.status != "deleted":
             return known
-        plan.complete(entity)
+        if not plan.complete(entity):
+            plan.await_generated(entity)
         key = plan.key_of(entity)
         replaced = self._by_key.get((plan, key))
         if replaced is None or None in key:
             entry = Entry(plan, entity, key, "new", None, None, None, next(_sequence))
         elif replaced.status == "deleted":
             self._by_entity.pop(id(replaced.entity), None)
-            entry = Entry(
-                plan, entity, key, "loaded", replaced.original, replaced.stored, replaced.version, replaced.sequence
-            )
+            entry = _replacing(replaced, entity)
         else:
-            raise Misconfigured(f"{plan.label} {key[-1]!r} is already in this unit of work as another object.")
+            raise twin(plan, key)
         self._put(entry)
         return entry
+
+    def refresh(self, entry: Entry, values: Any) -> None:
+        """The row was locked and is `values` now; raises `VersionConflict` if it was changed here and elsewhere."""
+        plan, row = entry.plan, entry.plan.build(values)
+        state = plan.state(row)
+        if entry.stored is None or (plan.version(row) == entry.version and not plan.changed(entry.stored, state)):
+            return
+        if _changed(entry):
+            raise VersionConflict(plan.label, [plan.id_of(entry.key)], repeatable=True)
+        plan.restore(entry.entity, state)
+        entry.original = entry.stored = state
+        entry.version, entry.sequence = plan.version(row), _LAST
+        if entry.version is not None:
+            plan.set_version(entry.entity, entry.version)
+        plan.stored(entry.entity)
+
+    def settle(self) -> None:
+        """Everything written is committed: what is stored now is where the next changes begin."""
+        for entry in list(self):
+            entry.original = entry.stored
+            if entry.status == "deleted":
+                self._by_entity.pop(id(entry.entity), None)
+                self._by_key.pop((entry.plan, entry.key), None)
 
     def replace(self, stored: Any, entity: Any) -> None:
         """`entity` takes the place of the object that was read for the same row."""
@@ -102,11 +129,10 @@ class Tracked:
 
     def delete(self, entry: Entry) -> None:
         """Delete the row; an entity that was never stored is forgotten."""
-        if entry.stored is None:
+        if entry.stored is None and entry.original is None:
             self._by_entity.pop(id(entry.entity), None)
-            if entry.original is None:
-                self._by_key.pop((entry.plan, entry.key), None)
-                return
+            self._by_key.pop((entry.plan, entry.key), None)
+            return
         entry.status = "deleted"
         entry.stamp()
 
@@ -120,7 +146,7 @@ class Tracked:
     def operations(self) -> list[tuple[Entry, Operation]]:
         """What has to be written, at most one operation for each row, in the order of the changes."""
         found = [(entry, op) for entry in self._by_entity.values() if (op := _operation(entry)) is not None]
-        return sorted(found, key=lambda pair: pair[0].sequence)
+        return for_foreign_keys(sorted(found, key=lambda pair: pair[0].sequence))
 
     def written(self, entry: Entry) -> None:
         """The entry's operation is in the database (or in the open transaction)."""
@@ -133,7 +159,7 @@ class Tracked:
             if entry.version is not None:
                 entry.plan.set_version(entry.entity, entry.version)
             entry.plan.stored(entry.entity)
-        entry.status, entry.sequence, entry.required = "loaded", _LAST, False
+        entry.status, entry.sequence, entry.required, entry.complete = "loaded", _LAST, False, True
         if (entry.plan, entry.key) not in self._by_key:
             entry.key = entry.plan.key_of(entry.entity)
             self._by_key[entry.plan, entry.key] = entry
@@ -150,33 +176,58 @@ class Tracked:
         """What changed since the beginning, whatever was written in between."""
         return [change for entry in self._by_entity.values() if (change := _change(entry)) is not None]
 
-    def snapshot(self) -> list[tuple[Entry, tuple[Any, ...], Values]]:
+    def snapshot(self) -> list[Taken]:
         """Everything needed to come back to this point."""
-        return [(e, (e.status, e.stored, e.version), e.plan.state(e.entity)) for e in self]
+        return [(e, (e.status, e.stored, e.version), e.plan.state(e.entity), count_events(e.entity)) for e in self]
 
-    def restore(self, taken: list[tuple[Entry, tuple[Any, ...], Values]]) -> None:
+    def restore(self, taken: list[Taken]) -> None:
         """Come back to a snapshot: entities get their values back, later ones are forgotten."""
         self._by_key.clear()
         self._by_entity.clear()
-        for entry, (status, stored, version), state in taken:
+        for entry, (status, stored, version), state, events in taken:
             entry.status, entry.stored, entry.version, entry.next = status, stored, version, None
             entry.plan.restore(entry.entity, state)
             if version is not None:
                 entry.plan.set_version(entry.entity, version)
+            forget_events(entry.entity, events)
             self._put(entry)
 
 
+def count_events(entity: Any) -> int:
+    """How many events wait in an aggregate."""
+    return len(entity.__dict__.get("_events", ()))
+
+
+def forget_events(entity: Any, after: int) -> None:
+    """Forget the events an aggregate registered after it had so many."""
+    del entity.__dict__.get("_events", [])[after:]
+
+
+def twin(plan: Plan, key: tuple[Any, ...]) -> Misconfigured:
+    """The error of two objects for one row."""
+    return Misconfigured(f"{plan.label} {key[-1]!r} is already in this unit of work as another object.")
+
+
+def _replacing(gone: Entry, entity: Any) -> Entry:
+    """The entry of an entity that takes the key of a deleted one."""
+    if gone.stored is None:  # the row is deleted already
+        return Entry(gone.plan, entity, gone.key, "new", gone.original, None, None, next(_sequence))
+    return Entry(gone.plan, entity, gone.key, "loaded", gone.original, gone.stored, gone.version, gone.sequence)
+
+
 def _operation(entry: Entry) -> Operation | None:
+    if entry.status == "new":
+        return _insert(entry)
+    changed = _changed(entry) if entry.status == "loaded" else {}
+    if not changed and entry.status == "loaded" and not entry.required:
+        return None
     plan = entry.plan
     key = plan.key_row(entry.key)
     expect = {} if plan.version_key is None else {plan.version_key: entry.version}
     if entry.status == "deleted":
         return None if entry.stored is None else Operation("delete", plan.table, plan.label, key, {}, expect)
-    if entry.status == "new":
-        return _insert(entry)
-    changed = _changed(entry)
     if not changed:
-        return Operation("guard", plan.table, plan.label, key, {}, expect) if entry.required else None
+        return Operation("guard", plan.table, plan.label, key, {}, expect)
     plan.touch(entry.entity, changed)
     entry.next = plan.state(entry.entity)
     values = plan.update_row(changed, entry.next)

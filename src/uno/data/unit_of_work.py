@@ -6,8 +6,8 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -58,6 +58,7 @@ class UnitOfWork:
         self._depth = 0
         self._token: Any = None
         self._outcome: Changes | None = None
+        self._outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
 
     # -- life
@@ -103,14 +104,17 @@ class UnitOfWork:
 
     async def close(self) -> None:
         """Roll back what is not committed and let go of the connection."""
-        session, self._session = self._session, None
         transaction, self._transaction = self._transaction, None
         try:
-            if session is not None:
-                await session.close()
+            await self._close_session()
         finally:
             if transaction is not None:
                 await asyncio.shield(transaction.close())
+
+    async def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def check_task(self) -> None:
         """Two tasks must not share one unit of work."""
@@ -140,11 +144,16 @@ class UnitOfWork:
     def require(self, entity: Any) -> None:
         """Commit only if this entity, which was only read, is still as it was read."""
         entry = self.tracked.of(entity)
-        if entry is None:
+        session = self._session if entry is None and self._session is not None else None
+        if entry is None and (session is None or entity not in session.session):
             raise Misconfigured("require() takes an entity that was read in this unit of work.")
-        if entry.plan.version_key is None:
-            raise Misconfigured(f"{entry.plan.label} has no version that could be required.")
-        entry.required = True
+        plan = self.database.plan(type(entity))
+        if plan.version_key is None:
+            raise Misconfigured(f"{plan.label} has no version that could be required.")
+        if entry is not None:
+            entry.required = True
+        elif session is not None:
+            session.require(entity)
 
     async def session(self) -> AsyncSession:
         """SQLAlchemy's session on this unit of work's transaction; loaded objects are attached to it."""
@@ -158,6 +167,7 @@ class UnitOfWork:
         pairs = self.tracked.operations()
         if not pairs:
             return
+        self.writable()
         transaction = await self.transaction()
         for complete, run in groupby(pairs, lambda pair: pair[0].complete):
             if complete:
@@ -170,18 +180,27 @@ class UnitOfWork:
     async def savepoint(self) -> AsyncIterator[None]:
         """Changes inside the block are undone by an exception, or by a `Failure` of a message inside."""
         await self.flush()
-        transaction = await self.transaction()
-        nested = await transaction.connection.begin_nested()
+        transaction, session = await self.transaction(), self._session
+        nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
         taken, recorded, doomed = self.tracked.snapshot(), len(self._recorded), self.doomed
+        mark = None if session is None else session.mark()
+        kept = False
         try:
             yield
             if self.doomed is doomed:
                 await self.flush()
+                if self._session is not session and self._session is not None:
+                    await self._session.session.commit()
                 await nested.commit()
+                kept = True
         finally:
-            if nested.is_active:
+            if not kept:
+                if session is None and self._session is not None:
+                    await self._close_session()
                 await nested.rollback()
                 self.tracked.restore(taken)
+                if session is not None:
+                    await session.return_to(mark)
                 del self._recorded[recorded:]
                 self.doomed = doomed
 
@@ -211,6 +230,15 @@ class UnitOfWork:
         if self._read_only:
             raise Misconfigured("A query changes nothing; make it a command.")
 
+    @contextmanager
+    def only_reading(self, wanted: bool) -> Iterator[None]:
+        """Whether writing is an error inside the block; it stays one where it is already."""
+        before, self._read_only = self._read_only, self._read_only or wanted
+        try:
+            yield
+        finally:
+            self._read_only = before
+
     def fence(self, operation: Operation) -> None:
         """Commit only together with this guarded operation."""
         self._fences.append(operation)
@@ -218,7 +246,7 @@ class UnitOfWork:
     async def _session_path(self) -> SessionPath:
         if self._session is None:
             await self.flush()
-            self._session = SessionPath(self.database, await self.transaction())
+            self._session = SessionPath(self.database, await self.transaction(), self.writable)
             for entry in self.tracked.release_mapped():
                 self._session.adopt(entry)
         return self._session
@@ -247,18 +275,38 @@ class UnitOfWork:
         self.check_task()
         if self.doomed is not None:
             raise self.doomed
-        await commit(self)
+        try:
+            await commit(self)
+        except BaseException as error:
+            self.doom(error)
+            raise
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """What is committed is not written again by another commit."""
+        if self._outcome is not None:
+            self._outcomes.append(self._outcome)
+            self._outcome = None
+        self._fences = []
+        self.tracked.settle()
+        if self._session is not None:
+            self._session.settle()
+        elif self._transaction is not None:
+            transaction, self._transaction = self._transaction, None
+            await asyncio.shield(transaction.close())
 
     async def tell(self) -> None:
         """Tell those who wait for the commit; called once it is over."""
-        outcome, self._outcome = self._outcome, None
-        if outcome is not None:
+        outcomes, self._outcomes = self._outcomes, []
+        for outcome in outcomes:
             for one in self._after:
                 await one(outcome)
 
     def collected_events(self) -> list[DomainEvent]:
         """The events of all aggregates and those that were published, each once."""
-        found = [e for entry in self.tracked if entry.plan.has_events for e in entry.entity.collect_events()]
+        # What was added and deleted again never was, so nothing happened to it.
+        lived = (entry for entry in self.tracked if entry.original is not None or entry.status != "deleted")
+        found = [e for entry in lived if entry.plan.has_events for e in entry.entity.collect_events()]
         if self._session is not None:
             found += self._session.events()
         recorded, self._recorded = self._recorded, []
@@ -271,7 +319,8 @@ class UnitOfWork:
     def book_rows(self, changes: Changes) -> list[Operation]:
         """The rows of all books, and the guarded operations that go with the commit."""
         rows = [(book.table, row) for book in self._books for row in book.rows(changes)]
-        return [*self._fences, *(Operation("insert", table, table.name, {}, row, {}) for table, row in rows)]
+        required = [] if self._session is None else self._session.guards()
+        return [*self._fences, *required, *(Operation("insert", table, table.name, {}, row, {}) for table, row in rows)]
 
     @property
     def fenced(self) -> bool:
@@ -287,6 +336,7 @@ class UnitOfWork:
         self._outcome = Changes(tuple(self.net_changes()), events, context.current(), clock.now())
         return self._outcome
 
-    def run_by(self, task: Any) -> None:
-        """The unit of work is used by this task from now on."""
-        self._task = task
+    def run_by(self, task: Any) -> Any:
+        """The unit of work is used by this task from now on; returns the one before."""
+        before, self._task = self._task, task
+        return before

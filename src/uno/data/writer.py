@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
-from sqlalchemy import and_, delete, insert, literal, select, update
+from sqlalchemy import ColumnElement, Select, and_, delete, insert, literal, select, update
 
 from uno.data.changes import Operation, Values
 from uno.data.lease import Transaction
@@ -30,16 +30,23 @@ async def write_in_order(transaction: Transaction, operations: Sequence[Operatio
                 await _write_one(transaction, operation)
 
 
-async def _write_one(transaction: Transaction, operation: Operation) -> None:
-    table = operation.table
+def _as_expected(operation: Operation) -> ColumnElement[bool]:
     wanted = {**operation.key, **operation.expect}
-    where = and_(*(table.c[name] == value for name, value in wanted.items()))
+    return and_(*(operation.table.c[name] == value for name, value in wanted.items()))
+
+
+def guarding(operation: Operation) -> Select[Any]:
+    """Selects and locks the row of `operation` if it is as expected."""
+    return select(literal(1)).select_from(operation.table).where(_as_expected(operation)).with_for_update()
+
+
+async def _write_one(transaction: Transaction, operation: Operation) -> None:
     if operation.kind == "guard":
-        result = await transaction.execute(select(literal(1)).select_from(table).where(where).with_for_update())
-        matched = len(result.all())
+        matched = len((await transaction.execute(guarding(operation))).all())
     else:
+        table = operation.table
         change = update(table).values(operation.values) if operation.kind == "update" else delete(table)
-        matched = (await transaction.execute(change.where(where))).rowcount
+        matched = (await transaction.execute(change.where(_as_expected(operation)))).rowcount
     if matched != 1:
         raise stale([operation])
 

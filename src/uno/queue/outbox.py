@@ -1,6 +1,7 @@
 """From events to delivery rows, in the transaction of the change that caused them."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 from uno import ids
 from uno.data.changes import Changes, Values
@@ -19,16 +20,15 @@ class DeliveryBook:
         self._subscribers = subscribers
 
     def rows(self, changes: Changes) -> list[Values]:
-        return [
-            self._row(event, subscriber, changes)
-            for event in changes.events
-            for subscriber in self._subscribers(type(event))
-        ]
+        wanted = [(event, name) for event in changes.events for name in self._subscribers(type(event))]
+        # Sorted, so that the events of one commit are delivered in their order where nothing fails.
+        found = sorted(ids.uuid7() for _ in wanted)
+        return [self._row(id, event, name, changes) for id, (event, name) in zip(found, wanted, strict=True)]
 
-    def _row(self, event: DomainEvent, subscriber: str, changes: Changes) -> Values:
+    def _row(self, id: UUID, event: DomainEvent, subscriber: str, changes: Changes) -> Values:
         context = changes.context
         return {
-            "id": ids.uuid7(),
+            "id": id,
             "subscriber": subscriber,
             "event": message_name(type(event)),
             "event_id": event.event_id,

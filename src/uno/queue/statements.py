@@ -105,6 +105,8 @@ class Deliveries:
         hopeless = (lost >= max_lost) & (failures >= max_failures)
         values = {
             "state": case((hopeless, DEAD), else_=READY),
+            # Behind the others: what kills its workers must not do so at the head of the queue.
+            "run_at": self._now(),
             "lost_leases": lost,
             "failures": failures,
             "error": case((lost >= max_lost, "its worker was lost again and again"), else_=_d.error),

@@ -1,0 +1,5 @@
+"""`python -m uno.cli`."""
+
+from uno.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""Which database a command works on, and how it is shown."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uno.errors import Misconfigured, TimedOut, Unavailable
+
+if TYPE_CHECKING:
+    from uno.data import Database
+
+
+def of_app(database: "Database | None", reference: str) -> "Database":
+    """`Misconfigured` where the application has none."""
+    if database is None:
+        raise Misconfigured(f"{reference} has no database.")
+    return database
+
+
+def of_settings() -> "Database":
+    """The database of UNO_DB_URL; on a terminal the embedded one is the default, as for `uno run`."""
+    from uno.app.wiring import _default_url
+    from uno.data import Database
+    from uno.settings import load
+
+    settings = load()
+    url = settings.db.url or _default_url(settings)
+    if url is None:
+        raise Misconfigured("Which database? Set UNO_DB_URL, or name the application.")
+    return Database(url, settings=settings.db)
+
+
+def folder_of(database: "Database") -> Path:
+    """Where an embedded database keeps its data."""
+    from uno.data.embedded import default_folder
+
+    given = database._url.removeprefix("embedded:").removeprefix("//")
+    return Path(given).expanduser().absolute() if given else default_folder()
+
+
+def report_progress(database: "Database", progress: Callable[[str], None]) -> None:
+    """Let an embedded server say what takes time while it starts."""
+    database._progress = progress
+
+
+def shown(database: "Database") -> str:
+    """For people: without a password."""
+    if database.embedded:
+        return f"embedded PostgreSQL in {folder_of(database)}"
+    from uno.telemetry.logs import redact
+
+    return redact(database.url).replace("+asyncpg", "").replace("+aiosqlite", "")
+
+
+@contextmanager
+def naming(database: "Database | None") -> Iterator[None]:
+    """Say of a database that does not answer which one it is."""
+    try:
+        yield
+    except (Unavailable, TimedOut) as error:
+        if database is None or database.embedded:
+            raise
+        raise type(error)(f"{error} It is {shown(database)}.") from error

@@ -1,0 +1,164 @@
+"""`uno doctor`: what an application stands on, and whether it is well."""
+
+import platform
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from uno import __version__
+from uno.cli.databases import folder_of, report_progress, shown
+from uno.cli.loop import run_async
+from uno.cli.output import AsJson, Progress, emit, say, table
+from uno.cli.reference import Reference, load
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from uno.app import App
+    from uno.data import Database
+
+VERSION = {"postgresql": "SHOW server_version", "sqlite": "SELECT sqlite_version()"}
+
+
+def doctor(app: Reference, json: AsJson = False) -> None:
+    """Look at an application's database, storage plans, deliveries and settings."""
+    loaded = load(app).app
+    with Progress() as progress:
+        report = run_async(_examine(app, loaded, progress))
+    if json:
+        emit(report)
+    else:
+        _print(report)
+    if report["problems"]:
+        raise typer.Exit(1)
+
+
+async def _examine(reference: str, app: "App", progress: Progress) -> dict[str, Any]:
+    database = app.database
+    report: dict[str, Any] = {
+        "uno": __version__,
+        "python": platform.python_version(),
+        "app": reference,
+        "modules": [module.name for module in app.modules],
+        "database": None,
+        "storage": [],
+        "settings": redacted(app.settings),
+        "problems": [],
+    }
+    if database is not None:
+        report_progress(database, progress)
+        report |= await _database(app, database)
+    return report
+
+
+async def _database(app: "App", database: "Database") -> dict[str, Any]:
+    """What is to be said of a database; one that does not answer is a problem, not an error."""
+    from uno.errors import UnoError
+
+    about: dict[str, Any] = {"url": shown(database), "embedded": _embedded(database), "reachable": False}
+    found: dict[str, Any] = {"database": about, "storage": _storage(database), "problems": []}
+    if about["embedded"] and about["embedded"]["version"] is None:
+        found["problems"] = ["The embedded server is not initialised; `uno run` or `uno db start` does it."]
+        return found
+    try:
+        async with database:
+            found |= await _answers(app, database, about)
+    except UnoError as error:
+        found["problems"] = [f"{error} It is {about['url']}."]
+    return found
+
+
+async def _answers(app: "App", database: "Database", about: dict[str, Any]) -> dict[str, Any]:
+    from uno.data import schema
+    from uno.errors import Misconfigured
+
+    async with database.lease() as lease:
+        about |= {"version": (await lease.fetch_text(VERSION[database.backend], ()))[0][0], "reachable": True}
+    about |= {"backend": database.backend, "schema": await schema.current(database), "schema_needed": schema.HEAD}
+    try:
+        await schema.require(database)
+    except Misconfigured as error:
+        return {"problems": [str(error)]}
+    return await _queue(app, database)
+
+
+async def _queue(app: "App", database: "Database") -> dict[str, Any]:
+    from uno.queue.statements import Deliveries, Names
+
+    deliveries = Deliveries(database)
+    known = Names(app.bus.durable_names(), tuple(app.bus.durable_events()))
+    return {"deliveries": await deliveries.counts(), "unknown": await deliveries.unknown(known)}
+
+
+def _storage(database: "Database") -> list[dict[str, Any]]:
+    return [
+        {"class": p.label, "table": p.table.name, "plan": "fast" if p.fast else "session", "reason": p.reason}
+        for p in database.plans
+    ]
+
+
+def _embedded(database: "Database") -> dict[str, Any] | None:
+    """As it is before we use it."""
+    if not database.embedded:
+        return None
+    from uno.data import embedded
+
+    return asdict(embedded.status(folder_of(database)))
+
+
+def redacted(settings: "BaseModel") -> dict[str, Any]:
+    """The settings in effect; of a secret only what is none."""
+    from pydantic import BaseModel, SecretStr
+
+    from uno.telemetry.logs import redact
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, BaseModel):
+            return redacted(value)
+        if isinstance(value, SecretStr):
+            secret = value.get_secret_value()
+            return redact(secret) if "://" in secret or secret.startswith("embedded:") else "***"
+        return value
+
+    return {name: shown(getattr(settings, name)) for name in type(settings).model_fields}
+
+
+def _print(report: dict[str, Any]) -> None:
+    say(f"uno {report['uno']}, Python {report['python']}, {report['app']}: {', '.join(report['modules'])}")
+    _print_database(report)
+    _print_queue(report)
+    say("\nSettings")
+    table([], _flat(report["settings"]))
+    say("")
+    for problem in report["problems"]:
+        say(f"✗ {problem}")
+    if not report["problems"]:
+        say("✓ All is well.")
+
+
+def _print_database(report: dict[str, Any]) -> None:
+    database = report["database"]
+    if database is None:
+        say("\nDatabase: none")
+        return
+    say("\nDatabase")
+    rows = [(name, value) for name, value in database.items() if name != "embedded"]
+    table([], rows + [(f"embedded {k}", v) for k, v in (database["embedded"] or {}).items()])
+    say("\nStorage")
+    table(["CLASS", "TABLE", "PLAN", "REASON"], [tuple(one.values()) for one in report["storage"]])
+
+
+def _print_queue(report: dict[str, Any]) -> None:
+    if "deliveries" in report:
+        counts = ", ".join(f"{n} {state}" for state, n in sorted(report["deliveries"].items()))
+        say(f"\nDeliveries: {counts or 'none'}")
+        for name, n in report["unknown"].items():
+            say(f"{n} wait for {name}, which no code here knows.")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return rows

@@ -1,0 +1,46 @@
+"""`uno routes` and `uno messages`: what an application consists of. Nothing is started."""
+
+from typing import Any
+
+from uno.cli.output import AsJson, emit, table
+from uno.cli.reference import Reference, load
+
+
+def routes(app: Reference, json: AsJson = False) -> None:
+    """List what can be reached over HTTP."""
+    endpoints = sorted(load(app).app.endpoints, key=lambda one: (one.path, one.method))
+    if json:
+        keys = ("method", "path", "status", "access", "name", "tags", "summary")
+        emit([{k: getattr(e, k) for k in keys} | {"message": e.message.__uno_name__} for e in endpoints])
+        return
+    rows = [(e.method, e.path, e.status, e.access, e.message.__qualname__) for e in endpoints]
+    table(["METHOD", "PATH", "STATUS", "ACCESS", "MESSAGE"], rows)
+
+
+def messages(app: Reference, json: AsJson = False) -> None:
+    """List commands, queries and events, and who handles them."""
+    entries = sorted(map(_entry, load(app).app.bus.marks), key=lambda e: (e["kind"], e["message"], e["handler"]))
+    if json:
+        emit(entries)
+        return
+    rows = [
+        (e["kind"], _last(e["message"]), ", ".join(e["fields"]), _last(e["handler"]), e["subscriber"]) for e in entries
+    ]
+    table(["KIND", "MESSAGE", "FIELDS", "HANDLED BY", "DURABLE AS"], rows)
+
+
+def _entry(mark: Any) -> dict[str, Any]:
+    handler = mark.handler
+    return {
+        "kind": mark.kind,
+        "message": mark.message.__uno_name__,
+        "fields": list(mark.message.model_fields),
+        "handler": f"{handler.__module__}.{handler.__qualname__}",
+        "durable": mark.durable,
+        "subscriber": mark.name if mark.durable else None,
+    }
+
+
+def _last(name: str) -> str:
+    """People know the modules of their application; programs get them with --json."""
+    return name.rpartition(".")[2]

@@ -1,0 +1,48 @@
+"""The order in which operations are written one by one: the handler's, made right for foreign keys."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import Table
+
+from uno.data.changes import Operation
+
+E = TypeVar("E")
+Pair = tuple[E, Operation]
+
+
+def for_foreign_keys(pairs: Sequence[Pair[E]]) -> list[Pair[E]]:
+    """Rows are added before others refer to them, and deleted after those.
+
+    Where that leaves a choice, and always within one table, the given order is kept.
+    """
+    tables = list(dict.fromkeys(operation.table for _, operation in pairs))
+    parents = {table: [p for p in tables if p is not table and _refers(table, p)] for table in tables}
+    if not any(parents.values()):
+        return list(pairs)
+    waiting = {table: deque(n for n, (_, op) in enumerate(pairs) if op.table is table) for table in tables}
+    ordered: list[Pair[E]] = []
+    while len(ordered) < len(pairs):
+        heads = sorted(queue[0] for queue in waiting.values() if queue)
+        free = (n for n in heads if not _blocked(pairs[n][1], pairs, waiting, parents))
+        chosen = next(free, heads[0])
+        waiting[pairs[chosen][1].table].popleft()
+        ordered.append(pairs[chosen])
+    return ordered
+
+
+def _refers(table: Table, other: Table) -> bool:
+    return any(key.column.table is other for key in table.foreign_keys)
+
+
+def _blocked(
+    operation: Operation,
+    pairs: Sequence[Pair[E]],
+    waiting: dict[Table, deque[int]],
+    parents: dict[Table, list[Table]],
+) -> bool:
+    """Whether a row it refers to is still to be added, or one that refers to it still to be written."""
+    if operation.kind == "delete":
+        return any(waiting[child] for child, found in parents.items() if operation.table in found)
+    return any(pairs[n][1].kind == "insert" for parent in parents[operation.table] for n in waiting[parent])

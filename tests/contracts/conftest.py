@@ -1,0 +1,96 @@
+"""Fresh databases of every backend, for the contracts that all of them keep."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import MetaData
+
+from uno.data import Database, schema
+from uno.settings import DatabaseSettings
+from uno.testing.postgres import DatabaseFarm
+
+BACKENDS = ("sqlite", "postgresql")
+# All that a test may choose: backend, tables, commit form, settings.
+Fresh = Callable[..., Awaitable[Database]]
+
+
+class Templates:
+    """Makes databases that already have uno's tables and those of a test, on either backend."""
+
+    def __init__(self, farm: DatabaseFarm, folder: Path) -> None:
+        self._farm = farm
+        self._folder = folder
+        self._made = 0
+
+    async def url(self, backend: str, tables: MetaData | None) -> str:
+        """The URL of a new database."""
+        name = str(id(tables))
+        if backend == "postgresql":
+            await self._farm.template(name, lambda url: _prepare(url, tables))
+            return await self._farm.create(name)
+        template = self._folder / f"{name}.template"
+        if not template.exists():
+            await _prepare(f"sqlite:///{template}", tables)
+        self._made += 1
+        return f"sqlite:///{shutil.copy(template, self._folder / f'{self._made}.db')}"
+
+    async def empty_url(self, backend: str) -> str:
+        """The URL of a new database without any tables."""
+        if backend == "postgresql":
+            return await self._farm.create()
+        self._made += 1
+        return f"sqlite:///{self._folder / f'{self._made}.db'}"
+
+
+async def _prepare(url: str, tables: MetaData | None) -> None:
+    async with Database(url) as database:
+        await schema.create(database, [] if tables is None else [tables])
+
+
+@pytest.fixture(scope="session")
+async def farm() -> AsyncIterator[DatabaseFarm]:
+    async with DatabaseFarm() as farm:
+        yield farm
+
+
+@pytest.fixture(scope="session")
+async def templates(farm: DatabaseFarm, tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    return Templates(farm, tmp_path_factory.mktemp("sqlite"))
+
+
+@pytest.fixture(scope="module")
+async def lasting(templates: Templates) -> AsyncIterator[Fresh]:
+    """The same as `fresh`, for all tests of a module."""
+    async with AsyncExitStack() as stack:
+        yield _fresh(templates, stack)
+
+
+@pytest.fixture
+async def fresh(templates: Templates) -> AsyncIterator[Fresh]:
+    """`await fresh(backend, tables, commit=…, settings=…)` is an open, empty database."""
+    async with AsyncExitStack() as stack:
+        yield _fresh(templates, stack)
+
+
+def _fresh(templates: Templates, stack: AsyncExitStack) -> Fresh:
+    async def make(
+        backend: str,
+        tables: MetaData | None = None,
+        *,
+        commit: str = "auto",
+        settings: DatabaseSettings | None = None,
+        like: Database | None = None,
+    ) -> Database:
+        """`like` opens another one over the same data."""
+        url = await templates.url(backend, tables) if like is None else like.url
+        return await stack.enter_async_context(Database(url, commit=commit, settings=settings))
+
+    return make
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)

@@ -1,0 +1,121 @@
+"""`uno routes`, `uno messages` and `uno doctor`: for people and for programs."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from uno.app import App
+from uno.examples.inventory import ScanEnvironment, generate, inventory
+
+INVENTORY = "uno.examples.inventory:app"
+SQLITE = {"UNO_DB_URL": "sqlite:///inventory.db"}
+
+
+def test_routes_are_listed(uno: Any) -> None:
+    done = uno("routes", INVENTORY, **SQLITE)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines[0] == ["METHOD", "PATH", "STATUS", "ACCESS", "MESSAGE"]
+    assert ["POST", "/packages/{package_id}/approve", "200", "open", "ApprovePackage"] in lines
+    assert len(lines) == 9
+    assert "\x1b" not in done.stdout
+
+
+def test_routes_are_json_for_programs(uno: Any) -> None:
+    routes = json.loads(uno("routes", INVENTORY, "--json", **SQLITE).stdout)
+    assert {
+        "method": "GET",
+        "path": "/packages/{package_id}",
+        "status": 200,
+        "access": "open",
+        "name": "GetPackage",
+        "tags": ["inventory"],
+        "summary": None,
+        "message": "uno.examples.inventory.queries.GetPackage",
+    } in routes
+
+
+def test_messages_are_listed_with_their_handlers(uno: Any) -> None:
+    done = uno("messages", INVENTORY, **SQLITE)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["command", "ScanEnvironment", "path", "scan_environment"] in lines
+    durable = json.loads(uno("messages", INVENTORY, "--json", **SQLITE).stdout)
+    assert {(one["message"], one["subscriber"]) for one in durable if one["durable"]} == {
+        ("uno.examples.inventory.packages.PackageDiscovered", "inventory.classify-licence"),
+        ("uno.examples.inventory.packages.PackageUpdated", "inventory.classify-licence"),
+    }
+
+
+def test_the_doctor_says_what_an_application_stands_on(uno: Any, url: str, tmp_path: Path) -> None:
+    generate(tmp_path / "site", 3)
+
+    async def scan() -> None:
+        app = App(inventory, database=url)
+        assert app.database is not None
+        async with app.database:
+            await app.create_schema()
+        async with app:
+            (await app.bus.dispatch(ScanEnvironment(path=str(tmp_path / "site")))).unwrap()
+
+    asyncio.run(scan())
+    done = uno("doctor", INVENTORY, "--json", UNO_DB_URL=url)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    database = report["database"]
+    assert (database["reachable"], database["schema"], database["embedded"]) == (True, "0001", None)
+    assert url.startswith(database["backend"])
+    assert report["storage"] == [
+        {"class": "Package", "table": "packages", "plan": "fast", "reason": None},
+        {"class": "LicenceCheck", "table": "licence_checks", "plan": "fast", "reason": None},
+    ]
+    assert (report["deliveries"], report["unknown"]) == ({"ready": 3}, {})
+    shown = uno("doctor", INVENTORY, UNO_DB_URL=url)
+    assert "Deliveries: 3 ready" in shown.stdout
+    assert "✓ All is well." in shown.stdout
+
+    # Another application finds deliveries that nobody there waits for.
+    (tmp_path / "other.py").write_text(f"from uno.app import App\napp = App(database={url!r})\n")
+    other = uno("doctor", "other:app", "--json", UNO_DB_URL=url)
+    label = "inventory.classify-licence ← uno.examples.inventory.packages.PackageDiscovered"
+    assert json.loads(other.stdout)["unknown"] == {label: 3}
+
+
+def test_the_doctor_keeps_secrets_and_fails_where_the_database_is_down(uno: Any, shop: str) -> None:
+    down = "postgresql://ann:sesame@127.0.0.1:1/shop"
+    done = uno("doctor", shop, "--json", UNO_DB_URL=down)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["settings"]["db"]["url"] == "postgresql://ann:***@127.0.0.1:1/shop"
+    assert report["problems"] == ["The database cannot be reached. It is postgresql://ann:***@127.0.0.1:1/shop."]
+    shown = uno("doctor", shop, UNO_DB_URL=down)
+    assert shown.returncode == 1
+    assert "✗ The database cannot be reached." in shown.stdout
+    assert "sesame" not in done.stdout + done.stderr + shown.stdout + shown.stderr
+
+
+def test_the_doctor_names_the_command_that_creates_the_tables(uno: Any, shop: str, url: str) -> None:
+    done = uno("doctor", shop, "--json", UNO_DB_URL=url)
+    assert done.returncode == 1
+    problems = json.loads(done.stdout)["problems"]
+    assert problems == ["The database has none of uno's tables; create them with: uno db create"]
+
+
+def test_the_doctor_says_why_a_class_takes_the_session_path(uno: Any, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text("""
+from sqlalchemy.orm import Mapped, deferred, mapped_column
+from uno.app import App, Module
+from uno.data import Model
+
+class Page(Model):
+    __tablename__ = "pages"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    text: Mapped[str] = deferred(mapped_column())
+
+app = App(Module("pages", models=[Page]), database="sqlite://")
+""")
+    report = json.loads(uno("doctor", "slow:app", "--json").stdout)
+    assert report["storage"] == [
+        {"class": "Page", "table": "pages", "plan": "session", "reason": "deferred column text"}
+    ]
