@@ -42,7 +42,7 @@ class App:
         self.settings = settings or load()
         self.endpoints: list[Endpoint] = [endpoint(r, m.name) for m in modules for r in m.endpoints()]
         self._user_lifespan = lifespan
-        self._works = worker
+        self.works = worker
         self._wiring: Wiring = wire(self, database, middleware, overrides or {})
         found = self.problems()
         if found:
@@ -99,7 +99,7 @@ class App:
                 stack.push_async_callback(module.on_unload)
             if self._user_lifespan is not None:
                 await stack.enter_async_context(self._user_lifespan(self))
-            if self._works:
+            if self.works:
                 await stack.enter_async_context(self._working())
             yield self
 

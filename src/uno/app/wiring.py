@@ -200,21 +200,26 @@ def _origin(wanted: Any) -> Any:
     return Repository if isinstance(origin, type) and issubclass(origin, Repository) else origin
 
 
-def _database(settings: Settings, given: Database | str | None, problems: list[Problem]) -> Database | None:
+def _database(settings: Settings, given: Database | str | None, problems: list[Problem]) -> Database:
     if isinstance(given, Database):
         return given
-    url = given or settings.db.url or _default_url(settings)
+    url = given or settings.db.url or default_url(settings)
     if url is None:
         fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
         problems.append(Problem("missing database", "UNO_DB_URL", f"The application stores data but has no database; {fix}"))
-        return None
+        return _nowhere()
     try:
         return Database(url, settings=settings.db)
     except Misconfigured as error:
         problems.append(Problem("wrong database", "UNO_DB_URL", str(error)))
-        return None
+        return _nowhere()
 
 
-def _default_url(settings: Settings) -> str | None:
+def _nowhere() -> Database:
+    """Never opened: it keeps one missing database from being reported as many missing services."""
+    return Database("sqlite://")
+
+
+def default_url(settings: Settings) -> str | None:
     """The embedded server, for somebody at a terminal who did not say otherwise."""
     return "embedded:" if settings.env != "production" and sys.stdout.isatty() else None

@@ -20,12 +20,12 @@ def of_app(database: "Database | None", reference: str) -> "Database":
 
 def of_settings() -> "Database":
     """The database of UNO_DB_URL; on a terminal the embedded one is the default, as for `uno run`."""
-    from uno.app.wiring import _default_url
+    from uno.app.wiring import default_url
     from uno.data import Database
     from uno.settings import load
 
     settings = load()
-    url = settings.db.url or _default_url(settings)
+    url = settings.db.url or default_url(settings)
     if url is None:
         raise Misconfigured("Which database? Set UNO_DB_URL, or name the application.")
     return Database(url, settings=settings.db)
@@ -35,13 +35,12 @@ def folder_of(database: "Database") -> Path:
     """Where an embedded database keeps its data."""
     from uno.data.embedded import default_folder
 
-    given = database._url.removeprefix("embedded:").removeprefix("//")
-    return Path(given).expanduser().absolute() if given else default_folder()
+    return database.folder or default_folder()
 
 
 def report_progress(database: "Database", progress: Callable[[str], None]) -> None:
     """Let an embedded server say what takes time while it starts."""
-    database._progress = progress
+    database.progress = progress
 
 
 def shown(database: "Database") -> str:

@@ -43,7 +43,7 @@ def run(
     with closing(listen(host, settings.api.port if port is None else port)) as sock:
         configure_logs(settings)
         api = loaded.api or asgi(loaded.app)
-        loaded.app._works = loaded.app._works or worker
+        loaded.app.works = loaded.app.works or worker
         serve_until_stopped(loaded.app, api, sock)
 
 

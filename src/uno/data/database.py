@@ -60,7 +60,7 @@ class Database:
             raise Misconfigured("No database URL; set UNO_DB_URL, for instance postgresql://user@host/name or embedded:")
         self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
         self.commit = commit
-        self._progress = progress
+        self.progress = progress
         self._server: Any = None
         self._engine: AsyncEngine | None = None
         self._plans: dict[type, Plan] = {}
@@ -77,6 +77,12 @@ class Database:
     @property
     def embedded(self) -> bool:
         return self._url.startswith(EMBEDDED)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the embedded server keeps its data, None for its default folder."""
+        given = self._url.removeprefix(EMBEDDED).removeprefix("//") if self.embedded else ""
+        return Path(given).expanduser().absolute() if given else None
 
     @property
     def in_memory(self) -> bool:
@@ -122,8 +128,7 @@ class Database:
         if self.embedded and self._server is None:
             from uno.data import embedded  # only those who use it need the server's binaries
 
-            folder = self._url.removeprefix(EMBEDDED).removeprefix("//")
-            self._server = await embedded.acquire_async(Path(folder) if folder else None, progress=self._progress)
+            self._server = await embedded.acquire_async(self.folder, progress=self.progress)
             await embedded.ensure_database(self._server.server, "uno")
             self._parsed = _parse(self._server.server.url_for("uno"))
         if self._engine is None:

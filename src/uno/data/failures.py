@@ -78,6 +78,8 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return Invalid(f"The database cannot store this: {error}.")
     if state in ("57014", "25P03", "55P03"):
         return TimedOut("The database stopped a statement that took too long.")
+    if state.startswith(("28", "3D")):
+        return Unavailable(f"PostgreSQL refuses the connection: {error}.")
     if state.startswith(("08", "53", "57P")):
         return Unavailable("The database cannot be reached.")
     return None
@@ -89,8 +91,10 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
         return Conflict(f"The database refused it: {error}.", constraint=found[2])
     if found:
         return Invalid(f"The database refused a value: {found[2]}.")
-    if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy|unable to open", str(error)):
+    if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):
         return Unavailable("The database is locked.")
+    if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
+        return Unavailable("The database file cannot be opened; check that its folder exists and can be written.")
     if isinstance(error, sqlite3.DataError):
         return Invalid(f"The database cannot store this: {error}.")
     return None
@@ -98,5 +102,10 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that what it was doing has an unknown outcome."""
-    known = translate(error)
-    return isinstance(known, Unavailable | TimedOut)
+    for one in _chain(error):
+        if isinstance(one, asyncpg.PostgresError):
+            # With any other error the server says itself that it rolled back.
+            return (getattr(one, "sqlstate", None) or "").startswith(("08", "57P"))
+        if isinstance(one, sqlite3.Error):
+            return False
+    return isinstance(translate(error), Unavailable | TimedOut)

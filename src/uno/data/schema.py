@@ -16,14 +16,14 @@ _LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")
 
 async def current(database: Database) -> str | None:
     """The number of the schema that the database has, None where it has none."""
-
-    def read(connection: Any) -> str | None:
-        if not inspect(connection).has_table("uno_schema"):
-            return None
-        return connection.execute(text("SELECT version_num FROM uno_schema")).scalar()  # type: ignore[no-any-return]
-
     async with database.transaction() as transaction:
-        return await transaction.connection.run_sync(read)
+        return await transaction.connection.run_sync(_number)
+
+
+def _number(connection: Any) -> str | None:
+    if not inspect(connection).has_table("uno_schema"):
+        return None
+    return connection.execute(text("SELECT version_num FROM uno_schema")).scalar()  # type: ignore[no-any-return]
 
 
 async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
@@ -31,7 +31,8 @@ async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
     async with database.transaction() as transaction:
         if database.backend == "postgresql":
             await transaction.execute(_LOCK)
-        await transaction.connection.run_sync(_upgrade)
+        if await transaction.connection.run_sync(_number) != HEAD:
+            await transaction.connection.run_sync(_upgrade)
         for metadata in tables:
             await transaction.connection.run_sync(metadata.create_all)
 

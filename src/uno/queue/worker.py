@@ -39,6 +39,9 @@ class Worker:
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
+        self._grace = 0.0
+        self._over = asyncio.Event()
+        self._over.set()
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -49,21 +52,24 @@ class Worker:
         listening = None
         if self._database.backend == "postgresql":
             listening = asyncio.create_task(listen(self._database, self.wake), name="uno.listen")
+        self._over.clear()
         try:
             while not self._stopping:
                 await self._round()
+            if self._running:
+                await asyncio.wait(self._running, timeout=self._grace)
         finally:
             if listening is not None:
                 await _cancel(listening)
             for task in list(self._running):
                 await _cancel(task)
+            self._over.set()
 
     async def stop(self, grace: float = 10.0) -> None:
-        """Take nothing new; wait up to `grace` seconds for what is running."""
-        self._stopping = True
+        """Take nothing new; what is running has `grace` seconds to finish, then it is given back."""
+        self._grace, self._stopping = grace, True
         self.wake()
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace)
+        await self._over.wait()
 
     async def drain(self) -> None:
         """Deliver everything that is due, then return; for tests and scripts."""

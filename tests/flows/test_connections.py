@@ -1,0 +1,350 @@
+"""Connections are killed, servers stop and callers are cancelled; afterwards everything works as before."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from sqlalchemy import MetaData, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from uno.audit import AuditBook
+from uno.audit.tables import audit
+from uno.data import Database, Model, Repository, ULIDMixin, UnitOfWork, VersionMixin, schema
+from uno.data.embedded import acquire_async
+from uno.errors import OutcomeUnknown, TimedOut, Unavailable, UnoError
+from uno.settings import DatabaseSettings
+from uno.testing.postgres import DatabaseFarm
+
+Open = Callable[..., Awaitable[Database]]
+
+
+class Tables(Model):
+    __abstract__ = True
+    metadata: ClassVar[MetaData] = MetaData()
+
+
+class Entry(ULIDMixin, VersionMixin, Tables):
+    __tablename__ = "entry"
+    text: Mapped[str] = mapped_column(default="")
+
+
+entries: Repository[Entry] = Repository(Entry)
+
+
+@pytest.fixture(scope="module")
+async def farm() -> AsyncIterator[DatabaseFarm]:
+    async def prepare(url: str) -> None:
+        async with Database(url) as database:
+            await schema.create(database, [Tables.metadata])
+
+    async with DatabaseFarm() as farm:
+        await farm.template("entries", prepare)
+        yield farm
+
+
+@pytest.fixture
+async def url(farm: DatabaseFarm) -> str:
+    return await farm.create("entries")
+
+
+@pytest.fixture
+async def opened(url: str) -> AsyncIterator[Open]:
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def make(commit: str = "auto", **options: Any) -> Database:
+            settings = DatabaseSettings(**options)
+            return await stack.enter_async_context(Database(url, commit=commit, settings=settings))
+
+        yield make
+
+
+@pytest.fixture
+async def admin(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection beside the pool."""
+    connection = await asyncpg.connect(url, server_settings={"application_name": "admin"})
+    yield connection
+    await connection.close()
+
+
+def unit(database: Database) -> UnitOfWork:
+    return UnitOfWork(database, books=(AuditBook(),))
+
+
+async def write(database: Database, **values: Any) -> str:
+    async with unit(database):
+        entry = await entries.add(Entry(**values))
+    return entry.id
+
+
+async def write_explicitly(database: Database) -> str:
+    async with unit(database) as uow:
+        entry = await entries.add(Entry())
+        await uow.flush()
+        await entries.find()
+    return entry.id
+
+
+async def read(database: Database) -> None:
+    async with unit(database):
+        await entries.find(limit=3)
+        await entries.get_by_id("nothing")
+
+
+OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'uno'"
+KILL = f"SELECT pg_terminate_backend(pid) {OTHERS}"
+IDLE = f"SELECT count(*) {OTHERS} AND state LIKE 'idle in transaction%'"
+
+
+async def assert_healthy(database: Database, admin: asyncpg.Connection) -> None:
+    """Twenty calls work, nothing is checked out and no transaction is left open."""
+    for _ in range(20):
+        await read(database)
+        await write(database)
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert await admin.fetchval(IDLE) == 0
+
+
+async def stored(database: Database) -> tuple[set[str], set[str]]:
+    """The ids of the rows and of their audit rows."""
+    rows = await database.query(select(Entry.id))
+    audited = await database.query(select(audit.c.record_id))
+    return {row[0] for row in rows}, {row[0] for row in audited}
+
+
+@pytest.mark.parametrize("commit", ["auto", "batch", "session"])
+async def test_after_a_storm_of_killed_connections_and_cancelled_callers_everything_works(
+    opened: Open, admin: asyncpg.Connection, commit: str
+) -> None:
+    database = await opened(commit, pool_size=4, max_overflow=2)
+    chosen = random.Random(7)
+    stop = asyncio.Event()
+
+    async def kill() -> None:
+        while not stop.is_set():
+            await admin.fetch(KILL)
+            await asyncio.sleep(0.02)
+
+    async def call() -> None:
+        work = asyncio.ensure_future(chosen.choice([read, write, write_explicitly])(database))
+        if chosen.random() < 0.5:
+            await asyncio.sleep(chosen.random() * 0.01)
+            work.cancel()
+        with contextlib.suppress(UnoError, asyncio.CancelledError):
+            await work
+
+    killing = asyncio.create_task(kill())
+    for _ in range(30):
+        await asyncio.gather(*(call() for _ in range(8)))
+    stop.set()
+    await killing
+    await assert_healthy_soon(database, admin)
+    rows, audited = await stored(database)
+    assert rows == audited
+
+
+async def assert_healthy_soon(database: Database, admin: asyncpg.Connection) -> None:
+    """Pooled connections that were killed while idle are found out by at most one failing call each."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            await asyncio.gather(*(read(database) for _ in range(8)))
+            break
+        except Unavailable:
+            continue
+    await assert_healthy(database, admin)
+
+
+@pytest.mark.parametrize("commit", ["auto", "batch", "session"])
+async def test_after_a_cancelled_commit_the_row_is_there_if_and_only_if_its_audit_row_is(
+    opened: Open, admin: asyncpg.Connection, commit: str
+) -> None:
+    database = await opened(commit)
+    chosen = random.Random(11)
+    known: list[bool] = []
+
+    async def call() -> None:
+        ids: list[str] = []
+
+        async def work() -> None:
+            async with unit(database):
+                entry = await entries.add(Entry())
+                ids.append(entry.id)
+
+        task = asyncio.ensure_future(work())
+        await asyncio.sleep(chosen.random() * 0.012)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        # What the caller sees after the cancellation is the end of it.
+        found = await admin.fetchval("SELECT count(*) FROM entry WHERE id = $1", ids[0]) if ids else 0
+        known.append(bool(found))
+        assert found == (await admin.fetchval("SELECT count(*) FROM uno_audit WHERE record_id = $1", ids[0]) if ids else 0)
+
+    for _ in range(60):
+        await call()
+    rows, audited = await stored(database)
+    assert rows == audited
+    assert len(rows) == sum(known)
+    assert 0 < len(rows) < 60
+    await assert_healthy(database, admin)
+
+
+@pytest.mark.parametrize("commit", ["auto", "batch"])
+async def test_a_connection_that_is_lost_during_the_commit_leaves_an_unknown_outcome(
+    opened: Open, admin: asyncpg.Connection, commit: str
+) -> None:
+    database = await opened(commit)
+    # The commit waits here: the trigger is deferred to it.
+    await admin.execute("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(10); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON entry DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION slow();
+    """)
+    task = asyncio.create_task(write(database))
+    await until(admin, f"SELECT count(*) = 1 {OTHERS} AND wait_event = 'PgSleep'")
+    await admin.fetch(KILL)
+    with pytest.raises(OutcomeUnknown, match="lost during the commit"):
+        await task
+    await admin.execute("DROP TRIGGER slow ON entry")
+    assert await stored(database) == (set(), set())
+    await assert_healthy(database, admin)
+
+
+async def test_a_connection_that_is_lost_before_the_commit_leaves_nothing_and_says_so(
+    opened: Open, admin: asyncpg.Connection
+) -> None:
+    database = await opened()
+    with pytest.raises(Unavailable) as caught:
+        async with unit(database) as uow:
+            await entries.add(Entry())
+            await uow.flush()
+            await admin.fetch(KILL)
+            await until(admin, f"SELECT count(*) = 0 {OTHERS}")
+            await entries.add(Entry())
+            await uow.flush()
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert await stored(database) == (set(), set())
+    await assert_healthy(database, admin)
+
+
+async def test_a_commit_that_is_not_confirmed_in_time_has_an_unknown_outcome(
+    opened: Open, admin: asyncpg.Connection
+) -> None:
+    database = await opened(commit_timeout=0.2)
+    async with admin.transaction():
+        await admin.execute("LOCK TABLE entry")
+        with pytest.raises(OutcomeUnknown, match="not confirmed within 0.2 s"):
+            await write(database)
+    await assert_healthy(database, admin)
+
+
+async def test_an_exhausted_pool_is_unavailable_within_the_limit_and_recovers(
+    opened: Open, admin: asyncpg.Connection
+) -> None:
+    database = await opened(pool_size=1, max_overflow=1, acquire_timeout=0.2)
+    async with database.transaction(), database.transaction():
+        for call in (read, write, write_explicitly):
+            started = time.monotonic()
+            with pytest.raises(Unavailable, match="in use") as caught:
+                await call(database)
+            assert not isinstance(caught.value, OutcomeUnknown)
+            assert time.monotonic() - started < 2
+    await assert_healthy(database, admin)
+
+
+async def test_more_callers_than_connections_take_turns(opened: Open, admin: asyncpg.Connection) -> None:
+    database = await opened(pool_size=2, max_overflow=2)
+    await asyncio.gather(*(write(database) for _ in range(40)))
+    assert len((await stored(database))[0]) == 40
+    assert await admin.fetchval(f"SELECT count(*) {OTHERS}") <= 2
+
+
+async def test_a_statement_that_takes_too_long_is_stopped(opened: Open, admin: asyncpg.Connection) -> None:
+    database = await opened(statement_timeout=0.1)
+    with pytest.raises(TimedOut):
+        await database.query(select(func.pg_sleep(10)))
+    await assert_healthy(database, admin)
+
+
+async def test_a_session_that_was_left_raw_is_thrown_away(opened: Open, admin: asyncpg.Connection) -> None:
+    database = await opened(pool_size=1, max_overflow=0)
+    async with database.lease() as lease:
+        await lease.driver.execute("BEGIN")
+    with pytest.raises(ZeroDivisionError):
+        async with database.lease() as lease:
+            await lease.driver.execute("BEGIN")
+            raise ZeroDivisionError
+    await assert_healthy(database, admin)
+
+
+async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("server")
+    with await acquire_async(folder, fsync=False) as lease:
+        port = urlsplit(lease.server.url).port
+        proxy = Proxy(int(port or 0))
+        await proxy.start()
+        parts = urlsplit(lease.server.url)
+        url = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{port}", f":{proxy.port}")))
+        async with Database(url, settings=DatabaseSettings(connect_timeout=1, acquire_timeout=1)) as database:
+            await schema.create(database, [Tables.metadata])
+            await write(database)
+            await proxy.stop()
+            for call in (read, write, write_explicitly):
+                with pytest.raises(Unavailable):
+                    await call(database)
+            report = await database.check().ask()  # type: ignore[attr-defined]
+            assert report is not None
+            await proxy.start()
+            for call in (read, write, write_explicitly):
+                with contextlib.suppress(Unavailable):
+                    await call(database)
+            await write(database)
+            assert len((await stored(database))[0]) >= 2
+
+
+class Proxy:
+    """A port before the server that can go away and come back."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._open |= {writer, far_writer}
+        await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
+        self._open -= {writer, far_writer}
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def until(admin: asyncpg.Connection, condition: str) -> None:
+    deadline = time.monotonic() + 10
+    while not await admin.fetchval(condition):
+        assert time.monotonic() < deadline, condition
+        await asyncio.sleep(0.01)
