@@ -35,12 +35,21 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
-_clock: Clock = SystemClock()
+_system = SystemClock()
+_clock: Clock = _system
 
 
 def now() -> datetime:
     """The current time, aware, in UTC."""
     return _clock.now()
+
+
+def milliseconds() -> int:
+    """The current time in whole milliseconds since 1970, UTC."""
+    if _clock is _system:
+        return time.time_ns() // 1_000_000
+    # Rounded to microseconds first: a float just below a whole millisecond would lose one.
+    return round(_clock.now().timestamp() * 1_000_000) // 1000
 
 
 def monotonic() -> float:

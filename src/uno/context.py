@@ -22,6 +22,8 @@ _FIELDS = (
     "traceparent",
     "deadline",
 )
+# What survives the queue.
+_STORED = tuple(name for name in _FIELDS if name != "deadline")
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -75,13 +77,12 @@ class Context:
 
     def to_json(self) -> dict[str, str]:
         """What survives the queue: everything but the deadline."""
-        pairs = ((name, getattr(self, name)) for name in _FIELDS if name != "deadline")
-        return {name: value for name, value in pairs if value is not None}
+        return {name: value for name in _STORED if (value := getattr(self, name)) is not None}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, str]) -> "Context":
         """The context that `to_json` stored; unknown fields are ignored."""
-        return cls(**{name: stored[name] for name in _FIELDS if name in stored and name != "deadline"})  # type: ignore[arg-type]
+        return cls(**{name: stored[name] for name in _STORED if name in stored})  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         pairs = ((name, getattr(self, name)) for name in _FIELDS)

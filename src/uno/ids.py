@@ -29,19 +29,14 @@ _bits: Randomness = _system
 os.register_at_fork(after_in_child=_system.seed)
 
 
-def _milliseconds() -> int:
-    # Rounded to microseconds first: a float just below a whole millisecond would lose one.
-    return round(clock.now().timestamp() * 1_000_000) // 1000
-
-
 def new_id() -> str:
     """A new ULID (github.com/ulid/spec): 48 bits of milliseconds and 80 random bits, as text."""
-    return str(ULID.from_int(_milliseconds() << 80 | _bits.getrandbits(80)))
+    return str(ULID.from_int(clock.milliseconds() << 80 | _bits.getrandbits(80)))
 
 
 def uuid7() -> UUID:
     """A new UUID version 7 (RFC 9562, section 5.7)."""
-    high = _milliseconds() << 16 | 0x7000 | _bits.getrandbits(12)
+    high = clock.milliseconds() << 16 | 0x7000 | _bits.getrandbits(12)
     return UUID(int=high << 64 | 1 << 63 | _bits.getrandbits(62))
 
 

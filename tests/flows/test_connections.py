@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from uno.audit import AuditBook
 from uno.audit.tables import audit
 from uno.data import Database, Model, Repository, ULIDMixin, UnitOfWork, VersionMixin, schema
-from uno.data.embedded import acquire_async
+from uno.health import HealthStatus, report
 from uno.errors import OutcomeUnknown, TimedOut, Unavailable, UnoError
 from uno.settings import DatabaseSettings
 from uno.testing.postgres import DatabaseFarm
@@ -59,7 +59,8 @@ async def opened(url: str) -> AsyncIterator[Open]:
 
         async def make(commit: str = "auto", **options: Any) -> Database:
             settings = DatabaseSettings(**options)
-            return await stack.enter_async_context(Database(url, commit=commit, settings=settings))
+            # asyncpg does not expect to be cancelled while it asks whether the server speaks TLS.
+            return await stack.enter_async_context(Database(f"{url}?ssl=disable", commit=commit, settings=settings))
 
         yield make
 
@@ -121,7 +122,7 @@ async def stored(database: Database) -> tuple[set[str], set[str]]:
 async def test_after_a_storm_of_killed_connections_and_cancelled_callers_everything_works(
     opened: Open, admin: asyncpg.Connection, commit: str
 ) -> None:
-    database = await opened(commit, pool_size=4, max_overflow=2)
+    database = await opened(commit, pool_size=4, max_overflow=2, acquire_timeout=1)
     chosen = random.Random(7)
     stop = asyncio.Event()
 
@@ -167,6 +168,7 @@ async def test_after_a_cancelled_commit_the_row_is_there_if_and_only_if_its_audi
     database = await opened(commit)
     chosen = random.Random(11)
     known: list[bool] = []
+    cancelled: list[bool] = []
 
     async def call() -> None:
         ids: list[str] = []
@@ -176,11 +178,15 @@ async def test_after_a_cancelled_commit_the_row_is_there_if_and_only_if_its_audi
                 entry = await entries.add(Entry())
                 ids.append(entry.id)
 
+        await database.ping()
         task = asyncio.ensure_future(work())
-        await asyncio.sleep(chosen.random() * 0.012)
+        for _ in range(chosen.randrange(12)):
+            await asyncio.sleep(0)
+        await asyncio.sleep(chosen.choice([0, 0, 0.001, 0.002]))
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+        cancelled.append(task.cancelled())
         # What the caller sees after the cancellation is the end of it.
         found = await admin.fetchval("SELECT count(*) FROM entry WHERE id = $1", ids[0]) if ids else 0
         known.append(bool(found))
@@ -191,7 +197,8 @@ async def test_after_a_cancelled_commit_the_row_is_there_if_and_only_if_its_audi
     rows, audited = await stored(database)
     assert rows == audited
     assert len(rows) == sum(known)
-    assert 0 < len(rows) < 60
+    assert rows
+    assert any(cancelled)
     await assert_healthy(database, admin)
 
 
@@ -283,29 +290,28 @@ async def test_a_session_that_was_left_raw_is_thrown_away(opened: Open, admin: a
     await assert_healthy(database, admin)
 
 
-async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("server")
-    with await acquire_async(folder, fsync=False) as lease:
-        port = urlsplit(lease.server.url).port
-        proxy = Proxy(int(port or 0))
+async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
+    url: str, admin: asyncpg.Connection
+) -> None:
+    parts = urlsplit(url)
+    proxy = Proxy(int(parts.port or 5432))
+    await proxy.start()
+    there = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")))
+    async with Database(there, settings=DatabaseSettings(connect_timeout=1)) as database:
+        await write(database)
+        await proxy.stop()
+        for call in (read, write, write_explicitly, read, write, write_explicitly):
+            started = time.monotonic()
+            with pytest.raises(Unavailable) as caught:
+                await call(database)
+            assert time.monotonic() - started < 2
+        assert not isinstance(caught.value, OutcomeUnknown)
+        assert (await report([database.check()])).status is HealthStatus.UNHEALTHY
         await proxy.start()
-        parts = urlsplit(lease.server.url)
-        url = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{port}", f":{proxy.port}")))
-        async with Database(url, settings=DatabaseSettings(connect_timeout=1, acquire_timeout=1)) as database:
-            await schema.create(database, [Tables.metadata])
-            await write(database)
-            await proxy.stop()
-            for call in (read, write, write_explicitly):
-                with pytest.raises(Unavailable):
-                    await call(database)
-            report = await database.check().ask()  # type: ignore[attr-defined]
-            assert report is not None
-            await proxy.start()
-            for call in (read, write, write_explicitly):
-                with contextlib.suppress(Unavailable):
-                    await call(database)
-            await write(database)
-            assert len((await stored(database))[0]) >= 2
+        assert (await report([database.check()])).status is HealthStatus.HEALTHY
+        await assert_healthy(database, admin)
+        assert len((await stored(database))[0]) == 21
+    await proxy.stop()
 
 
 class Proxy:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from uno.api.problems import MEDIA_TYPE, WITHOUT_BODY
-from uno.api.request import WITHOUT_BODY as BODILESS
+from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
 from uno.app import Endpoint
 from uno.messages import Command, Message
@@ -114,10 +114,26 @@ def _rest(endpoint: Endpoint) -> list[inspect.Parameter]:
     if not fields:
         return []
     if endpoint.method in BODILESS:
-        return [_parameter("query", Annotated[_part(message, "Query", fields), Query()])]
+        # Not one model for all: FastAPI remembers 128 of those, and fails in an application with more.
+        return [_query(name, field) for name, field in fields.items()]
     body = message if not endpoint.path_fields else _part(message, "Body", fields)
     optional = not any(field.is_required() for field in fields.values())
     return [_parameter("body", Annotated[body, Body()], None if optional else inspect.Parameter.empty)]
+
+
+def _query(name: str, field: FieldInfo) -> inspect.Parameter:
+    factory: Any = field.default_factory
+    told = Query(
+        alias=wire_name(name, field),
+        default_factory=factory,
+        title=field.title,
+        description=field.description,
+        examples=field.examples,
+        deprecated=field.deprecated,
+        json_schema_extra=field.json_schema_extra,
+    )
+    default = inspect.Parameter.empty if field.is_required() or factory else field.default
+    return _parameter(name, Annotated[(field.annotation, *field.metadata, told)], default)
 
 
 def _part(message: type[Message], name: str, fields: dict[str, FieldInfo]) -> type[BaseModel]:

@@ -93,14 +93,16 @@ def locator(endpoint: Endpoint, endpoints: Iterable[Endpoint]) -> Locate | None:
 
 
 def _located(collection: str, fields: tuple[str, ...], id_field: str) -> Locate:
+    quoted = quote(collection, safe="/%{}")
+
     def locate(value: Any, message: Message, scope: Scope) -> str | None:
         found = _id_of(value, id_field)
         if found is None:
             return None
-        path = collection
+        root, path = scope.get("root_path"), quoted
         for field in fields:
             path = path.replace(f"{{{field}}}", quote(str(getattr(message, field)), safe=""))
-        return quote(f"{scope.get('root_path', '')}{path}/{quote(str(found), safe='')}", safe="/%")
+        return f"{quote(root, safe='/%') if root else ''}{path}/{quote(str(found), safe='')}"
 
     return locate
 

@@ -1,6 +1,7 @@
 """From changes to audit rows: a pure function."""
 
 from typing import Any
+from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 from uno import ids
@@ -28,13 +29,15 @@ class AuditBook:
     table = audit
 
     def rows(self, changes: Changes) -> list[Values]:
-        return [self._row(change, changes) for change in changes.changes]
+        # Sorted, so that the trail shows the changes of one commit in their order.
+        found = sorted(ids.uuid7() for _ in changes.changes)
+        return [self._row(id, change, changes) for id, change in zip(found, changes.changes, strict=True)]
 
-    def _row(self, change: Change, changes: Changes) -> Values:
+    def _row(self, id: UUID, change: Change, changes: Changes) -> Values:
         before, after = _images(change)
         context = changes.context
         return {
-            "id": ids.uuid7(),
+            "id": id,
             "kind": "change",
             "component": change.component,
             "record_id": change.record_id,

@@ -66,6 +66,7 @@ class Bus:
         self._durable_names: dict[type, tuple[str, ...]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._started = False
+        self._sound = False
         self.marks, self._unmarked = _marks(handlers)
 
     async def dispatch(self, message: Command[R] | Query[R]) -> Result[R]:
@@ -135,22 +136,25 @@ class Bus:
 
     async def start(self) -> None:
         """Check all handlers and compose all pipelines; raises `Misconfigured` with all problems."""
-        found = self.problems()
+        # An application has asked already.
+        found = [] if self._sound else self.problems()
         if found:
             raise Misconfigured.of(found)
-        table = Table()
+        table, itself = Table(), self._itself()
         for mark in self.marks:
-            handler = await compile_handler(mark, self._provider, self._itself())
+            handler = await compile_handler(mark, self._provider, itself)
             table.add(mark, compose(handler, mark.message, (*self._middleware, *mark.middleware)))
         self._table, self._calls, self._started = table, table.calls, True
 
     def problems(self) -> list[Problem]:
         """Everything wrong with the handlers and their dependencies."""
+        itself = self._itself()
         found = [unmarked(handler) for handler in self._unmarked]
-        found += [p for mark in self.marks for p in problems(mark, self._provider, self._itself())]
+        found += [p for mark in self.marks for p in problems(mark, self._provider, itself)]
         found += duplicates(self.marks)
         if self._open_unit is None:
             found += [nowhere_to_wait(mark) for mark in self._events(durable=True)]
+        self._sound = not found
         return found
 
     def _events(self, *, durable: bool) -> list[Handles]:
@@ -198,11 +202,11 @@ async def _isolated(name: str, call: Call, event: DomainEvent) -> None:
 
 def _marks(handlers: Iterable[object]) -> tuple[tuple[Handles, ...], tuple[object, ...]]:
     """The marks of all handlers, each once, and what has none."""
-    marks: list[Handles] = []
+    marks: dict[Handles, None] = {}
     unmarked: list[object] = []
     for handler in handlers:
         found = handles_of(handler)
-        marks += [mark for mark in found if mark not in marks]
+        marks |= dict.fromkeys(found)
         if not found:
             unmarked.append(handler)
     return tuple(marks), tuple(unmarked)

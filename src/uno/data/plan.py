@@ -226,7 +226,7 @@ def _differs(before: Any, after: Any) -> bool:
     return type(before) is not type(after) or before != after
 
 
-def _python_type(column: Column[Any]) -> type | None:
+def _python_type(column: Any) -> type | None:
     """What a key given as text becomes; None where it stays as it is."""
     try:
         wanted = column.type.python_type

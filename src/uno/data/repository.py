@@ -190,7 +190,10 @@ class Repository(Generic[T]):
         """The unit of work, with what it changed in this table visible to a query."""
         uow, plan = self._unit()
         uow.check_task()
-        if uow.tracked.touches(plan) or await uow.path(plan) is not None:
+        path = await uow.path(plan)
+        if path is not None:
+            await path.flush()
+        elif uow.tracked.touches(plan):
             await uow.flush()
         return uow, plan
 

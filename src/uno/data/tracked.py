@@ -146,7 +146,7 @@ class Tracked:
     def operations(self) -> list[tuple[Entry, Operation]]:
         """What has to be written, at most one operation for each row, in the order of the changes."""
         found = [(entry, op) for entry in self._by_entity.values() if (op := _operation(entry)) is not None]
-        return for_foreign_keys(sorted(found, key=lambda pair: pair[0].sequence))
+        return found if len(found) < 2 else for_foreign_keys(sorted(found, key=_turn))
 
     def written(self, entry: Entry) -> None:
         """The entry's operation is in the database (or in the open transaction)."""
@@ -191,6 +191,12 @@ class Tracked:
                 entry.plan.set_version(entry.entity, version)
             forget_events(entry.entity, events)
             self._put(entry)
+
+
+def _turn(pair: tuple[Entry, Operation]) -> tuple[float, str]:
+    """The order of changes; where it does not matter, that of keys, so that writers wait for each other in turn."""
+    entry, operation = pair
+    return entry.sequence, f"{operation.table.fullname} {entry.key}" if entry.sequence == _LAST else ""
 
 
 def count_events(entity: Any) -> int:

@@ -164,7 +164,9 @@ class UnitOfWork:
         self.check_task()
         if self._session is not None:
             await self._session.flush()
-        pairs = self.tracked.operations()
+        await self._flush_tracked(self.tracked.operations())
+
+    async def _flush_tracked(self, pairs: Sequence[tuple[Entry, Operation]]) -> None:
         if not pairs:
             return
         self.writable()
@@ -245,7 +247,8 @@ class UnitOfWork:
 
     async def _session_path(self) -> SessionPath:
         if self._session is None:
-            await self.flush()
+            # Documents stay where they are.
+            await self._flush_tracked([p for p in self.tracked.operations() if isinstance(p[0].plan, MappedPlan)])
             self._session = SessionPath(self.database, await self.transaction(), self.writable)
             for entry in self.tracked.release_mapped():
                 self._session.adopt(entry)
