@@ -1,6 +1,6 @@
 """What the bus costs over calling the handler by hand, and what other buses cost."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -8,7 +8,7 @@ import dishka
 from pydantic import create_model
 
 from benchmarks import peers
-from benchmarks.measure import Line, Rounds, Section, in_turns, main, ratio, repeated
+from benchmarks.measure import Line, Section, in_turns, main, ratio, repeated
 from uno.app import App, Module
 from uno.bus import Bus, command_handler
 from uno.di import ServiceProvider, scoped
@@ -32,9 +32,12 @@ async def answer(message: Ask) -> int:
     return message.number
 
 
-class AskScoped(Command[int]):
-    number: int
-    text: str
+class AskScoped(Ask):
+    """Its handler has a scoped dependency."""
+
+
+class AskClosed(Ask):
+    """Its handler has one that has to be closed."""
 
 
 @scoped
@@ -42,8 +45,22 @@ class Service:
     pass
 
 
+class Resource:
+    pass
+
+
+@scoped
+async def resource() -> AsyncIterator[Resource]:
+    yield Resource()
+
+
 @command_handler(AskScoped)
 async def answer_scoped(message: AskScoped, service: Service) -> int:
+    return message.number
+
+
+@command_handler(AskClosed)
+async def answer_closed(message: AskClosed, resource: Resource) -> int:
     return message.number
 
 
@@ -68,32 +85,25 @@ async def by_hand(times: int) -> None:
         await handlers[message.__class__](message)
 
 
-def through(bus: Bus) -> Loop:
+def through(bus: Bus, message: type[Ask] = Ask) -> Loop:
     async def loop(times: int) -> None:
         for number in range(times):
-            await bus.dispatch(Ask(number=number, text="text"))
+            await bus.dispatch(message(number=number, text="text"))
 
     return loop
 
 
-def through_scoped(bus: Bus) -> Loop:
-    async def loop(times: int) -> None:
-        for number in range(times):
-            await bus.dispatch(AskScoped(number=number, text="text"))
-
-    return loop
-
-
-def dishka_scope(scopes: Any, scope: Any) -> Loop:
+def dishka_scope(wanted: type, scopes: Any = dishka.Scope, scope: Any = dishka.Scope.REQUEST) -> Loop:
     """dishka alone: enter a scope, get the service, leave it."""
     provider = dishka.Provider()
     provider.provide(Service, scope=scope)
+    provider.provide(resource, scope=scope)
     container = dishka.make_async_container(provider, scopes=scopes)
 
     async def loop(times: int) -> None:
         for _ in range(times):
             async with container() as inner:
-                await inner.get(Service)
+                await inner.get(wanted)
 
     return loop
 
@@ -139,29 +149,27 @@ async def crowd(app: App, rounds: int) -> Line:
 
 async def scopes(rounds: int) -> Sequence[Line]:
     """What a scoped dependency adds, against dishka's own scope."""
-    bus = Bus([answer, answer_scoped], provider=ServiceProvider([Service]))
+    bus = Bus([answer, answer_scoped, answer_closed], provider=ServiceProvider([Service, resource]))
     await bus.start()
-    figures = await in_turns(
-        rounds,
-        {
-            "without": repeated(SCOPED_TIMES, through(bus)),
-            "scoped": repeated(SCOPED_TIMES, through_scoped(bus)),
-            "dishka": repeated(SCOPED_TIMES, dishka_scope(dishka.Scope, dishka.Scope.REQUEST)),
-            "two": repeated(SCOPED_TIMES, dishka_scope(TwoScopes, TwoScopes.MESSAGE)),
-        },
-    )
-    figures["added"] = _difference(figures)
-    added = f"{median(figures['added']):.2f} µs"
+    loops = {
+        "without": through(bus),
+        "scoped": through(bus, AskScoped),
+        "closed": through(bus, AskClosed),
+        "dishka": dishka_scope(Service),
+        "dishka, two scopes": dishka_scope(Service, TwoScopes, TwoScopes.MESSAGE),
+        "dishka, closed": dishka_scope(Resource),
+    }
+    figures = await in_turns(3 * rounds, {name: repeated(SCOPED_TIMES, loop) for name, loop in loops.items()})
+    for name in ("scoped", "closed"):
+        figures[name] = [a - b for a, b in zip(figures[name], figures["without"], strict=True)]
+    note = {name: f"{median(found):.2f} µs" for name, found in figures.items()}
     return [
         Line("dishka: enter scope, get, leave", median(figures["dishka"]), "µs", note="its six scopes"),
-        Line("the same with two scopes", median(figures["two"]), "µs", note="as uno configures it"),
-        Line("a scoped dependency adds, × dishka", ratio(figures, "added", "dishka"), limit=1.0, note=added),
-        Line("a scoped dependency adds, × two scopes", ratio(figures, "added", "two"), note=added),
+        Line("the same with two scopes", median(figures["dishka, two scopes"]), "µs", note="as uno configures it"),
+        Line("a scoped dependency adds", ratio(figures, "scoped", "dishka"), limit=1.0, note=note["scoped"]),
+        Line("dishka: the same with an async generator", median(figures["dishka, closed"]), "µs"),
+        Line("a scoped async generator adds", ratio(figures, "closed", "dishka, closed"), note=note["closed"]),
     ]
-
-
-def _difference(figures: Rounds) -> list[float]:
-    return [a - b for a, b in zip(figures["scoped"], figures["without"], strict=True)]
 
 
 async def measure(rounds: int) -> Section:

@@ -5,13 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
 from uuid import UUID, uuid4
 
@@ -19,7 +17,7 @@ import asyncpg
 import psutil
 
 from benchmarks import load
-from benchmarks.measure import Line, Rounds, Section, free_port, in_turns, main, ratio
+from benchmarks.measure import Line, Rounds, Section, database_folder, free_port, in_turns, main, ratio
 from uno.data import embedded
 
 ROWS = 1_000
@@ -167,9 +165,9 @@ async def answering(port: int) -> None:
 @asynccontextmanager
 async def running() -> AsyncIterator[Bench]:
     """A database of our own and all servers on it."""
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    with database_folder() as folder, ExitStack() as stack:
         # Without fsync: what is compared is the work of the programs, not of the disk.
-        lease = stack.enter_context(embedded.acquire(Path(folder), fsync=False))
+        lease = stack.enter_context(embedded.acquire(folder, fsync=False))
         url = await embedded.ensure_database(lease.server, "bench")
         await _create_schema(url)
         started = {name: stack.enter_context(serving(name, url)) for name in SERVERS}

@@ -12,12 +12,16 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from time import thread_time
 from typing import Any
+
+from uno.data import embedded
 
 Rounds = dict[str, list[float]]
 
@@ -72,6 +76,17 @@ async def in_turns(rounds: int, variants: Mapping[str, Callable[[], Awaitable[fl
 def ratio(figures: Rounds, one: str, other: str) -> float:
     """The median of `one` / `other`, round by round."""
     return median(a / b for a, b in zip(figures[one], figures[other], strict=True))
+
+
+@contextmanager
+def database_folder() -> Iterator[Path]:
+    """A folder for an embedded server, which has stopped before the folder is removed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            yield folder
+        finally:
+            embedded.stop(folder, force=True)
 
 
 def free_port() -> int:

@@ -4,7 +4,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ from statistics import median
 
 import psutil
 
-from benchmarks.measure import Line, Rounds, Section, free_port, in_turns, main
+from benchmarks.measure import Line, Rounds, Section, database_folder, free_port, in_turns, main
 from uno.data import embedded
 
 START_SECONDS = 120.0
@@ -53,6 +52,11 @@ def resident(processes: Iterable[psutil.Process]) -> float:
     return sum(getattr(info, "pss", info.rss) for info in infos) / MIB
 
 
+def unshared(processes: Iterable[psutil.Process]) -> float:
+    """MiB as `top` shows them, added up."""
+    return sum(process.memory_info().rss for process in processes) / MIB
+
+
 def database(folder: Path) -> list[psutil.Process]:
     pid = embedded.status(folder).pid
     if pid is None:
@@ -68,15 +72,11 @@ def watchdogs(folder: Path) -> list[psutil.Process]:
 
 
 def measured() -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with demo(folder) as server:
-            time.sleep(IDLE_SECONDS)
-            return {
-                "server": resident([server, *server.children(recursive=True)]),
-                "database": resident(database(folder)),
-                "watchdog": resident(watchdogs(folder)),
-            }
+    with database_folder() as folder, demo(folder) as server:
+        time.sleep(IDLE_SECONDS)
+        found = {"server": [server], "database": database(folder), "watchdog": watchdogs(folder)}
+        pss = {name: resident(processes) for name, processes in found.items()}
+        return pss | {f"{name} rss": unshared(processes) for name, processes in found.items()}
 
 
 def once(figures: Rounds) -> Callable[[], Awaitable[float]]:
@@ -84,7 +84,7 @@ def once(figures: Rounds) -> Callable[[], Awaitable[float]]:
         found = await asyncio.to_thread(measured)
         for name, one in found.items():
             figures.setdefault(name, []).append(one)
-        return sum(found.values())
+        return found["server"]
 
     return run
 
@@ -97,7 +97,10 @@ async def measure(rounds: int) -> Section:
         "database": "its PostgreSQL, all processes",
         "watchdog": "its watchdog",
     }
-    lines = [Line(text, median(figures[name]), "MiB") for name, text in names.items()]
+    lines = [
+        Line(text, median(figures[name]), "MiB", note=f"RSS {median(figures[f'{name} rss']):.0f} MiB")
+        for name, text in names.items()
+    ]
     return Section(f"memory: the demo, idle for {IDLE_SECONDS:.0f} s", lines)
 
 

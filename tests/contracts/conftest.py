@@ -30,7 +30,8 @@ class Templates:
         name = str(id(tables))
         if backend == "postgresql":
             await self._farm.template(name, lambda url: _prepare(url, tables))
-            return await self._farm.create(name)
+            # asyncpg does not expect to be cancelled while it asks whether the server speaks TLS.
+            return f"{await self._farm.create(name)}?sslmode=disable"
         template = self._folder / f"{name}.template"
         if not template.exists():
             await _prepare(f"sqlite:///{template}", tables)

@@ -1,7 +1,7 @@
 """Aggregates are stored in three ways: as a `Model`, mapped to a table, or as a document."""
 
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -117,8 +117,8 @@ WAYS = [DeclaredAccount, MappedAccount, StoredAccount]
 
 
 @pytest.fixture
-async def database(backend: str, fresh: Fresh) -> AsyncIterator[Database]:
-    yield await fresh(backend, tables)
+async def database(backend: str, fresh: Fresh) -> Database:
+    return await fresh(backend, tables)
 
 
 def unit(database: Database, **options: Any) -> UnitOfWork:
@@ -196,7 +196,11 @@ async def test_a_mapped_dataclass_keeps_its_identity_and_its_own_version_column(
     async with unit(database):
         found = await stays.get("1")
         assert found.until is not None
-        assert (found.guest, found.until.replace(tzinfo=UTC), found.version) == ("Ada", datetime(2026, 1, 2, tzinfo=UTC), 2)
+        assert (found.guest, found.until.replace(tzinfo=UTC), found.version) == (
+            "Ada",
+            datetime(2026, 1, 2, tzinfo=UTC),
+            2,
+        )
 
 
 # -- documents
@@ -269,7 +273,20 @@ printable = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max
     total=st.builds(Money, amount=st.decimals(-(10**9), 10**9, places=5), currency=printable),
     ratio=st.floats(-1e9, 1e9),
     size=st.none() | st.sampled_from(Size),
-    items=st.dictionaries(printable, st.lists(st.builds(Item, name=printable, prices=st.lists(st.builds(Money, amount=st.decimals(-100, 100, places=2), currency=printable), max_size=2)), max_size=2), max_size=2),
+    items=st.dictionaries(
+        printable,
+        st.lists(
+            st.builds(
+                Item,
+                name=printable,
+                prices=st.lists(
+                    st.builds(Money, amount=st.decimals(-100, 100, places=2), currency=printable), max_size=2
+                ),
+            ),
+            max_size=2,
+        ),
+        max_size=2,
+    ),
     opened_at=st.datetimes(timezones=st.just(UTC)),
     places=st.lists(st.builds(Place, printable, st.dates()), max_size=2).map(tuple),
     tags=st.sets(printable, max_size=3),

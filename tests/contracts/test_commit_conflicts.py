@@ -1,7 +1,7 @@
 """What clashes is refused as a whole, and changes of one row become one, in every commit form."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -59,14 +59,14 @@ def unit(database: Database) -> UnitOfWork:
 
 
 @pytest.fixture(params=FORMS)
-async def database(request: pytest.FixtureRequest, fresh: Fresh) -> AsyncIterator[Database]:
+async def database(request: pytest.FixtureRequest, fresh: Fresh) -> Database:
     backend, commit = request.param.split()
     database = await fresh(backend, Tables.metadata, commit=commit)
     async with UnitOfWork(database):
         for n in range(10):
             await rooms.add(Room(id=f"r{n}", code=f"c{n}"))
         await notes.add(Note(id="n", text="old", author="old"))
-    yield database
+    return database
 
 
 async def by_somebody_else(database: Database, statement: Any) -> None:

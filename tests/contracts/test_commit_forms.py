@@ -158,7 +158,7 @@ json_values = st.recursive(
     max_leaves=5,
 )
 zones = st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(timedelta(hours=-8))])
-moments = st.datetimes(datetime(1950, 1, 1), datetime(2100, 1, 1), timezones=zones)
+moments = st.datetimes(datetime(1950, 1, 1), datetime(2100, 1, 1), timezones=zones)  # noqa: DTZ001 - hypothesis adds the zone
 COLUMNS: dict[str, st.SearchStrategy[Any]] = {
     "text": text,
     "number": st.integers(-(2**31), 2**31 - 1),
@@ -326,7 +326,13 @@ def differences(expected: tuple[str, dict[str, list[Any]]], found: tuple[str, di
     return [("error", expected[0], found[0]), *rows]
 
 
-FORMS = (("postgresql", "auto"), ("postgresql", "batch"), ("postgresql", "session"), ("sqlite", "auto"), ("sqlite", "session"))
+FORMS = (
+    ("postgresql", "auto"),
+    ("postgresql", "batch"),
+    ("postgresql", "session"),
+    ("sqlite", "auto"),
+    ("sqlite", "session"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +348,9 @@ async def test_the_classes_here_take_the_fast_path(forms: dict[tuple[str, str], 
 
 
 @given(script=st.lists(steps(), min_size=1, max_size=7))
-@settings(max_examples=60, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=40, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 async def test_the_same_handler_leaves_the_same_rows_in_every_form(
     forms: dict[tuple[str, str], Database], script: list[Step]
 ) -> None:

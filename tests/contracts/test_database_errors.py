@@ -1,11 +1,12 @@
 """What a database refuses is an error of uno's tree that names what it refused."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
 from typing import Any, ClassVar
 
+import asyncpg
 import pytest
 from sqlalchemy import CheckConstraint, ForeignKey, MetaData, Numeric, SmallInteger, String, func, select, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -47,12 +48,12 @@ class Pet(Tables):
 
 # In one statement, one after another, and by SQLAlchemy's flush.
 @pytest.fixture(params=["auto", "batch", "session"])
-async def database(request: pytest.FixtureRequest, backend: str, fresh: Fresh) -> AsyncIterator[Database]:
+async def database(request: pytest.FixtureRequest, backend: str, fresh: Fresh) -> Database:
     database = await fresh(backend, Tables.metadata, commit=request.param)
     async with UnitOfWork(database):
         await Repository(Owner).add(Owner(id="o", email="o@x"))
         await Repository(Pet).add(Pet(id="known", owner_id="o"))
-    yield database
+    return database
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ async def refused(database: Database, attribute: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("attribute", "value", "error"),
-    [("mood", 5, LookupError), ("born", datetime(2026, 1, 1), ValueError)],
+    [("mood", 5, LookupError), ("born", datetime(2026, 1, 1), ValueError)],  # noqa: DTZ001 - that is what is wrong with it
 )
 async def test_a_value_that_its_column_type_refuses_is_the_same_bug_in_every_form(
     database: Database, attribute: str, value: Any, error: type[Exception]
@@ -184,6 +185,7 @@ async def test_a_database_that_is_not_there_is_unavailable(url: str) -> None:
         (None, "No database URL; set UNO_DB_URL"),
         ("not a url", "cannot be read"),
         ("mysql://root@x/y", "no backend for 'mysql'"),
+        ("postgresql://uno@x/y?colour=red", "a parameter 'colour' that its driver does not know"),
     ],
 )
 def test_a_wrong_url_is_one_sentence(url: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,3 +196,16 @@ def test_a_wrong_url_is_one_sentence(url: str | None, message: str, monkeypatch:
 
 def test_a_password_is_in_no_text() -> None:
     assert "secret" not in repr(Database("postgresql://uno:secret@127.0.0.1/x"))
+
+
+async def test_the_parameters_of_a_url_are_those_of_libpq(fresh: Fresh) -> None:
+    database = await fresh("postgresql", Tables.metadata)
+    url = f"{database.dsn.partition('?')[0]}?sslmode=disable&application_name=shop"
+    async with Database(url) as named:
+        assert (await named.query(text("SELECT current_setting('application_name')")))[0][0] == "shop"
+        connection = await asyncpg.connect(named.dsn)
+        assert await connection.fetchval("SELECT current_setting('application_name')") == "shop"
+        await connection.close()
+    async with Database(f"{database.dsn.partition('?')[0]}?sslmode=require") as secure:
+        with pytest.raises(Unavailable):
+            await secure.ping()

@@ -127,9 +127,7 @@ WRITTEN_BY = """
 
 
 @pytest.mark.parametrize(("command", "book"), [(SendParcel, "parcel"), (SendCrate, "document")])
-async def test_a_command_writes_its_rows_in_one_transaction_and_nothing_else(
-    app: App, command: Any, book: str
-) -> None:
+async def test_a_command_writes_its_rows_in_one_transaction_and_nothing_else(app: App, command: Any, book: str) -> None:
     async with a_busy_neighbour(app):
         with context.use(Context(correlation_id="this-request")):
             result = await app.bus.dispatch(command(label="mine"))

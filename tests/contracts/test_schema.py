@@ -100,7 +100,9 @@ async def test_an_application_refuses_another_schema_and_says_what_to_do(
         assert str(caught.value) == message
 
 
-async def test_an_application_starts_once_its_schema_is_there(url: str, fresh: Callable[..., Awaitable[Database]]) -> None:
+async def test_an_application_starts_once_its_schema_is_there(
+    url: str, fresh: Callable[..., Awaitable[Database]]
+) -> None:
     async with Database(url) as database:
         await App(Module("post", handlers=[on_sent]), database=database).create_schema()
         async with App(Module("post", handlers=[on_sent]), database=database) as app:

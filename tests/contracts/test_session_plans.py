@@ -1,6 +1,6 @@
 """Classes whose rows only SQLAlchemy's own flush can write: the reason, the rows and the audit trail."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -144,8 +144,8 @@ class WithServerDefault(Key, Tables):
 
 
 @pytest.fixture
-async def database(backend: str, fresh: Fresh) -> AsyncIterator[Database]:
-    yield await fresh(backend, Tables.metadata)
+async def database(backend: str, fresh: Fresh) -> Database:
+    return await fresh(backend, Tables.metadata)
 
 
 def unit(database: Database, **options: Any) -> UnitOfWork:
@@ -249,7 +249,12 @@ async def test_subclasses_are_stored_and_found_as_what_they_are(database: Databa
         assert await Repository(Dog).count(Dog.tricks > 1) == 1
         await animals.delete("c")
     rows = await trail(database)
-    assert [row[:2] for row in rows] == [("Cat c", "create"), ("Cat c", "delete"), ("Dog d", "create"), ("Dog d", "update")]
+    assert [row[:2] for row in rows] == [
+        ("Cat c", "create"),
+        ("Cat c", "delete"),
+        ("Dog d", "create"),
+        ("Dog d", "update"),
+    ]
     assert rows[3][2:] == ({"tricks": 2}, {"tricks": 3})
 
 

@@ -52,13 +52,13 @@ tickets: Repository[Ticket] = Repository(Ticket)
 
 
 @pytest.fixture(params=FORMS)
-async def database(request: pytest.FixtureRequest, fresh: Fresh) -> AsyncIterator[Database]:
+async def database(request: pytest.FixtureRequest, fresh: Fresh) -> Database:
     backend, commit = request.param.split()
     database = await fresh(backend, Tables.metadata, commit=commit)
     async with UnitOfWork(database):
         for id in "abc":
             await coins.add(Coin(id=id))
-    yield database
+    return database
 
 
 def unit(database: Database, **options: Any) -> UnitOfWork:
@@ -66,7 +66,7 @@ def unit(database: Database, **options: Any) -> UnitOfWork:
 
 
 async def values(database: Database) -> dict[str, int]:
-    return {id: value for id, value in await database.query(select(Coin.id, Coin.value))}
+    return dict(await database.query(select(Coin.id, Coin.value)))
 
 
 async def audited(database: Database) -> list[tuple[str, str]]:

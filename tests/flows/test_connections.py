@@ -16,8 +16,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from uno.audit import AuditBook
 from uno.audit.tables import audit
 from uno.data import Database, Model, Repository, ULIDMixin, UnitOfWork, VersionMixin, schema
-from uno.health import HealthStatus, report
 from uno.errors import OutcomeUnknown, TimedOut, Unavailable, UnoError
+from uno.health import HealthStatus, report
 from uno.settings import DatabaseSettings
 from uno.testing.postgres import DatabaseFarm
 
@@ -60,7 +60,7 @@ async def opened(url: str) -> AsyncIterator[Open]:
         async def make(commit: str = "auto", **options: Any) -> Database:
             settings = DatabaseSettings(**options)
             # asyncpg does not expect to be cancelled while it asks whether the server speaks TLS.
-            return await stack.enter_async_context(Database(f"{url}?ssl=disable", commit=commit, settings=settings))
+            return await stack.enter_async_context(Database(f"{url}?sslmode=disable", commit=commit, settings=settings))
 
         yield make
 
@@ -97,7 +97,9 @@ async def read(database: Database) -> None:
         await entries.get_by_id("nothing")
 
 
-OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'uno'"
+OTHERS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'uno'"
+)
 KILL = f"SELECT pg_terminate_backend(pid) {OTHERS}"
 IDLE = f"SELECT count(*) {OTHERS} AND state LIKE 'idle in transaction%'"
 
@@ -190,7 +192,9 @@ async def test_after_a_cancelled_commit_the_row_is_there_if_and_only_if_its_audi
         # What the caller sees after the cancellation is the end of it.
         found = await admin.fetchval("SELECT count(*) FROM entry WHERE id = $1", ids[0]) if ids else 0
         known.append(bool(found))
-        assert found == (await admin.fetchval("SELECT count(*) FROM uno_audit WHERE record_id = $1", ids[0]) if ids else 0)
+        assert found == (
+            await admin.fetchval("SELECT count(*) FROM uno_audit WHERE record_id = $1", ids[0]) if ids else 0
+        )
 
     for _ in range(60):
         await call()

@@ -120,7 +120,9 @@ async def test_twenty_kills_lose_nothing_and_do_nothing_twice(url: str, tmp_path
     database = await asyncpg.connect(url)
 
     async def deliveries_running() -> bool:
-        return bool(await database.fetchval("SELECT count(*) FROM uno_delivery WHERE state = 'running' AND lease_until > now()"))
+        return bool(
+            await database.fetchval("SELECT count(*) FROM uno_delivery WHERE state = 'running' AND lease_until > now()")
+        )
 
     async def kill_in_the_middle(which: str) -> bool:
         """A kill counts only if deliveries were running just before and are still open just after it."""

@@ -10,8 +10,7 @@ from uno.audit import AuditBook, AuditTrail
 from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
 from uno.bus.unit import current_unit
 from uno.context import Context, current
-from uno.data import Changes, Database, Repository, UnitOfWork, repeated, transactional
-from uno.data import schema as uno_schema
+from uno.data import Changes, Database, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
 from uno.di import ServiceProvider, dependencies_of, singleton, use_service_provider, value
 from uno.errors import Misconfigured, Problem
 from uno.health import Check
@@ -92,7 +91,9 @@ class Wiring:
         return found
 
 
-def wire(app: "App", database: Database | str | None, middleware: Sequence[Middleware], overrides: dict[type, object]) -> Wiring:
+def wire(
+    app: "App", database: Database | str | None, middleware: Sequence[Middleware], overrides: dict[type, object]
+) -> Wiring:
     """Put the parts together; nothing is started."""
     handlers = [handler for module in app.modules for handler in module.handlers]
     provided = [provider for module in app.modules for provider in module.providers]
@@ -151,7 +152,7 @@ class _Parts:
 
     def services(self) -> list[object]:
         # Made when the bus starts, and there is one by then.
-        buses = [singleton(provides=kind)(lambda: self._bus) for kind in (Bus, CommandBus, QueryBus, EventBus)]
+        buses: list[object] = [singleton(provides=kind)(lambda: self._bus) for kind in (Bus, CommandBus, QueryBus, EventBus)]
         if self.database is None:
             return buses
         return [
@@ -206,7 +207,9 @@ def _database(settings: Settings, given: Database | str | None, problems: list[P
     url = given or settings.db.url or default_url(settings)
     if url is None:
         fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
-        problems.append(Problem("missing database", "UNO_DB_URL", f"The application stores data but has no database; {fix}"))
+        problems.append(
+            Problem("missing database", "UNO_DB_URL", f"The application stores data but has no database; {fix}")
+        )
         return _nowhere()
     try:
         return Database(url, settings=settings.db)

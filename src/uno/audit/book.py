@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic_core import to_jsonable_python
+
 from uno import ids
 from uno.audit.tables import audit
 from uno.data.changes import Change, Changes, Values

@@ -38,9 +38,7 @@ async def commit(uow: "UnitOfWork") -> None:
 
 
 def _fits(uow: "UnitOfWork", pairs: Sequence[tuple["Entry", Operation]], restricted: Collection[str]) -> bool:
-    """Whether it can be one statement; nothing at all always can."""
-    if not pairs and not uow.fenced:
-        return uow.database.commit == "auto" or not uow.has_events()
+    """Whether it can be one statement."""
     if uow.database.commit != "auto" or not all(entry.complete for entry, _ in pairs):
         return False
     return uow.database.writer.possible([operation for _, operation in pairs], restricted)

@@ -8,15 +8,15 @@ from typing import Any
 
 from pydantic import SecretStr
 from sqlalchemy import AsyncAdaptedQueuePool, MetaData, event
-from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.lease import Lease, SqliteLease, Transaction, raise_translated
 from uno.data.plan import MappedPlan, mapped_plan
-from uno.data.statement import Prepared
 from uno.data.postgres import PostgresWriter
+from uno.data.statement import Prepared
+from uno.data.url import application_name, dsn, parse
 from uno.data.writer import OrderedWriter, Writer
 from uno.errors import Misconfigured
 from uno.health import Check
@@ -30,13 +30,6 @@ _RESTRICTED = """
     WHERE c.relrowsecurity OR EXISTS (
         SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 3 = 3)
 """
-_DRIVERS = {
-    "postgresql": "postgresql+asyncpg",
-    "postgres": "postgresql+asyncpg",
-    "postgresql+asyncpg": "postgresql+asyncpg",
-    "sqlite": "sqlite+aiosqlite",
-    "sqlite+aiosqlite": "sqlite+aiosqlite",
-}
 
 
 class Database:
@@ -57,7 +50,9 @@ class Database:
         self.settings = settings or DatabaseSettings()
         given = url or self.settings.url
         if given is None:
-            raise Misconfigured("No database URL; set UNO_DB_URL, for instance postgresql://user@host/name or embedded:")
+            raise Misconfigured(
+                "No database URL; set UNO_DB_URL, for instance postgresql://user@host/name or embedded:"
+            )
         self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
         self.commit = commit
         self.progress = progress
@@ -67,7 +62,7 @@ class Database:
         self._users = 0
         self._restricted: frozenset[str] | None = None
         if not self.embedded:
-            self._parsed = _parse(self._url)
+            self._parsed = parse(self._url)
             self._open_engine(self._parsed)
 
     def __repr__(self) -> str:
@@ -102,7 +97,7 @@ class Database:
 
     @property
     def backend(self) -> str:
-        """"postgresql" or "sqlite"."""
+        """ "postgresql" or "sqlite"."""
         return self.dialect.name
 
     @property
@@ -113,10 +108,12 @@ class Database:
     @property
     def dsn(self) -> str:
         """The same for PostgreSQL's own tools and drivers."""
-        return self._parsed.set(drivername="postgresql").render_as_string(hide_password=False)
+        return dsn(self._parsed)
 
     def _open_engine(self, url: URL) -> None:
-        self._engine = _sqlite_engine(url, self.settings) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
+        self._engine = (
+            _sqlite_engine(url, self.settings) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
+        )
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
@@ -130,7 +127,7 @@ class Database:
 
             self._server = await embedded.acquire_async(self.folder, progress=self.progress)
             await embedded.ensure_database(self._server.server, "uno")
-            self._parsed = _parse(self._server.server.url_for("uno"))
+            self._parsed = parse(self._server.server.url_for("uno"))
         if self._engine is None:
             self._open_engine(self._parsed)
 
@@ -187,10 +184,12 @@ class Database:
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:
         """A SQLAlchemy session in a transaction of its own; what it writes is not audited."""
-        async with self.transaction() as transaction:
-            async with AsyncSession(transaction.connection, expire_on_commit=False) as session:
-                yield session
-                await session.flush()
+        async with (
+            self.transaction() as transaction,
+            AsyncSession(transaction.connection, expire_on_commit=False) as session,
+        ):
+            yield session
+            await session.flush()
 
     def prepare(self, statement: Any, columns: tuple[Any, ...] = ()) -> Prepared:
         """The statement, compiled for this database."""
@@ -242,25 +241,16 @@ def _plan(cls: type) -> Plan:
     plan = mapped_plan(cls) or document_plan(cls)
     if plan is None:
         raise Misconfigured(
-            f"{cls.__qualname__} cannot be stored; derive it from uno.data.Model or uno.domain.AggregateRoot, or map it."
+            f"{cls.__qualname__} cannot be stored; derive it from uno.data.Model or uno.domain.AggregateRoot, "
+            "or map it."
         )
     return plan
 
 
-def _parse(url: str) -> URL:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise Misconfigured("The database URL cannot be read; write postgresql://user:password@host:port/name.") from None
-    driver = _DRIVERS.get(parsed.drivername)
-    if driver is None:
-        raise Misconfigured(f"uno has no backend for {parsed.drivername!r}; use postgresql:// or sqlite://.")
-    return parsed.set(drivername=driver)
-
-
 def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+    url, name = application_name(url)
     server_settings = {
-        "application_name": "uno",
+        "application_name": name,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": str(int(settings.statement_timeout * 1000)),
@@ -270,6 +260,8 @@ def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
         pool_size=settings.pool_size,
         max_overflow=settings.max_overflow,
         pool_timeout=settings.acquire_timeout,
+        # The connection used last has its statements prepared.
+        pool_use_lifo=True,
         pool_reset_on_return=None,
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
     )
@@ -303,4 +295,3 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-

@@ -8,8 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 
 from uno.errors import Conflict, Invalid, TimedOut, Unavailable, UnoError, VersionConflict

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 
@@ -40,7 +40,7 @@ class Lease:
 
     async def __aenter__(self) -> Self:
         try:
-            self._raw = await self._engine.raw_connection()
+            self._raw = self._idle() or await self._engine.raw_connection()
         except Exception as error:  # everyone who asks for a connection sees it, translated
             raise_translated(error)
             raise
@@ -53,6 +53,19 @@ class Lease:
         self._give_back(error)
         if error is not None:
             raise_translated(error)
+
+    def _idle(self) -> Any:
+        """A connection that waits in the pool, if one does: nothing has to be awaited for it.
+
+        SQLAlchemy's greenlet, for what may have to be awaited, would cost a tenth of a short read.
+        """
+        pool = self._engine.pool
+        if not isinstance(pool, QueuePool) or not pool.checkedin():
+            return None
+        try:
+            return pool.connect()
+        except MissingGreenlet:  # it was thrown away, and has to be opened again
+            return None
 
     def _give_back(self, error: BaseException | None) -> None:
         driver = self.driver

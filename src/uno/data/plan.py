@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, Enum, Table, UniqueConstraint, inspect, types
-from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import ARRAY, Column, Enum, Table, UniqueConstraint, event as sqlalchemy_event, inspect, types
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
-from sqlalchemy.orm.attributes import NO_VALUE, PASSIVE_OFF, instance_state
+from sqlalchemy.orm.attributes import instance_state
+from sqlalchemy.orm.base import NO_VALUE, PASSIVE_OFF
 from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -184,9 +184,7 @@ class MappedPlan:
     def changed(self, before: Values, after: Values) -> Values:
         """The values of `after` that differ from `before`."""
         # Most values are the same objects: those are told apart without a call.
-        return {
-            k: v for k, v in after.items() if k not in before or (before[k] is not v and _differs(before[k], v))
-        }
+        return {k: v for k, v in after.items() if k not in before or (before[k] is not v and _differs(before[k], v))}
 
     def restore(self, entity: Any, values: Values) -> None:
         for name, value in values.items():
@@ -350,7 +348,7 @@ def mapped_plan(cls: type) -> MappedPlan | None:
     if plan.has_events and plan.version_name is None:
         raise Misconfigured(
             f"{cls.__qualname__} is an aggregate but its mapping has no version; give its table a "
-            'column version and map it with version_id_col=table.c.version.'
+            "column version and map it with version_id_col=table.c.version."
         )
     _watch(plan)
     return plan

@@ -24,7 +24,9 @@ from uno.data.statement import Processor, bind_processor
 from uno.data.writer import stale
 
 MAX_ROWS = 1_000
-MAX_PARAMETERS = 32_000
+# Each is a part of the statement; this also bounds the parameters, of which there may be 32,767.
+MAX_GROUPS = 24
+MAX_TEXTS = 1_000
 
 Shape = tuple[Any, ...]
 Converters = list[tuple[str, Processor]]
@@ -117,7 +119,10 @@ class PostgresWriter:
         deleted = {op.table for op in operations if op.kind == "delete"}
         if inserted & deleted:
             return False
-        return len(operations) == 1 or all(group.single or not _has_arrays(group) for group in _groups(operations))
+        if len(operations) == 1:
+            return True
+        groups = _groups(operations)
+        return len(groups) <= MAX_GROUPS and all(group.single or not _has_arrays(group) for group in groups)
 
     def one_statement(self, operations: Sequence[Operation]) -> OneStatement:
         # A part can only refer to those before it, and inserts may wait for the one update or delete.
@@ -127,6 +132,8 @@ class PostgresWriter:
         shape = tuple(g.shape for g in groups)
         sql = self._texts.get(shape)
         if sql is None:
+            if len(self._texts) >= MAX_TEXTS:
+                self._texts.clear()
             sql = self._texts[shape] = _Text(self._dialect).write(groups, gates, own)
         return OneStatement(sql, self._arguments(groups, gates, own), gates)
 

@@ -77,7 +77,9 @@ class Repository(Generic[T]):
         rows = await _execute(uow, statement)
         return [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
 
-    async def get_all(self, *, offset: int = 0, limit: int = 100, order_by: str = "", descending: bool = False) -> list[T]:
+    async def get_all(
+        self, *, offset: int = 0, limit: int = 100, order_by: str = "", descending: bool = False
+    ) -> list[T]:
         """A stretch of all entities."""
         sort = f"{'-' if descending else ''}{order_by}" if order_by else ()
         return await self.find(sort=sort, limit=limit, offset=offset)
@@ -176,10 +178,8 @@ class Repository(Generic[T]):
             rows = await lease.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
-    def _select(
-        self, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]
-    ) -> Select[Any]:
-        statement = select(*what).where(*filters)
+    def _select(self, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]) -> Select[Any]:
+        statement: Select[Any] = select(*what).where(*filters)
         if isinstance(plan, DocumentPlan):
             statement = statement.where(documents.c.kind == plan.kind)
         for name, value in equal.items():
@@ -205,7 +205,9 @@ class Repository(Generic[T]):
     def _unit(self) -> tuple[UnitOfWork, Plan]:
         uow = current_unit.get()
         if not isinstance(uow, UnitOfWork):
-            raise Misconfigured("No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`.")
+            raise Misconfigured(
+                "No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`."
+            )
         return uow, uow.database.plan(self.entity)
 
 
@@ -247,4 +249,3 @@ def _gone(uow: UnitOfWork, plan: Plan, row: Any) -> bool:
     key = tuple(row._mapping[plan.table.c[name]] for name in plan.key_row(tuple(plan.key_names)))
     known = uow.tracked.find(plan, key)
     return known is not None and known.status == "deleted"
-

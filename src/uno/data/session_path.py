@@ -19,6 +19,7 @@ from uno.messages import DomainEvent
 
 T = TypeVar("T")
 
+
 class SessionPath:
     """A session on the unit of work's transaction, and a ledger of what its flushes changed."""
 
@@ -49,7 +50,7 @@ class SessionPath:
         if entry.required:
             self.require(entry.entity)
 
-    async def get(self, entity: type, key: tuple[Any, ...], lock: bool) -> Any:
+    async def get(self, entity: type[Any], key: tuple[Any, ...], lock: bool) -> Any:
         plan = self._database.plan(entity)
         known = self._known(plan, key)
         if known in self.session.deleted:
@@ -208,7 +209,7 @@ class SessionPath:
         """The row must be there, in the version the entity has."""
         plan = self._plan(entity)
         columns = plan.mapper.primary_key
-        key = {c.key: value for c, value in zip(columns, inspect(entity).identity, strict=True)}
+        key = {str(c.key): value for c, value in zip(columns, inspect(entity).identity, strict=True)}
         expect = {} if plan.version_key is None else {plan.version_key: plan.version(entity)}
         # The key and the version are in the first table, if there are several.
         return Operation("guard", cast(Table, columns[0].table), plan.label, key, {}, expect)

@@ -125,7 +125,7 @@ class Tracked:
     def touches(self, plan: Plan) -> bool:
         """Whether anything of this plan's table was added, deleted or changed and not written."""
         same = (entry for entry in self if entry.plan.table is plan.table)
-        return any(e.status != "loaded" and (e.stored is not None or e.status == "new") or _changed(e) for e in same)
+        return any((e.status != "loaded" and (e.stored is not None or e.status == "new")) or _changed(e) for e in same)
 
     def delete(self, entry: Entry) -> None:
         """Delete the row; an entity that was never stored is forgotten."""
@@ -256,7 +256,9 @@ def _changed(entry: Entry) -> Values:
     if entry.stored is None:
         return {}
     if entry.plan.key_of(entry.entity) != entry.key:
-        raise Misconfigured(f"The key of {entry.plan.label} {entry.key[-1]!r} was changed; delete it and add a new one.")
+        raise Misconfigured(
+            f"The key of {entry.plan.label} {entry.key[-1]!r} was changed; delete it and add a new one."
+        )
     return entry.plan.changed(entry.stored, entry.plan.state(entry.entity))
 
 
@@ -268,7 +270,9 @@ def _change(entry: Entry) -> Change | None:
         return None
     if before is not None and after is not None and not plan.changed(before, after):
         return None
-    return Change(plan.label, record_id(entry.key if entry.status != "new" else plan.key_of(entry.entity), plan), before, after)
+    return Change(
+        plan.label, record_id(entry.key if entry.status != "new" else plan.key_of(entry.entity), plan), before, after
+    )
 
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:

@@ -43,7 +43,12 @@ class UnitOfWork:
     """
 
     def __init__(
-        self, database: Database, *, books: Sequence[Book] = (), after: Sequence[AfterCommit] = (), read_only: bool = False
+        self,
+        database: Database,
+        *,
+        books: Sequence[Book] = (),
+        after: Sequence[AfterCommit] = (),
+        read_only: bool = False,
     ) -> None:
         self.database = database
         self._books = books

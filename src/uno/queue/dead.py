@@ -9,6 +9,7 @@ from uno.data import Database
 from uno.errors import NotFound
 from uno.queue.statements import dead_letters, discarded, revived
 
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A delivery that failed for the last time; `error` says how."""

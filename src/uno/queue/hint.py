@@ -9,9 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import asyncpg
+
 from uno import clock
 from uno.data import Changes, Database
-from uno.errors import Unavailable
+from uno.errors import TimedOut, Unavailable
 from uno.messages import DomainEvent
 from uno.telemetry.logs import get_logger
 
@@ -47,7 +48,7 @@ class Notifier:
             try:
                 async with self._database.lease() as lease:
                     await lease.fetch_text("SELECT pg_notify($1, '')", (CHANNEL,))
-            except Unavailable as error:
+            except (Unavailable, TimedOut) as error:
                 log.warning("notify failed, workers will poll: %s", error)
             await clock.sleep(PAUSE)
 
@@ -70,7 +71,7 @@ async def listen(database: Database, wake: Callable[[], None]) -> None:
             await connection.add_listener(CHANNEL, lambda *_: wake())
             wake()
             await gone.wait()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
             log.warning("cannot listen for deliveries, polling instead: %s", error)
         finally:
             if connection is not None:

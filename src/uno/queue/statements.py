@@ -10,7 +10,7 @@ from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Select, Update, case, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, select, update
 
 from uno import clock
 from uno.data import Database
@@ -59,9 +59,7 @@ class Deliveries:
     async def claim(self, worker: str, names: Names, limit: int, lease: float) -> list[Delivery]:
         """Take up to `limit` deliveries for `lease` seconds, passing over what others are taking."""
         ready = (_d.state == READY, _d.run_at <= self._now(), *names.known())
-        wanted = (
-            select(_d.id).where(*ready).order_by(_d.run_at, _d.id).limit(limit).with_for_update(skip_locked=True)
-        )
+        wanted = select(_d.id).where(*ready).order_by(_d.run_at, _d.id).limit(limit).with_for_update(skip_locked=True)
         taken = wanted.cte("taken")
         values = {"state": RUNNING, "attempt": _d.attempt + 1, "lease_until": self._now(lease), "worker": worker}
         statement = (
@@ -112,6 +110,7 @@ class Deliveries:
             "error": case((lost >= max_lost, "its worker was lost again and again"), else_=_d.error),
             "lease_until": None,
             "worker": None,
+            "finished_at": case((hopeless, self._now()), else_=_d.finished_at),
         }
         expired = (_d.state == RUNNING, _d.lease_until < self._now())
         locked = select(_d.id).where(*expired).with_for_update(skip_locked=True).cte("expired")
@@ -128,14 +127,14 @@ class Deliveries:
     async def counts(self) -> dict[str, int]:
         """How many deliveries are in each state."""
         rows = await self._database.query(select(_d.state, func.count()).group_by(_d.state))
-        return {state: n for state, n in rows}
+        return dict(map(tuple, rows))
 
     async def unknown(self, names: Names) -> dict[str, int]:
         """Deliveries that wait for a subscriber or an event that no code here knows."""
         stranger = _d.subscriber.not_in(names.subscribers) | _d.event.not_in(names.events)
         label = (_d.subscriber + " ← " + _d.event).label("label")
         waiting = select(label, func.count()).where(_d.state.in_([READY, RUNNING]), stranger).group_by(label)
-        return {name: n for name, n in await self._database.query(waiting)}
+        return dict(map(tuple, await self._database.query(waiting)))
 
     async def _run(self, statement: Any) -> Sequence[Any]:
         async with self._database.transaction() as transaction:
@@ -161,7 +160,6 @@ def done(delivery: Delivery) -> Operation:
         {"attempt": delivery.attempt, "state": RUNNING},
         fence=True,
     )
-
 
 
 _DEAD_LETTER = (

@@ -33,9 +33,18 @@ deliveries = Table(
     Column("error", Text),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("finished_at", DateTime(timezone=True)),
-    Index("ix_uno_delivery_ready", "run_at", "id", postgresql_where=text("state = 'ready'"), sqlite_where=text("state = 'ready'")),
     Index(
-        "ix_uno_delivery_running", "lease_until", postgresql_where=text("state = 'running'"), sqlite_where=text("state = 'running'")
+        "ix_uno_delivery_ready",
+        "run_at",
+        "id",
+        postgresql_where=text("state = 'ready'"),
+        sqlite_where=text("state = 'ready'"),
+    ),
+    Index(
+        "ix_uno_delivery_running",
+        "lease_until",
+        postgresql_where=text("state = 'running'"),
+        sqlite_where=text("state = 'running'"),
     ),
     Index("ix_uno_delivery_dead", "id", postgresql_where=text("state = 'dead'"), sqlite_where=text("state = 'dead'")),
 )

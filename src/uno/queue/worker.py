@@ -13,16 +13,17 @@ from uno.context import Context
 from uno.data import Database
 from uno.errors import Conflict, RateLimited, TimedOut, Unavailable, UnoError, VersionConflict
 from uno.messages import DomainEvent, Envelope
-from uno.queue.statements import Deliveries, Delivery, Names, done
 from uno.queue.fence import Fence, current_fence
 from uno.queue.hint import listen
+from uno.queue.statements import Deliveries, Delivery, Names, done
 from uno.queue.tables import deliveries
 from uno.result import Failure
 from uno.settings import WorkerSettings
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.worker")
-
+# Seconds before the next look at a delivery that is due but that another worker is just taking.
+SHORTEST = 0.02
 
 
 class Worker:
@@ -99,7 +100,7 @@ class Worker:
             due = await self._deliveries.next_due(self._names)
         except (Unavailable, TimedOut):
             return poll
-        return poll if due is None else min(poll, max(due, 0.001))
+        return poll if due is None else min(poll, max(due, SHORTEST))
 
     async def _take(self) -> int:
         free = self._settings.concurrency - len(self._running)
@@ -172,7 +173,9 @@ class Worker:
             event = self._events[delivery.event].model_validate(delivery.payload)
             context = Context.from_json(delivery.context)
             result = await self._bus.deliver(Envelope(event, delivery.subscriber, context, delivery.attempt))
-        except Exception as error:  # a subscriber's bug is a failed attempt: logged, counted, and kept with the delivery
+        except (
+            Exception
+        ) as error:  # a subscriber's bug is a failed attempt: logged, counted, and kept with the delivery
             log.exception("subscriber failed", extra=_labels(delivery))
             return error
         return result.error if result.__class__ is Failure else None
@@ -221,6 +224,3 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with suppress(asyncio.CancelledError, Exception):  # what it raised was seen by its done callback or is over
         await task
-
-
-
