@@ -6,9 +6,9 @@ Precedence: arguments, environment, a `.env` file, `[tool.uno]` in `pyproject.to
 
 from collections.abc import Mapping
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -99,11 +99,25 @@ class WorkerSettings(Section):
     concurrency: int = Field(default=4, ge=1)
     poll_interval: float = Field(default=2.0, gt=0)
     lease: float = Field(default=30.0, gt=0)
-    renew_interval: float = Field(default=10.0, gt=0)
+    renew_interval: float | None = Field(default=None, gt=0)
     max_attempts: int = Field(default=5, ge=1)
     max_lost_leases: int = Field(default=5, ge=1)
     base_delay: float = Field(default=1.0, ge=0)
     max_delay: float = Field(default=300.0, ge=0)
+
+    @property
+    def renewal(self) -> float:
+        """Seconds between two renewals of a lease: a third of it unless said otherwise."""
+        return self.renew_interval or self.lease / 3
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if self.renewal > self.lease / 2:
+            raise ValueError(
+                f"UNO_WORKER_RENEW_INTERVAL ({self.renewal:g} s) must be at most half of "
+                f"UNO_WORKER_LEASE ({self.lease:g} s), or running deliveries are taken for lost"
+            )
+        return self
 
 
 class LogSettings(Section):

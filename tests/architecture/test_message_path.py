@@ -10,9 +10,12 @@ from typing import Any
 
 import uno.app
 from uno.app import App, Module
-from uno.bus import command_handler
-from uno.messages import Command
+from uno.bus import command_handler, event_handler, query_handler
+from uno.data import Repository
+from uno.domain import AggregateRoot
+from uno.messages import Command, DomainEvent, Query
 from uno.result import Success
+from uno.settings import Settings
 
 ROOM = str(Path(inspect.getfile(uno.app)).parent)
 
@@ -21,14 +24,63 @@ class Look(Command[list[str]]):
     pass
 
 
-@command_handler(Look)
-async def look(message: Look) -> list[str]:
-    """The files on the stack while a message is handled."""
+def files_on_the_stack() -> list[str]:
     files, frame = [], inspect.currentframe()
     while frame is not None:
         files.append(frame.f_code.co_filename)
         frame = frame.f_back
     return files
+
+
+@command_handler(Look)
+async def look(message: Look) -> list[str]:
+    return files_on_the_stack()
+
+
+class Sight(AggregateRoot[str]):
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+
+
+class SightStored(DomainEvent):
+    sight_id: str
+
+
+class StoreSight(Command[list[str]]):
+    sight_id: str
+
+
+class GetSight(Query[list[str]]):
+    sight_id: str
+
+
+@command_handler(StoreSight)
+async def store_sight(command: StoreSight, sights: Repository[Sight]) -> list[str]:
+    sight = await sights.add(Sight(command.sight_id))
+    sight.register_event(SightStored(sight_id=sight.id))
+    return files_on_the_stack()
+
+
+@query_handler(GetSight)
+async def get_sight(query: GetSight, sights: Repository[Sight]) -> list[str]:
+    await sights.get(query.sight_id)
+    return files_on_the_stack()
+
+
+noticed: list[list[str]] = []
+
+
+@event_handler(SightStored)
+async def notice(event: SightStored) -> None:
+    noticed.append(files_on_the_stack())
+
+
+def with_database() -> App:
+    return App(
+        Module("sights", models=[Sight], handlers=[store_sight, get_sight, notice]),
+        database="sqlite://",
+        settings=Settings(),
+    )
 
 
 def test_the_room_is_where_this_test_believes_it_is() -> None:
@@ -47,6 +99,34 @@ async def test_nothing_of_the_application_is_called_while_a_message_is_dispatche
         bus = app.bus
         called = await calls_during(lambda: bus.dispatch(Look()))
     assert any(f.endswith("observe.py") for f in called)
+    assert [f for f in called if f.startswith(ROOM)] == []
+
+
+async def test_no_frame_of_the_application_is_on_the_stack_where_there_is_a_database() -> None:
+    noticed.clear()
+    async with with_database() as app:
+        written = (await app.bus.dispatch(StoreSight(sight_id="one"))).unwrap()
+        read = (await app.bus.dispatch(GetSight(sight_id="one"))).unwrap()
+    [told] = noticed
+    for files in (written, read, told):
+        assert any(f.endswith("bus.py") for f in files)
+        assert [f for f in files if f.startswith(ROOM)] == []
+
+
+async def test_nothing_of_the_application_is_called_where_there_is_a_database() -> None:
+    async with with_database() as app:
+        bus = app.bus
+
+        async def both(sight_id: str) -> None:
+            (await bus.dispatch(StoreSight(sight_id=sight_id))).unwrap()
+            (await bus.dispatch(GetSight(sight_id=sight_id))).unwrap()
+
+        # Repositories are made once, for the first message that needs one.
+        await both("first")
+        noticed.clear()
+        called = await calls_during(lambda: both("second"))
+    assert len(noticed) == 1
+    assert any(f.endswith("unit_of_work.py") for f in called)
     assert [f for f in called if f.startswith(ROOM)] == []
 
 

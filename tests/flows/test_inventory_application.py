@@ -265,7 +265,7 @@ async def test_two_thousand_distributions_are_one_unit_of_work(app: App, tmp_pat
     assert summary.discovered == 2_000
     assert app.database is not None
     [(requests, moments)] = await app.database.query(
-        select(func.count(audit.c.message_id.distinct()), func.count(audit.c.at.distinct()))
+        select(func.count(audit.c.message_id.distinct()), func.count(audit.c.timestamp.distinct()))
     )
     assert (requests, moments) == (1, 1)
     assert (await scan(app, tmp_path / "many")).unchanged == 2_000

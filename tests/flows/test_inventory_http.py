@@ -6,13 +6,15 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
 from uno.api import asgi
 from uno.app import App
 from uno.audit.tables import audit
 from uno.data import Database
 from uno.examples.inventory import generate, inventory
+from uno.examples.inventory.tables import packages
+from uno.queue.tables import deliveries
 from uno.testing.postgres import DatabaseFarm
 
 
@@ -43,9 +45,14 @@ async def client(app: App, tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def changes(app: App) -> int:
+async def rows(app: App) -> tuple[int, ...]:
+    """How many packages, entries of the audit trail and deliveries there are."""
+    return tuple([await count(app, table) for table in (packages, audit, deliveries)])
+
+
+async def count(app: App, table: Table) -> int:
     assert app.database is not None
-    return int((await app.database.query(select(func.count()).select_from(audit)))[0][0])
+    return int((await app.database.query(select(func.count()).select_from(table)))[0][0])
 
 
 async def test_a_package_is_listed_approved_and_remembered(client: httpx2.AsyncClient) -> None:
@@ -70,6 +77,13 @@ WRONG: dict[str, tuple[str, str, Any, int, str | None]] = {
     "unknown_field": ("POST", "/packages/sample-00001/annotate", {"note": "a", "nota": "b"}, 422, "nota"),
     "wrong_type": ("POST", "/packages/sample-00001/annotate", {"note": 1}, 422, "note"),
     "unknown_package": ("POST", "/packages/nothing/approve", {"approved_by": "ada"}, 404, None),
+    "sql_in_the_id_to_approve": (
+        "POST",
+        "/packages/x';DELETE FROM packages--/approve",
+        {"approved_by": "ada"},
+        422,
+        "package_id",
+    ),
     "sql_in_the_id": ("GET", "/packages/x';DROP TABLE packages--", None, 422, "package_id"),
     "unknown_order": ("GET", "/packages?sort=colour", None, 422, "sort"),
     "too_many": ("GET", "/packages?limit=501", None, 422, "limit"),
@@ -84,19 +98,41 @@ async def test_what_is_wrong_is_named_and_nothing_is_written(
     app: App, client: httpx2.AsyncClient, wrong: tuple[str, str, Any, int, str | None]
 ) -> None:
     method, path, body, status, field = wrong
-    before = await changes(app)
+    before = await rows(app)
     response = await client.request(method, path, json=body)
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
     assert [error["field"] for error in response.json().get("errors", [])] == ([field] if field else [])
-    assert await changes(app) == before
+    assert await rows(app) == before
+
+
+UNREADABLE = {
+    "cut_off": (b'{"approved_by": "ad', 400, "The body is not valid JSON: "),
+    "a_list": (b'["ada"]', 422, None),
+    "not_utf_8": (b'{"approved_by": "\xff"}', 400, "The body is not UTF-8."),
+    "ten_megabytes": (b'{"approved_by": "%s"}' % (b"a" * 10_000_000), 413, "The body is larger than 1048576 bytes."),
+}
+
+
+@pytest.mark.parametrize("unreadable", UNREADABLE.values(), ids=UNREADABLE.keys())
+async def test_a_body_that_cannot_be_read_is_a_problem_and_nothing_is_written(
+    app: App, client: httpx2.AsyncClient, unreadable: tuple[bytes, int, str | None]
+) -> None:
+    body, status, detail = unreadable
+    before = await rows(app)
+    headers = {"Content-Type": "application/json"}
+    response = await client.post("/packages/sample-00001/approve", content=body, headers=headers)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert response.json()["detail"].startswith(detail or ""), response.text
+    assert await rows(app) == before
+    assert (await client.get("/packages/sample-00001")).json()["status"] == "pending"
 
 
 async def test_approving_twice_is_a_conflict(app: App, client: httpx2.AsyncClient) -> None:
     await client.post("/packages/sample-00001/approve", json={"approved_by": "ada"})
-    before = await changes(app)
+    before = await rows(app)
     again = await client.post("/packages/sample-00001/approve", json={"approved_by": "bob"})
     assert (again.status_code, again.json()["detail"]) == (409, "sample-00001 1.0.0 is already approved, by ada.")
-    assert await changes(app) == before
+    assert await rows(app) == before
 
 
 async def test_every_operation_and_every_field_of_it_is_described(client: httpx2.AsyncClient) -> None:

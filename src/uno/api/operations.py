@@ -121,7 +121,8 @@ def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
         message = read(scope)
         result = await dispatch(message)
         if result.__class__ is Failure:
-            raise result.error
+            # Without its old traceback: an error may be a constant, and would grow with every request.
+            raise result.error.with_traceback(None)
         await respond(result.value, message, scope, send)
 
     return app
@@ -135,7 +136,8 @@ def _with_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
         message = read(scope, await read_body(receive))
         result = await dispatch(message)
         if result.__class__ is Failure:
-            raise result.error
+            # Without its old traceback: an error may be a constant, and would grow with every request.
+            raise result.error.with_traceback(None)
         await respond(result.value, message, scope, send)
 
     return app

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
@@ -10,7 +11,7 @@ from uno.app.wiring import Wiring, wire
 from uno.bus import Bus, Middleware
 from uno.data import Database, schema
 from uno.di import ServiceProvider
-from uno.errors import Misconfigured, Problem
+from uno.errors import Misconfigured, Problem, Unavailable
 from uno.health import Check, HealthReport, report
 from uno.modules import Module
 from uno.queue import Worker
@@ -43,6 +44,7 @@ class App:
         self.endpoints: list[Endpoint] = [endpoint(r, m.name) for m in modules for r in m.endpoints()]
         self._user_lifespan = lifespan
         self.works = worker
+        self._worker_check: Check | None = None
         self._wiring: Wiring = wire(self, database, middleware, overrides or {})
         found = self.problems()
         if found:
@@ -83,7 +85,8 @@ class App:
 
     def checks(self) -> list[Check]:
         """The health checks of all modules and of uno itself."""
-        return [*self._wiring.checks(), *(check for module in self.modules for check in module.checks)]
+        own = [] if self._worker_check is None else [self._worker_check]
+        return [*self._wiring.checks(), *own, *(check for module in self.modules for check in module.checks)]
 
     async def health(self, *, liveness: bool = False) -> HealthReport:
         """Liveness asks only the checks marked for it; readiness asks all."""
@@ -107,6 +110,7 @@ class App:
     async def _working(self) -> AsyncIterator[None]:
         worker = self.worker()
         task = asyncio.create_task(worker.run(), name="uno.worker")
+        self._worker_check = Check("worker", partial(_alive, task))
         try:
             yield
         finally:
@@ -140,3 +144,8 @@ class App:
             Problem("duplicate module", name, f"{names.count(name)} modules are called {name}; give each its own name.")
             for name in sorted({name for name in names if names.count(name) > 1})
         ]
+
+
+async def _alive(task: asyncio.Task[None]) -> None:
+    if task.done():
+        raise Unavailable("The worker of this process has ended.")

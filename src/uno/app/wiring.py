@@ -1,31 +1,34 @@
 """What stands around every message, in one readable list, and how the parts find each other."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from uno.audit import AuditBook, AuditTrail
-from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
-from uno.bus.unit import current_unit
+from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, handles_of, per_message
 from uno.context import Context, current
-from uno.data import Changes, Database, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
+from uno.data import Database, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
+from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, dependencies_of, singleton, use_service_provider, value
 from uno.errors import Misconfigured, Problem
 from uno.health import Check
-from uno.queue import DeadLetters, DeliveryBook, Worker
-from uno.queue.fence import attach, passed
+from uno.queue import DeadLetters, Worker
 from uno.queue.hint import Notifier
+from uno.queue.units import Units
 from uno.settings import Settings
 from uno.telemetry import Metrics, Tracer, observed
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
     from sqlalchemy import MetaData
 
     from uno.app.app import App
 
 T = TypeVar("T")
+# In place of a database that is missing or wrong; never opened.
+UNPLACED = "sqlite://"
 
 
 @dataclass
@@ -41,6 +44,8 @@ class Wiring:
     database: Database | None = None
     notifier: Notifier | None = None
     found: list[Problem] = field(default_factory=list)
+    # It stores data, and nobody said where; that is known when it starts, not when it is looked at.
+    nowhere: bool = False
 
     def problems(self) -> list[Problem]:
         return [*self.found, *self.provider.problems(), *self.bus.problems(), *self._unstorable()]
@@ -56,6 +61,9 @@ class Wiring:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Start everything; what was started is stopped by `stack`."""
+        if self.nowhere:
+            fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
+            raise Misconfigured(f"The application stores data but has no database; {fix}")
         if self.database is not None:
             await stack.enter_async_context(self.database)
             await self._prepare(self.database)
@@ -70,15 +78,13 @@ class Wiring:
         if database.embedded or database.in_memory:
             await uno_schema.create(database, self.tables())
         else:
-            await uno_schema.require(database)
+            await uno_schema.require(database, self.tables())
 
     def worker(self) -> Worker:
         """A worker over the same database and bus."""
         if self.database is None or self.notifier is None:
             raise Misconfigured("There is no database, so there is nothing for a worker to do.")
-        worker = Worker(self.database, self.bus, self.settings.worker)
-        self.notifier.here.append(worker.wake)
-        return worker
+        return Worker(self.database, self.bus, self.settings.worker, hints=self.notifier.here)
 
     def _unstorable(self) -> list[Problem]:
         found = []
@@ -99,73 +105,46 @@ def wire(
     provided = [provider for module in app.modules for provider in module.providers]
     models = tuple(dict.fromkeys(model for module in app.modules for model in module.models))
     problems: list[Problem] = []
-    opened = _database(app.settings, database, problems) if database or _needs_one(handlers, provided, models) else None
+    url = database or app.settings.db.url or default_url(app.settings)
+    needed = database is not None or _needs_one(handlers, provided, models)
+    opened = _database(url or UNPLACED, app.settings, problems) if needed else None
 
     metrics, tracer = Metrics(), Tracer()
-    parts = _Parts(opened)
+    units = None if opened is None else Units(opened, [AuditBook()])
     pipeline: list[Middleware] = [
         # Outermost: what follows is counted, timed and traced, whatever its outcome.
         per_message(observed(metrics, tracer)),
         # The user's: they see the outcome of the whole, repetitions and commit included.
         *middleware,
     ]
-    if opened is not None:
+    if units is not None:
         # Outside the transaction, because a clash is known only when the commit fails.
         pipeline.append(per_message(repeated))
         # Innermost: nothing may fail between the handler's success and the commit.
-        pipeline.append(per_message(transactional(parts.open_unit)))
+        pipeline.append(per_message(transactional(units.open)))
 
-    own = [value(app.settings, provides=Settings), value(metrics), value(tracer), *parts.services()]
-    provider = ServiceProvider([*own, *provided], overrides=overrides, ambient=parts.ambient())
-    bus = Bus(handlers, middleware=pipeline, provider=provider, open_unit=None if opened is None else parts.open_unit)
-    parts.connect(bus)
-    return Wiring(bus, provider, metrics, tracer, app.settings, models, opened, parts.notifier, problems)
+    made: list[Bus] = []
+    own = [value(app.settings, provides=Settings), value(metrics), value(tracer)]
+    ambient: dict[type, Any] = {Context: current} if units is None else {Context: current, UnitOfWork: ambient_unit}
+    provider = ServiceProvider(
+        [*own, *_services(opened, lambda: made[0]), *provided], overrides=overrides, ambient=ambient
+    )
+    bus = Bus(handlers, middleware=pipeline, provider=provider, open_unit=None if units is None else units.open)
+    made.append(bus)
+    if units is not None:
+        units.connect(bus)
+    notifier = None if units is None else units.notifier
+    nowhere = needed and url is None
+    return Wiring(bus, provider, metrics, tracer, app.settings, models, opened, notifier, problems, nowhere)
 
 
-class _Parts:
-    """The parts that are made before the bus and need it later."""
-
-    def __init__(self, database: Database | None) -> None:
-        self.database = database
-        self.notifier: Notifier | None = None
-        self._bus: Bus | None = None
-        self._books: tuple[Any, ...] = ()
-        self._after: tuple[Any, ...] = ()
-
-    def connect(self, bus: Bus) -> None:
-        self._bus = bus
-        if self.database is None:
-            return
-        self.notifier = Notifier(self.database, lambda event: bool(bus.durable_subscribers(event)))
-        self._books = (AuditBook(), DeliveryBook(bus.durable_subscribers))
-
-        async def tell(changes: Changes) -> None:
-            if changes.events:
-                await bus.notify(changes.events)
-
-        # The delivery in hand ends with the commit; what subscribers do afterwards is not part of it.
-        self._after = (passed, self.notifier.committed, tell)
-
-    def open_unit(self, *, read_only: bool = False) -> UnitOfWork:
-        assert self.database is not None
-        return attach(UnitOfWork(self.database, books=self._books, after=self._after, read_only=read_only))
-
-    def services(self) -> list[object]:
-        # Made when the bus starts, and there is one by then.
-        buses: list[object] = [singleton(provides=kind)(lambda: self._bus) for kind in (Bus, CommandBus, QueryBus, EventBus)]
-        if self.database is None:
-            return buses
-        return [
-            *buses,
-            value(self.database),
-            value(AuditTrail(self.database)),
-            value(DeadLetters(self.database)),
-            _repository,
-        ]
-
-    def ambient(self) -> dict[type, Any]:
-        found: dict[type, Any] = {Context: current}
-        return found if self.database is None else {**found, UnitOfWork: _unit}
+def _services(database: Database | None, bus: Callable[[], Bus]) -> list[object]:
+    """What uno itself provides."""
+    # The bus is made after the provider, and there when the first service asks for it.
+    buses: list[object] = [singleton(provides=kind)(lambda: bus()) for kind in (Bus, CommandBus, QueryBus, EventBus)]
+    if database is None:
+        return buses
+    return [*buses, value(database), value(AuditTrail(database)), value(DeadLetters(database)), _repository]
 
 
 @singleton
@@ -173,16 +152,9 @@ def _repository(entity: type[T]) -> Repository[T]:
     return Repository(entity)
 
 
-def _unit() -> object:
-    unit = current_unit.get()
-    if unit is None:
-        raise Misconfigured("No unit of work is open here; ask for it in a handler.")
-    return unit
-
-
 def _needs_one(handlers: Sequence[Any], providers: Sequence[Any], models: Sequence[type]) -> bool:
     """Whether anything in the application is about a database."""
-    if models or any(getattr(mark, "durable", False) for h in handlers for mark in getattr(h, "__uno_handles__", ())):
+    if models or any(mark.durable for handler in handlers for mark in handles_of(handler)):
         return True
     about = {Database, UnitOfWork, AuditTrail, DeadLetters, Repository}
     targets = [*handlers, *(h.handle for h in handlers if hasattr(h, "handle")), *providers]
@@ -201,26 +173,15 @@ def _origin(wanted: Any) -> Any:
     return Repository if isinstance(origin, type) and issubclass(origin, Repository) else origin
 
 
-def _database(settings: Settings, given: Database | str | None, problems: list[Problem]) -> Database:
+def _database(given: "Database | SecretStr | str", settings: Settings, problems: list[Problem]) -> Database:
     if isinstance(given, Database):
         return given
-    url = given or settings.db.url or default_url(settings)
-    if url is None:
-        fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
-        problems.append(
-            Problem("missing database", "UNO_DB_URL", f"The application stores data but has no database; {fix}")
-        )
-        return _nowhere()
     try:
-        return Database(url, settings=settings.db)
+        return Database(given, settings=settings.db)
     except Misconfigured as error:
         problems.append(Problem("wrong database", "UNO_DB_URL", str(error)))
-        return _nowhere()
-
-
-def _nowhere() -> Database:
-    """Never opened: it keeps one missing database from being reported as many missing services."""
-    return Database("sqlite://")
+        # One wrong database is not to be reported as many missing services.
+        return Database(UNPLACED, settings=settings.db)
 
 
 def default_url(settings: Settings) -> str | None:

@@ -46,7 +46,7 @@ class AuditBook:
             "actor": context.actor,
             "actor_source": context.actor_source,
             "tenant": context.tenant,
-            "at": changes.at,
+            "timestamp": changes.at,
             "before": before,
             "after": after,
             "correlation_id": context.correlation_id,

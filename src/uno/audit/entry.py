@@ -21,9 +21,14 @@ class AuditLog:
     actor: str | None
     actor_source: str
     tenant: str | None
-    at: datetime
+    timestamp: datetime
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     correlation_id: str
     message_id: str
     traceparent: str | None
+
+    @property
+    def correlation(self) -> str:
+        """The correlation id of the request that caused the change."""
+        return self.correlation_id

@@ -18,7 +18,7 @@ audit = Table(
     Column("actor", Text),
     Column("actor_source", Text, nullable=False),
     Column("tenant", Text),
-    Column("at", DateTime(timezone=True), nullable=False),
+    Column("timestamp", DateTime(timezone=True), nullable=False),
     Column("before", json_type),
     Column("after", json_type),
     Column("correlation_id", Text, nullable=False),

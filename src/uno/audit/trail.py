@@ -39,6 +39,6 @@ class AuditTrail:
 
 def _entry(row: Any) -> AuditLog:
     values = dict(row)
-    at = values["at"]
+    timestamp = values["timestamp"]
     # SQLite forgets the time zone, which is always UTC.
-    return AuditLog(**values | {"at": at if at.tzinfo else at.replace(tzinfo=UTC)})
+    return AuditLog(**values | {"timestamp": timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)})

@@ -14,7 +14,7 @@ from uno.bus.pipeline import Call, Middleware, as_result, compose
 from uno.bus.problems import duplicates, nowhere_to_wait, unmarked
 from uno.bus.registry import Handles, handles_of
 from uno.bus.table import Table
-from uno.bus.unit import OpenUnit, current_unit
+from uno.bus.unit import OpenUnit, ambient
 from uno.di import ServiceProvider
 from uno.errors import Misconfigured, Problem, UnoError
 from uno.messages import Command, DomainEvent, Envelope, Query, message_name
@@ -89,7 +89,7 @@ class Bus:
 
     async def publish(self, event: DomainEvent) -> None:
         """Tell all subscribers of `event`: after the commit inside a unit of work, else now."""
-        unit = current_unit.get()
+        unit = ambient()
         if unit is not None:
             unit.record(event)
         elif self._open_unit is not None:

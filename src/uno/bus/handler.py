@@ -8,12 +8,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from uno.bus.pipeline import Call
 from uno.bus.registry import Handles
 from uno.di import MARK, Dependency, ServiceProvider, dependencies_of
 from uno.errors import Misconfigured, Problem
+from uno.messages import Message
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.bus")
@@ -59,7 +60,23 @@ def shape_problem(mark: Handles) -> Problem | None:
         return Problem("wrong handler", where, "It is not async; write `async def`.")
     if len(inspect.signature(method).parameters) <= first:
         return Problem("wrong handler", where, "It takes no message; make the message its first parameter.")
-    return None
+    return _other_message(mark, method)
+
+
+def _other_message(mark: Handles, method: Any) -> Problem | None:
+    """Where the first parameter says that it takes another message than the decorator does."""
+    name = list(inspect.signature(method).parameters)[1 if inspect.isclass(mark.handler) else 0]
+    try:
+        said = get_type_hints(method).get(name)
+    except NameError:  # an annotation that cannot be read is reported with its parameter
+        return None
+    classes = [one for one in (get_args(said) or (said,)) if inspect.isclass(one) and issubclass(one, Message)]
+    if not classes or any(issubclass(mark.message, one) for one in classes):
+        return None
+    found = " | ".join(one.__qualname__ for one in classes)
+    wanted = mark.message.__qualname__
+    text = f"It is marked for {wanted}, but its parameter {name} is a {found}; make them the same."
+    return Problem("wrong handler", name_of(mark.handler), text)
 
 
 def problems(mark: Handles, provider: ServiceProvider, given: Mapping[type, object]) -> list[Problem]:

@@ -10,6 +10,8 @@ from uno.messages import DomainEvent
 class Unit(Protocol):
     """What changes together; it publishes the events it was given once they are facts."""
 
+    over: bool
+
     def record(self, event: DomainEvent) -> None: ...
 
 
@@ -20,3 +22,12 @@ class OpenUnit(Protocol):
 
 
 current_unit: ContextVar[Unit | None] = ContextVar("uno.unit", default=None)
+
+
+def ambient() -> Unit | None:
+    """The unit of work of this task; one that is over does not count.
+
+    A task started in a handler has a copy of its context, and may outlive the message.
+    """
+    unit = current_unit.get()
+    return None if unit is None or unit.over else unit

@@ -12,6 +12,9 @@ from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.writer import write_in_order
 from uno.errors import OutcomeUnknown, UnoError
+from uno.telemetry.logs import get_logger
+
+log = get_logger("uno.data")
 
 if TYPE_CHECKING:
     from uno.data.tracked import Entry
@@ -55,8 +58,9 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
                 await asyncio.wait([task])
             except asyncio.CancelledError:  # a second cancel changes nothing; the first one is raised below
                 continue
-        if not task.cancelled():
-            task.exception()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.warning("the commit of a cancelled message failed: %s", error)
         raise
 
 

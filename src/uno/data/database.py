@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import AsyncAdaptedQueuePool, MetaData, event
+from sqlalchemy import AsyncAdaptedQueuePool, MetaData, Select, Table, and_, bindparam, event, select
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
-from uno.data.lease import Lease, SqliteLease, Transaction, raise_translated
+from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.postgres import PostgresWriter
+from uno.data.revival import Revival
 from uno.data.statement import Prepared
 from uno.data.url import application_name, dsn, parse
 from uno.data.writer import OrderedWriter, Writer
@@ -57,9 +58,13 @@ class Database:
         self.commit = commit
         self.progress = progress
         self._server: Any = None
+        self._revival: Revival | None = None
         self._engine: AsyncEngine | None = None
         self._plans: dict[type, Plan] = {}
+        self._by_table: dict[Table, MappedPlan] = {}
+        self._by_key: dict[Plan, Prepared] = {}
         self._users = 0
+        self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._restricted: frozenset[str] | None = None
         if not self.embedded:
             self._parsed = parse(self._url)
@@ -115,6 +120,7 @@ class Database:
             _sqlite_engine(url, self.settings) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
         )
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
+        event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
@@ -122,6 +128,14 @@ class Database:
 
     async def open(self) -> None:
         """Start the embedded server, if it is one, and open the pool."""
+        async with self._one_at_a_time():
+            try:
+                await self._open()
+            except BaseException:
+                await self._close()
+                raise
+
+    async def _open(self) -> None:
         if self.embedded and self._server is None:
             from uno.data import embedded  # only those who use it need the server's binaries
 
@@ -130,11 +144,23 @@ class Database:
             self._parsed = parse(self._server.server.url_for("uno"))
         if self._engine is None:
             self._open_engine(self._parsed)
+        if self._server is not None and self._revival is None:
+            self._revival = Revival(self._server, self.engine, self._moved)
+
+    def _moved(self, server: Any) -> None:
+        self._parsed = parse(server.url_for("uno"))
 
     async def close(self) -> None:
         """Close all connections; the embedded server stops with its last user."""
+        async with self._one_at_a_time():
+            await self._close()
+
+    async def _close(self) -> None:
         engine, self._engine = self._engine, None
+        revival, self._revival = self._revival, None
         try:
+            if revival is not None:
+                await revival.close()
             if engine is not None:
                 await engine.dispose()
         finally:
@@ -143,14 +169,22 @@ class Database:
                 await asyncio.to_thread(server.release)
 
     async def __aenter__(self) -> "Database":
-        self._users += 1
         await self.open()
+        self._users += 1
         return self
 
     async def __aexit__(self, *exc: Any) -> None:
         self._users -= 1
-        if self._users == 0:
-            await self.close()
+        async with self._one_at_a_time():
+            if self._users == 0:  # nobody came while this waited
+                await self._close()
+
+    def _one_at_a_time(self) -> asyncio.Lock:
+        """For opening and closing; a lock belongs to one event loop, a database may live through several."""
+        loop = asyncio.get_running_loop()
+        if self._turn is None or self._turn[0] is not loop:
+            self._turn = loop, asyncio.Lock()
+        return self._turn[1]
 
     def lease(self) -> Lease:
         """A connection for a statement or a few, each its own transaction."""
@@ -199,8 +233,27 @@ class Database:
         """How objects of `cls` are stored."""
         plan = self._plans.get(cls)
         if plan is None:
-            plan = self._plans[cls] = _plan(cls)
+            plan = _plan(cls)
+            if isinstance(plan, MappedPlan):
+                self._refuse_twin(plan)
+            self._plans[cls] = plan
         return plan
+
+    def _refuse_twin(self, plan: MappedPlan) -> None:
+        """Each class would have its own object of one row, and the later write would undo the earlier."""
+        other = self._by_table.setdefault(plan.table, plan)
+        if other.mapper.base_mapper is not plan.mapper.base_mapper:
+            raise Misconfigured(
+                f"{other.cls.__qualname__} and {plan.cls.__qualname__} are both mapped to the table {plan.table}, so "
+                "changes of one would be lost in the other; map one class, or let one inherit from the other."
+            )
+
+    def by_key(self, plan: Plan) -> Prepared:
+        """What reads one row by its key, compiled once; the parts of the key are `k0`, `k1`, …"""
+        prepared = self._by_key.get(plan)
+        if prepared is None:
+            prepared = self._by_key[plan] = self.prepare(select_by_key(plan), plan.columns)
+        return prepared
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -245,6 +298,13 @@ def _plan(cls: type) -> Plan:
             "or map it."
         )
     return plan
+
+
+def select_by_key(plan: Plan) -> Select[Any]:
+    """The row with a key, whose parts are the parameters `k0`, `k1`, …"""
+    columns = [plan.table.c[name] for name in plan.key_row(tuple(plan.key_names))]
+    where = and_(*(column == bindparam(f"k{n}", type_=column.type) for n, column in enumerate(columns)))
+    return select(*plan.columns).where(where)
 
 
 def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:

@@ -2,52 +2,40 @@
 
 The attributes of a document are the fields of a dataclass, or what `__init__` takes and the class
 annotates. They are written and read by pydantic, so value objects, decimals, dates and UUIDs come
-back as they were.
+back as they were. An attribute that a stored document lacks has its default.
 """
 
-import dataclasses
-import inspect
 import json
 from collections.abc import Sequence
-from typing import Any, ClassVar, get_origin, get_type_hints
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PydanticSchemaGenerationError,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 from pydantic_core import PydanticSerializationError
 from sqlalchemy import Table
 
 from uno import clock
+from uno.data.document_fields import class_values, defaults_of, fields_of, form_of, id_type
 from uno.data.tables import documents
-from uno.domain import AggregateRoot, Entity
-from uno.errors import Misconfigured, UnoError
+from uno.domain import AggregateRoot
+from uno.errors import Invalid, Misconfigured
 
 Values = dict[str, Any]
 # Otherwise bytes would have to be UTF-8.
 _CONFIG = ConfigDict(extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
 
 
-def _kind(cls: type) -> str:
+def _kind(cls: type, fields: Values) -> str:
     name = cls.__dict__.get("name")
-    return name if isinstance(name, str) else f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _fields(cls: type) -> dict[str, Any]:
-    """The stored attributes of a class and their types."""
-    hints = {n: t for n, t in get_type_hints(cls, include_extras=True).items() if get_origin(t) is not ClassVar}
-    if dataclasses.is_dataclass(cls):
-        wanted = [f.name for f in dataclasses.fields(cls)]
-        return {name: hints[name] for name in wanted if name != "id"}
-    init = get_type_hints(cls.__init__, include_extras=True)  # type: ignore[misc]
-    parameters = [p for p in inspect.signature(cls).parameters if p in init]
-    own = [name for name in hints if name not in Entity.__annotations__ and name not in AggregateRoot.__annotations__]
-    found = {**{p: init[p] for p in parameters}, **{name: hints[name] for name in own}}
-    return {name: t for name, t in found.items() if name not in ("id", "return", "version")}
-
-
-def _id_type(cls: type) -> Any:
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
-    if dataclasses.is_dataclass(cls):
-        hints = get_type_hints(cls)
-    return hints.get("id", str)
+    named = isinstance(name, str) and "name" not in fields  # otherwise it is the default of an attribute
+    return str(name) if named else f"{cls.__module__}.{cls.__qualname__}"
 
 
 class DocumentPlan:
@@ -64,23 +52,31 @@ class DocumentPlan:
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.label = cls.__name__
-        self.kind = _kind(cls)
         self.table: Table = documents
-        self.fields = _fields(cls)
+        self.fields = fields_of(cls)
+        self.kind = _kind(cls, self.fields)
+        self._on_class = class_values(cls, self.fields)
+        self._adapters = {name: self._adapter(name, wanted) for name, wanted in self.fields.items()}
+        self._defaults = defaults_of(cls, self.fields)
         self._shape = self._make_shape()
-        self._id = TypeAdapter(_id_type(cls))
+        self._id = TypeAdapter(id_type(cls))
+        self.forms = {name: form_of(wanted) for name, wanted in self.fields.items()}
+        # What a query takes for an attribute that a stored document lacks.
+        self.constants = {n: self.dump(n, v.make()) for n, v in self._defaults.items() if v.constant}
         self.has_events = True
 
+    def _adapter(self, name: str, wanted: Any) -> TypeAdapter[Any]:
+        try:
+            return TypeAdapter(wanted)
+        except PydanticSchemaGenerationError:
+            raise Misconfigured(
+                f"{self.label}.{name} is a {wanted!r}, which cannot be stored in a document; use a pydantic "
+                "model, a dataclass or a plain type."
+            ) from None
+
     def _make_shape(self) -> type[BaseModel]:
-        for name, wanted in self.fields.items():
-            try:
-                TypeAdapter(wanted)
-            except PydanticSchemaGenerationError:
-                raise Misconfigured(
-                    f"{self.label}.{name} is a {wanted!r}, which cannot be stored in a document; use a pydantic "
-                    "model, a dataclass or a plain type."
-                ) from None
         fields: dict[str, Any] = {name: (wanted, ...) for name, wanted in self.fields.items()}
+        fields |= {n: (self.fields[n], Field(default_factory=default.make)) for n, default in self._defaults.items()}
         return create_model(f"{self.label}Document", __config__=_CONFIG, **fields)
 
     def key(self, id: Any) -> tuple[Any, ...]:
@@ -95,6 +91,7 @@ class DocumentPlan:
     def state(self, entity: Any) -> Values:
         """The document, as JSON values."""
         held = {n: v for n, v in vars(entity).items() if n not in ("id", "version", "_events")}
+        held = {**self._on_class, **held}
         unknown = held.keys() - self.fields.keys()
         if unknown:
             raise Misconfigured(
@@ -113,12 +110,25 @@ class DocumentPlan:
     def _dump(self, held: Values) -> Values:
         return self._shape.model_construct(**held).model_dump(mode="json", warnings="error")
 
+    def _dump_one(self, name: str, value: Any) -> Any:
+        held = self._shape.model_construct(**{name: value})
+        return held.model_dump(mode="json", warnings="error", include={name})[name]
+
     def _fits(self, name: str, value: Any) -> bool:
         try:
-            self._dump({name: value})
+            self._dump_one(name, value)
         except PydanticSerializationError:
             return False
         return True
+
+    def dump(self, name: str, value: Any) -> Any:
+        """The value as the attribute is stored; raises `Invalid` where it can be no such value."""
+        try:
+            fitting = value if self._fits(name, value) else self._adapters[name].validate_python(value)
+            return self._dump_one(name, fitting)
+        except (ValidationError, PydanticSerializationError):
+            kind = type(value).__name__
+            raise Invalid.field(name, f"{self.label}.{name} is never such a {kind}.", "type") from None
 
     def version(self, entity: Any) -> int:
         return int(entity.version)
@@ -142,7 +152,10 @@ class DocumentPlan:
         try:
             read = self._shape.model_validate_json(_as_json(row["body"]))
         except ValidationError as error:
-            raise UnoError(f"The stored {self.label} {row['id']!r} does not fit its class: {error}") from error
+            raise Misconfigured(
+                f"The stored {self.label} {row['id']!r} does not fit its class: {_reasons(error)}; give a new "
+                "attribute a default, or change the stored documents."
+            ) from None
         entity.__dict__.update({name: getattr(read, name) for name in self.fields})
         entity.__dict__["id"] = self._id.validate_strings(row["id"])
         entity.__dict__["version"] = row["version"]
@@ -170,6 +183,12 @@ class DocumentPlan:
 
     def update_row(self, changed: Values, state: Values) -> Values:
         return {"body": state, "updated_at": clock.now()}
+
+
+def _reasons(error: ValidationError) -> str:
+    """What is wrong where, without the values."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return ", ".join(f"{'.'.join(map(str, one['loc']))} ({one['msg']})" for one in found)
 
 
 def _as_json(body: Any) -> bytes:

@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 
-from uno.errors import Conflict, Invalid, TimedOut, Unavailable, UnoError, VersionConflict
+from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, UnoError, VersionConflict
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
 _LOST = (
@@ -69,6 +69,8 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return Conflict(f"This would be a duplicate: {name}.", constraint=name)
     if state in ("23503", "23001"):
         return Conflict(f"Something else refers to it, or what it refers to is missing: {name}.", constraint=name)
+    if state == "23P01":
+        return Conflict(f"Something that is there excludes this: {name}.", constraint=name)
     if state in ("23502", "23514"):
         return Invalid(f"The database refused a value: {name or getattr(error, 'column_name', '?')}.")
     if state in ("40001", "40P01"):
@@ -77,6 +79,10 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return Invalid(f"The database cannot store this: {error}.")
     if state in ("57014", "25P03", "55P03"):
         return TimedOut("The database stopped a statement that took too long.")
+    if state == "42501":
+        return Misconfigured(f"The user of the database may not do this: {error}.")
+    if state == "25006":  # a standby, or a primary during a failover
+        return Unavailable("The database only reads at the moment.")
     if state.startswith(("28", "3D")):
         return Unavailable(f"PostgreSQL refuses the connection: {error}.")
     if state.startswith(("08", "53", "57P")):

@@ -4,6 +4,7 @@ A connection that is closed, in a transaction, or left by anything but an error 
 reported is thrown away: without that, one terminated backend poisons the pool for ever.
 """
 
+import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util.concurrency import in_greenlet
 
 from uno.data.failures import is_lost, translate
 from uno.data.statement import Prepared
@@ -28,6 +30,12 @@ def raise_translated(error: BaseException) -> None:
         raise known from error
     if isinstance(error, StatementError) and not isinstance(error, DBAPIError) and error.orig is not None:
         raise error.orig from None
+
+
+def connect_in_greenlet(*_: Any) -> None:
+    """For SQLAlchemy's do_connect event: refuses in time, before there is a coroutine that nobody awaits."""
+    if not in_greenlet():
+        raise MissingGreenlet("A connection can be opened only where it can be awaited.")
 
 
 class Lease:
@@ -119,6 +127,7 @@ class Transaction:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._connection: AsyncConnection | None = None
+        self._committed = False
 
     @property
     def connection(self) -> AsyncConnection:
@@ -128,8 +137,8 @@ class Transaction:
 
     async def begin(self) -> Self:
         try:
-            connection = await self._engine.connect()
-            self._connection = await connection.execution_options(uno_begin=True)
+            self._connection = await self._engine.connect()
+            await self._connection.execution_options(uno_begin=True)
             await self._connection.begin()
         except BaseException as error:
             await self.close()
@@ -138,6 +147,7 @@ class Transaction:
         return self
 
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
+        self._committed = False
         try:
             return await self.connection.execute(statement, parameters)
         except Exception as error:  # whoever runs the statement sees it, translated
@@ -148,6 +158,7 @@ class Transaction:
         """Make it so; `OutcomeUnknown` where the connection is lost meanwhile."""
         try:
             await self.connection.commit()
+            self._committed = True
         except Exception as error:  # whoever commits sees it, translated
             if is_lost(error):
                 raise OutcomeUnknown("The connection was lost during the commit.") from error
@@ -157,9 +168,24 @@ class Transaction:
     async def close(self) -> None:
         """Roll back what was not committed and give the connection back."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            await connection.close()
-        except Exception:  # a connection that cannot even roll back is thrown away; nothing is lost by it
-            await connection.invalidate()
+        if connection is not None:
+            await asyncio.shield(_close(connection, clean=self._committed))
+
+
+async def _close(connection: AsyncConnection, *, clean: bool) -> None:
+    try:
+        if not clean:
+            await connection.rollback()
+            await _end(connection)
+        await connection.close()
+    except Exception:  # a connection that cannot even roll back is thrown away; nothing is lost by it
+        await connection.invalidate()
+
+
+async def _end(connection: AsyncConnection) -> None:
+    """End a transaction whose beginning was cancelled, so that SQLAlchemy does not know of it."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    if connection.dialect.name == "sqlite":
+        await driver.rollback()
+    elif driver.is_closed() or driver.is_in_transaction():
+        await connection.invalidate()

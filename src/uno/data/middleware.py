@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from uno.bus.pipeline import CallNext, Middleware
-from uno.bus.unit import current_unit
+from uno.bus.unit import ambient
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Conflict, Misconfigured, UnoError
 from uno.messages import Message, Query
@@ -23,7 +23,7 @@ def transactional(open_unit: Callable[..., UnitOfWork]) -> Callable[[type[Messag
         options = {"read_only": True} if issubclass(message_type, Query) else {}
 
         async def transaction(message: Any, call_next: CallNext) -> Any:
-            outer = current_unit.get()
+            outer = ambient()
             if isinstance(outer, UnitOfWork):
                 return await _joined(outer, message, call_next)
             uow = open_unit(**options)
@@ -68,7 +68,7 @@ def repeated(message_type: type[Message]) -> Middleware | None:
 
 
 async def _repeat(message: Any, call_next: CallNext) -> Any:
-    if current_unit.get() is not None:
+    if ambient() is not None:
         return await call_next(message)
     for _ in range(ATTEMPTS - 1):
         try:

@@ -1,6 +1,6 @@
 """The order in which operations are written one by one: the handler's, made right for foreign keys."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -21,13 +21,17 @@ def for_foreign_keys(pairs: Sequence[Pair[E]]) -> list[Pair[E]]:
     parents = {table: [p for p in tables if p is not table and _refers(table, p)] for table in tables}
     if not any(parents.values()):
         return list(pairs)
+    children = {table: [c for c in tables if table in parents[c]] for table in tables}
+    inserts = Counter(operation.table for _, operation in pairs if operation.kind == "insert")
     waiting = {table: deque(n for n, (_, op) in enumerate(pairs) if op.table is table) for table in tables}
     ordered: list[Pair[E]] = []
     while len(ordered) < len(pairs):
         heads = sorted(queue[0] for queue in waiting.values() if queue)
-        free = (n for n in heads if not _blocked(pairs[n][1], pairs, waiting, parents))
+        free = (n for n in heads if not _blocked(pairs[n][1], waiting, inserts, parents, children))
         chosen = next(free, heads[0])
-        waiting[pairs[chosen][1].table].popleft()
+        operation = pairs[chosen][1]
+        waiting[operation.table].popleft()
+        inserts[operation.table] -= operation.kind == "insert"
         ordered.append(pairs[chosen])
     return ordered
 
@@ -38,11 +42,12 @@ def _refers(table: Table, other: Table) -> bool:
 
 def _blocked(
     operation: Operation,
-    pairs: Sequence[Pair[E]],
     waiting: dict[Table, deque[int]],
+    inserts: Counter[Table],
     parents: dict[Table, list[Table]],
+    children: dict[Table, list[Table]],
 ) -> bool:
     """Whether a row it refers to is still to be added, or one that refers to it still to be written."""
     if operation.kind == "delete":
-        return any(waiting[child] for child, found in parents.items() if operation.table in found)
-    return any(pairs[n][1].kind == "insert" for parent in parents[operation.table] for n in waiting[parent])
+        return any(waiting[child] for child in children[operation.table])
+    return any(inserts[parent] for parent in parents[operation.table])

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Column, Enum, Table, UniqueConstraint, event as sqlalchemy_event, inspect, types
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.base import NO_VALUE, PASSIVE_OFF
@@ -287,7 +288,9 @@ def _reasons(plan: MappedPlan) -> Iterable[str | None]:
         yield _property_reason(prop)
     for a in plan.attributes:
         yield _column_reason(a)
+    yield _version_reason(mapper)
     yield _listener_reason(mapper)
+    yield _session_reason()
 
 
 def _property_reason(prop: MapperProperty[Any]) -> str | None:
@@ -311,7 +314,12 @@ def _column_reason(a: Attribute) -> str | None:
             return f"context-sensitive default of {a.name}"
     if column.server_onupdate is not None or column.computed is not None:
         return f"server-side update of {a.name}"
-    return None if _known(column.type) else f"type {column.type!r} of {a.name}"
+    for type_ in (column.type, *column.type._variant_mapping.values()):
+        if not _known(type_):
+            return f"type {type_!r} of {a.name}"
+        if type_._has_bind_expression or type_._has_column_expression:
+            return f"SQL expression of the type of {a.name}"
+    return None
 
 
 def _wants_context(function: Any) -> bool:
@@ -324,6 +332,21 @@ def _known(type_: TypeEngine[Any]) -> bool:
     if plain.should_evaluate_none:
         return False
     return isinstance(plain, _KNOWN_TYPES)
+
+
+def _version_reason(mapper: Mapper[Any]) -> str | None:
+    if mapper.version_id_col is None:
+        return None
+    # SQLAlchemy's own generator, which counts, is a function that the mapper defines.
+    if getattr(mapper.version_id_generator, "__module__", None) != Mapper.__module__:
+        return "version made by a generator of its own"
+    return None if isinstance(mapper.version_id_col.type, types.Integer) else "version that is not an Integer"
+
+
+def _session_reason() -> str | None:
+    # A session without an engine connects to nothing; it has the listeners of all sessions.
+    dispatch: Any = AsyncSession.sync_session_class().dispatch
+    return "session listeners" if any(list(getattr(dispatch, name)) for name in dispatch._event_names) else None
 
 
 def _listener_reason(mapper: Mapper[Any]) -> str | None:

@@ -7,12 +7,12 @@ messages.
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar, cast, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
-from uno.bus.unit import current_unit
-from uno.data.database import Plan
+from uno.bus.unit import ambient
+from uno.data import document_query
+from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
-from uno.data.statement import Prepared
 from uno.data.tables import documents
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Invalid, Misconfigured, NotFound
@@ -33,7 +33,6 @@ class Repository(Generic[T]):
         if wanted is None:
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
         self.entity: type[T] = cast("type[T]", wanted)
-        self._by_key: dict[Any, Prepared] = {}
 
     async def get(self, id: Any) -> T:
         """The entity with this id; raises `NotFound`."""
@@ -68,9 +67,9 @@ class Repository(Generic[T]):
         uow, plan = await self._flushed()
         path = await uow.path(plan)
         what = plan.columns if path is None else (self.entity,)
-        statement = self._select(what, plan, filters, equal).limit(limit).offset(offset or None)
+        statement = self._select(uow, what, plan, filters, equal).limit(limit).offset(offset or None)
         for one in [sort] if isinstance(sort, str) else sort:
-            column = _column(plan, one.removeprefix("-"))
+            column = _column(uow, plan, one.removeprefix("-"))
             statement = statement.order_by(column.desc() if one.startswith("-") else column.asc())
         if path is not None:
             return await path.find(statement)
@@ -89,7 +88,7 @@ class Repository(Generic[T]):
         uow, plan = await self._flushed()
         # A class that is not the fast kind may be more than one table.
         what: Any = plan.columns if plan.fast else [self.entity]
-        inner = self._select(what, plan, filters, equal).subquery()
+        inner = self._select(uow, what, plan, filters, equal).subquery()
         return int((await _execute(uow, select(func.count()).select_from(inner)))[0][0])
 
     async def exists(self, *filters: Filter, **equal: Any) -> bool:
@@ -168,22 +167,22 @@ class Repository(Generic[T]):
         parameters = dict(zip((f"k{n}" for n in range(len(key))), key, strict=True))
         if lock:
             transaction = await uow.transaction()
-            return (await transaction.execute(_by_key(plan).with_for_update(), parameters)).one_or_none()
+            return (await transaction.execute(select_by_key(plan).with_for_update(), parameters)).one_or_none()
         if uow.explicit is not None:
-            return (await uow.explicit.execute(_by_key(plan), parameters)).one_or_none()
-        prepared = self._by_key.get(uow.database)
-        if prepared is None:
-            prepared = self._by_key[uow.database] = uow.database.prepare(_by_key(plan), plan.columns)
+            return (await uow.explicit.execute(select_by_key(plan), parameters)).one_or_none()
+        prepared = uow.database.by_key(plan)
         async with uow.database.lease() as lease:
             rows = await lease.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
-    def _select(self, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]) -> Select[Any]:
+    def _select(
+        self, uow: UnitOfWork, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]
+    ) -> Select[Any]:
         statement: Select[Any] = select(*what).where(*filters)
         if isinstance(plan, DocumentPlan):
             statement = statement.where(documents.c.kind == plan.kind)
         for name, value in equal.items():
-            statement = statement.where(_column(plan, name) == value)
+            statement = statement.where(_equals(uow, plan, name, value))
         return statement
 
     async def _flushed(self) -> tuple[UnitOfWork, Plan]:
@@ -203,7 +202,7 @@ class Repository(Generic[T]):
         return uow, plan
 
     def _unit(self) -> tuple[UnitOfWork, Plan]:
-        uow = current_unit.get()
+        uow = ambient()
         if not isinstance(uow, UnitOfWork):
             raise Misconfigured(
                 "No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`."
@@ -220,18 +219,20 @@ def _declared(cls: type) -> Any:
     return None
 
 
-def _by_key(plan: Plan) -> Select[Any]:
-    columns = [plan.table.c[name] for name in plan.key_row(tuple(plan.key_names))]
-    where = and_(*(column == bindparam(f"k{n}", type_=column.type) for n, column in enumerate(columns)))
-    return select(*plan.columns).where(where)
+def _equals(uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:
+    if isinstance(plan, DocumentPlan) and name in plan.fields:
+        return document_query.equals(plan, uow.database.backend, name, value)
+    if isinstance(plan, DocumentPlan) and name == "id":
+        value = str(value)
+    return cast("ColumnElement[bool]", _column(uow, plan, name) == value)
 
 
-def _column(plan: Plan, name: str) -> Any:
+def _column(uow: UnitOfWork, plan: Plan, name: str) -> Any:
     if isinstance(plan, DocumentPlan):
-        if name in ("id", "version", "created_at", "updated_at"):
+        if name in ("id", "version", "created_at", "updated_at") and name not in plan.fields:
             return documents.c[name]
         if name in plan.fields:
-            return documents.c.body[name].as_string()
+            return document_query.sort_key(plan, uow.database.backend, name)
     elif name in plan.names:
         return getattr(plan.cls, name)
     raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")

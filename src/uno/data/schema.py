@@ -31,7 +31,9 @@ async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
     async with database.transaction() as transaction:
         if database.backend == "postgresql":
             await transaction.execute(_LOCK)
-        if await transaction.connection.run_sync(_number) != HEAD:
+        found = await transaction.connection.run_sync(_number)
+        _refuse_newer(found)
+        if found != HEAD:
             await transaction.connection.run_sync(_upgrade)
         for metadata in tables:
             await transaction.connection.run_sync(metadata.create_all)
@@ -47,12 +49,31 @@ def _upgrade(connection: Any) -> None:
     command.upgrade(config, "head")
 
 
-async def require(database: Database) -> None:
-    """Raise `Misconfigured`, naming the command, unless the database has this version's schema."""
+def _refuse_newer(found: str | None) -> None:
+    if found is not None and found > HEAD:
+        raise Misconfigured(f"The database has uno's schema {found}, newer than this version's {HEAD}; upgrade uno.")
+
+
+async def require(database: Database, tables: Sequence[MetaData] = ()) -> None:
+    """Raise `Misconfigured`, naming the command, unless the database has this version's schema and all `tables`."""
     found = await current(database)
     if found is None:
-        raise Misconfigured("The database has none of uno's tables; create them with: uno db create")
+        raise Misconfigured("The database has none of uno's tables; create them with: uno db create PACKAGE:APP")
     if found < HEAD:
-        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: uno db create")
-    if found > HEAD:
-        raise Misconfigured(f"The database has uno's schema {found}, newer than this version's {HEAD}; upgrade uno.")
+        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: uno db create PACKAGE:APP")
+    _refuse_newer(found)
+    missing = await _missing(database, tables)
+    if missing:
+        names = ", ".join(missing)
+        raise Misconfigured(f"The database has no table {names}; create what is missing with: uno db create PACKAGE:APP")
+
+
+async def _missing(database: Database, tables: Sequence[MetaData]) -> list[str]:
+    wanted = [table for metadata in tables for table in metadata.sorted_tables]
+
+    def look(connection: Any) -> list[str]:
+        there = inspect(connection)
+        return [table.fullname for table in wanted if not there.has_table(table.name, schema=table.schema)]
+
+    async with database.transaction() as transaction:
+        return await transaction.connection.run_sync(look)

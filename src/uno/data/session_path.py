@@ -14,8 +14,8 @@ from uno.data.plan import MappedPlan
 from uno.data.tracked import Entry, count_events, forget_events, record_id, twin
 from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
+from uno.domain.aggregate import Numbered, numbered_events
 from uno.errors import VersionConflict
-from uno.messages import DomainEvent
 
 T = TypeVar("T")
 
@@ -33,7 +33,12 @@ class SessionPath:
         self._expected: list[Operation] = []
         self._flushed: list[tuple[MappedPlan, Any, Values | None, bool]] = []
         self._aggregates: dict[int, AggregateRoot[Any]] = {}
+        # New entities by identity key, those whose key is not known yet, and the tables they go to.
+        self._pending: dict[Any, Any] = {}
+        self._keyless: list[Any] = []
+        self._awaited: set[Table] = set()
         sync: Any = self.session.sync_session
+        event.listen(sync, "transient_to_pending", self._await)
         event.listen(sync, "before_flush", self._before_flush)
         event.listen(sync, "after_flush", self._after_flush)
         event.listen(sync, "after_flush_postexec", self._after_flush_postexec)
@@ -70,8 +75,23 @@ class SessionPath:
 
     def _known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
         """The entity with this key that is in the session, new or deleted ones too."""
-        found = (e for e in self.session if isinstance(e, plan.cls) and self._plan(e).key_of(e) == key)
-        return None if None in key else next(found, None)
+        assert isinstance(plan, MappedPlan)
+        if None in key:
+            return None
+        identity = plan.mapper.identity_key_from_primary_key(key)
+        held = self.session.sync_session.identity_map.get(identity)
+        found = (e for e in (held, self._pending.get(identity), *self._keyless) if isinstance(e, plan.cls))
+        return next((e for e in found if e in self.session and self._plan(e).key_of(e) == key), None)
+
+    def _await(self, _session: Any, entity: Any) -> None:
+        """Note an entity that the next flush inserts."""
+        plan = self._plan(entity)
+        key = plan.key_of(entity)
+        if None in key:
+            self._keyless.append(entity)
+        else:
+            self._pending[plan.mapper.identity_key_from_primary_key(key)] = entity
+        self._awaited.add(plan.table)
 
     async def find(self, statement: Any) -> list[Any]:
         """The entities a query selects."""
@@ -92,7 +112,7 @@ class SessionPath:
         # SQLAlchemy inserts before it deletes, and classes by their names; the handler's order is what counts.
         gone = [other for other in self.session.deleted if isinstance(other, type(entity))]
         replaced = plan.fast and any(plan.key_of(other) == key for other in gone)
-        if (gone and not replaced) or self._any_of(self.session.new, plan.table, _refers_to):
+        if (gone and not replaced) or any(_refers_to(plan.table, parent) for parent in self._awaited):
             await self.flush()
         self.session.add(entity)
 
@@ -175,12 +195,12 @@ class SessionPath:
             if not (before is None and after is None) and before != after
         ]
 
-    def events(self) -> list[DomainEvent]:
+    def events(self) -> list[Numbered]:
         """The events of all aggregates in the session, deleted ones too."""
         for entity in self.session.sync_session:
             self._remember(entity)
         lived = (entity for entity in self._aggregates.values() if self._lived(entity))
-        return [one for entity in lived for one in entity.collect_events()]
+        return [one for entity in lived for one in numbered_events(entity)]
 
     def _lived(self, entity: Any) -> bool:
         """Not what was added and deleted again: it never was, so nothing happened to it."""
@@ -245,7 +265,9 @@ class SessionPath:
             after = None if deleted else {name: getattr(entity, name) for name in plan.state_names}
             first = self._ledger.get((plan, key), (before, None))[0]
             self._ledger[plan, key] = (first, after)
-        self._flushed = []
+        self._flushed, self._pending, self._keyless, self._awaited = [], {}, [], set()
+        for entity in self.session.new:
+            self._await(None, entity)
 
 
 def _undo(values: Values, name: str, history: Any) -> None:

@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from uno import clock, context
-from uno.bus.unit import current_unit
+from uno.bus.unit import ambient, current_unit
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
@@ -23,7 +24,8 @@ from uno.data.plan import MappedPlan
 from uno.data.session_path import SessionPath
 from uno.data.tracked import Entry, Tracked
 from uno.data.writer import insert_returning, write_in_order
-from uno.errors import Misconfigured
+from uno.errors import Misconfigured, TimedOut
+from uno.domain.aggregate import Numbered, numbered, numbered_events
 from uno.messages import DomainEvent
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class UnitOfWork:
         self._after = after
         self._read_only = read_only
         self.tracked = Tracked()
-        self._recorded: list[DomainEvent] = []
+        self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
         self._session: SessionPath | None = None
@@ -65,20 +67,20 @@ class UnitOfWork:
         self._outcome: Changes | None = None
         self._outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
+        self.over = False
 
     # -- life
 
     async def __aenter__(self) -> Self:
-        outer = current_unit.get()
+        outer = ambient()
         if isinstance(outer, UnitOfWork) and outer.database is self.database:
             outer._depth += 1
             return cast(Self, outer)
-        self._token = current_unit.set(self)
-        self._task = asyncio.current_task()
+        self._token = self.begin()
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        outer = current_unit.get()
+        outer = ambient()
         if isinstance(outer, UnitOfWork) and outer._depth:
             outer._depth -= 1
             if error is not None:
@@ -88,23 +90,27 @@ class UnitOfWork:
             if error is None:
                 await self.commit()
         finally:
-            current_unit.reset(self._token)
-            await self.close()
+            await self.end(self._token)
         if error is None:
             await self.tell()
 
     def begin(self) -> Any:
         """Become the ambient unit of work of this task; returns what `end` takes."""
+        self.over = False
         self._task = asyncio.current_task()
         return current_unit.set(self)
 
     async def end(self, token: Any) -> None:
         current_unit.reset(token)
+        self.over = True
         if self._transaction is not None:
             await self.close()
 
     def doom(self, error: BaseException) -> None:
         """Nothing of this unit of work will be written; `error` says why."""
+        if isinstance(error, asyncio.CancelledError):
+            # Who cancelled the inner message may go on; the outer one must not look cancelled for it.
+            error = TimedOut("A message inside was cancelled; put `async with uow.savepoint():` around it to go on.")
         self.doomed = self.doomed or error
 
     async def close(self) -> None:
@@ -134,7 +140,7 @@ class UnitOfWork:
     def record(self, event: DomainEvent) -> None:
         """Publish `event` when the commit has made it a fact."""
         self.check_task()
-        self._recorded.append(event)
+        self._recorded.append(numbered(event))
 
     def repository(self, entity: type[T]) -> "Repository[T]":
         """The repository of a class."""
@@ -314,11 +320,11 @@ class UnitOfWork:
         """The events of all aggregates and those that were published, each once."""
         # What was added and deleted again never was, so nothing happened to it.
         lived = (entry for entry in self.tracked if entry.original is not None or entry.status != "deleted")
-        found = [e for entry in lived if entry.plan.has_events for e in entry.entity.collect_events()]
+        found = [pair for entry in lived if entry.plan.has_events for pair in numbered_events(entry.entity)]
         if self._session is not None:
             found += self._session.events()
         recorded, self._recorded = self._recorded, []
-        return [*found, *recorded]
+        return [event for _, event in sorted([*found, *recorded], key=itemgetter(0))]
 
     def net_changes(self) -> list[Change]:
         session = self._session.changes() if self._session is not None else []
@@ -348,3 +354,13 @@ class UnitOfWork:
         """The unit of work is used by this task from now on; returns the one before."""
         before, self._task = self._task, task
         return before
+
+
+def ambient_unit() -> UnitOfWork:
+    """The unit of work of this task; `Misconfigured` where none is open."""
+    unit = ambient()
+    if not isinstance(unit, UnitOfWork):
+        raise Misconfigured(
+            "No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`."
+        )
+    return unit

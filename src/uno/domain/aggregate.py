@@ -1,7 +1,19 @@
 """Aggregates: entities that guard their invariants and tell what happened to them."""
 
+from itertools import count
+from typing import Any, TypeAlias
+
 from uno.domain.entity import Entity, Id
 from uno.messages import DomainEvent
+
+# An event and when, in the order of this process, it was registered: a commit has several aggregates.
+Numbered: TypeAlias = tuple[int, DomainEvent]
+_numbers = count()
+
+
+def numbered(event: DomainEvent) -> Numbered:
+    """The event with the next number."""
+    return next(_numbers), event
 
 
 class AggregateRoot(Entity[Id]):
@@ -16,9 +28,14 @@ class AggregateRoot(Entity[Id]):
 
     def register_event(self, event: DomainEvent) -> None:
         """Remember that `event` happened, in order."""
-        self.__dict__.setdefault("_events", []).append(event)
+        self.__dict__.setdefault("_events", []).append(numbered(event))
 
     def collect_events(self) -> list[DomainEvent]:
         """What happened since the last call, in order; forgets it."""
-        events: list[DomainEvent] = self.__dict__.pop("_events", [])
-        return events
+        return [event for _, event in numbered_events(self)]
+
+
+def numbered_events(aggregate: AggregateRoot[Any]) -> list[Numbered]:
+    """The same with the numbers."""
+    events: list[Numbered] = aggregate.__dict__.pop("_events", [])
+    return events

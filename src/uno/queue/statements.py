@@ -54,7 +54,8 @@ class Deliveries:
         """The database's clock; on SQLite, which has none of that precision, this machine's."""
         if self._database.backend == "sqlite":
             return literal(clock.now() + timedelta(seconds=plus), _d.run_at.type)
-        return func.clock_timestamp() + timedelta(seconds=plus) if plus else func.clock_timestamp()
+        # Stable within a statement, so that an index can be searched for it; clock_timestamp() is not.
+        return func.statement_timestamp() + timedelta(seconds=plus) if plus else func.statement_timestamp()
 
     async def claim(self, worker: str, names: Names, limit: int, lease: float) -> list[Delivery]:
         """Take up to `limit` deliveries for `lease` seconds, passing over what others are taking."""
@@ -107,6 +108,7 @@ class Deliveries:
             "run_at": self._now(),
             "lost_leases": lost,
             "failures": failures,
+            "finished_at": case((hopeless, self._now()), else_=_d.finished_at),
             "error": case((lost >= max_lost, "its worker was lost again and again"), else_=_d.error),
             "lease_until": None,
             "worker": None,

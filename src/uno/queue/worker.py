@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from uno import clock, ids
@@ -22,6 +22,8 @@ from uno.settings import WorkerSettings
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.worker")
+# Of an error, in characters.
+LONGEST = 4000
 # Seconds before the next look at a delivery that is due but that another worker is just taking.
 SHORTEST = 0.02
 
@@ -29,7 +31,16 @@ SHORTEST = 0.02
 class Worker:
     """Delivers events to durable subscribers, `settings.concurrency` at a time."""
 
-    def __init__(self, database: Database, bus: Bus, settings: WorkerSettings | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        settings: WorkerSettings | None = None,
+        *,
+        hints: list[Callable[[], None]] | None = None,
+    ) -> None:
+        # Who commits in this process calls these.
+        self._hints = [] if hints is None else hints
         self.name = f"{socket.gethostname()}:{os.getpid()}:{ids.span_id()[:6]}"
         self._database = database
         self._bus = bus
@@ -54,6 +65,7 @@ class Worker:
         if self._database.backend == "postgresql":
             listening = asyncio.create_task(listen(self._database, self.wake), name="uno.listen")
         self._over.clear()
+        self._hints.append(self.wake)
         try:
             while not self._stopping:
                 await self._round()
@@ -64,6 +76,7 @@ class Worker:
                 await _cancel(listening)
             for task in list(self._running):
                 await _cancel(task)
+            self._hints.remove(self.wake)
             self._over.set()
 
     async def stop(self, grace: float = 10.0) -> None:
@@ -83,8 +96,8 @@ class Worker:
         self._woken.clear()
         try:
             taken = await self._take()
-        except (Unavailable, TimedOut) as error:
-            log.warning("the queue cannot be read, trying again: %s", error)
+        except Exception as error:  # a worker that gave up would leave everything undelivered; logs show it
+            _complain("the queue cannot be read, trying again", error)
             taken = 0
         if not taken or len(self._running) >= self._settings.concurrency:
             with suppress(TimeoutError):
@@ -98,7 +111,7 @@ class Worker:
             return poll
         try:
             due = await self._deliveries.next_due(self._names)
-        except (Unavailable, TimedOut):
+        except Exception:  # the next round meets the same error and logs it
             return poll
         return poll if due is None else min(poll, max(due, SHORTEST))
 
@@ -138,6 +151,8 @@ class Worker:
             await asyncio.wait([attempt])
             if not attempt.cancelled():
                 attempt.result()
+            elif not renewing.done():
+                await self._failed(delivery, RuntimeError("the subscriber cancelled itself"))
         except asyncio.CancelledError:
             await _cancel(attempt)
             await asyncio.shield(self._deliveries.release(delivery))
@@ -147,11 +162,11 @@ class Worker:
 
     async def _renew(self, delivery: Delivery, attempt: asyncio.Task[None]) -> None:
         while True:
-            await clock.sleep(self._settings.renew_interval)
+            await clock.sleep(self._settings.renewal)
             try:
                 ours = await self._deliveries.renew(delivery, self._settings.lease)
-            except (Unavailable, TimedOut) as error:
-                log.warning("the lease of %s could not be renewed: %s", delivery.id, error)
+            except Exception as error:  # the lease may yet be renewed in time; logs show it
+                _complain(f"the lease of {delivery.id} could not be renewed", error)
                 continue
             if not ours:
                 log.warning("the lease of %s was lost", delivery.id)
@@ -159,10 +174,13 @@ class Worker:
                 return
 
     async def _attempt(self, delivery: Delivery) -> None:
-        token = current_fence.set(Fence(done(delivery)))
+        fence = Fence(done(delivery))
+        token = current_fence.set(fence)
         try:
             error = await self._deliver(delivery)
         finally:
+            # A task the subscriber left behind is no part of the delivery.
+            fence.passed = True
             current_fence.reset(token)
         if error is not None and not _lost(error):
             await self._failed(delivery, error)
@@ -173,29 +191,39 @@ class Worker:
             event = self._events[delivery.event].model_validate(delivery.payload)
             context = Context.from_json(delivery.context)
             result = await self._bus.deliver(Envelope(event, delivery.subscriber, context, delivery.attempt))
-        except (
-            Exception
-        ) as error:  # a subscriber's bug is a failed attempt: logged, counted, and kept with the delivery
+        except Exception as error:  # a subscriber's bug is a failed attempt: logged, and kept with the delivery
             log.exception("subscriber failed", extra=_labels(delivery))
             return error
+        except SystemExit as error:  # one event must not end the worker, and then the next one
+            log.exception("subscriber asked the process to exit", extra=_labels(delivery))
+            return RuntimeError(f"the subscriber asked the process to exit: {error}")
         return result.error if result.__class__ is Failure else None
 
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         failures = delivery.failures + 1
         retry = _may_retry(error) and failures < self._settings.max_attempts
         pause = self._delay(failures) if retry else None
-        text = f"{type(error).__name__}: {error}"
-        if not await self._deliveries.failed(delivery, text[:4000], retry_in=pause):
+        text = _described(error)
+        if not await self._deliveries.failed(delivery, text, retry_in=pause):
             return
         if retry:
-            log.warning("delivery failed, again in %.1f s: %s", pause, error, extra=_labels(delivery))
+            log.warning("delivery failed, again in %.1f s: %s", pause, text, extra=_labels(delivery))
         else:
-            log.error("delivery is dead: %s", error, extra=_labels(delivery))
+            log.error("delivery is dead: %s", text, extra=_labels(delivery))
 
     def _delay(self, failures: int) -> float:
         """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter")."""
         ceiling = min(self._settings.max_delay, self._settings.base_delay * 2 ** (failures - 1))
         return random.uniform(0, ceiling)  # noqa: S311 - spreads load, is no secret
+
+
+def _described(error: Exception) -> str:
+    """The error as text that every database can store."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:  # an error that cannot even be written down must not keep its delivery from being settled
+        text = f"{type(error).__name__}, whose text cannot be read"
+    return text[:LONGEST].replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
 
 
 def _may_retry(error: Exception) -> bool:
@@ -208,6 +236,14 @@ def _may_retry(error: Exception) -> bool:
 def _lost(error: Exception) -> bool:
     """Whether the commit was refused because the delivery is somebody else's now."""
     return isinstance(error, VersionConflict) and error.kind == deliveries.name
+
+
+def _complain(what: str, error: Exception) -> None:
+    """In one line where the database is merely away, with a traceback otherwise."""
+    if isinstance(error, Unavailable | TimedOut):
+        log.warning("%s: %s", what, error)
+    else:
+        log.exception(what)
 
 
 def _labels(delivery: Delivery) -> dict[str, str]:

@@ -127,13 +127,13 @@ def test_a_database_without_tables_names_the_command_that_creates_them(
     uno: Any, shop: str, url: str, command: list[str]
 ) -> None:
     told = sentence(uno(*command, shop, UNO_DB_URL=url))
-    assert told == "The database has none of uno's tables; create them with: uno db create"
+    assert told == "The database has none of uno's tables; create them with: uno db create PACKAGE:APP"
 
 
 def test_without_a_terminal_a_database_has_to_be_named(uno: Any, shop: str) -> None:
     done = uno("run", shop)
     assert done.returncode == 1
-    assert "missing database: UNO_DB_URL" in done.stderr
+    assert "set UNO_DB_URL" in done.stderr
     assert sentence(uno("dead", "list")) == "Which database? Set UNO_DB_URL, or name the application."
 
 

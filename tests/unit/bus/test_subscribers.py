@@ -176,6 +176,8 @@ async def test_a_subscriber_may_publish_and_dispatch() -> None:
 class Notebook:
     """A unit of work that tells its events when it is left without an error."""
 
+    over = False
+
     def __init__(self) -> None:
         self.recorded: list[DomainEvent] = []
         self.opened = 0

@@ -56,7 +56,7 @@ class Account:
     def own(self, path: Path) -> Path:
         """Give `path`, which we made, to this user."""
         if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
+            os.chown(path, self.uid, self.gid, follow_symlinks=False)
         return path
 
 
@@ -75,6 +75,12 @@ def account_for(data: Path) -> Account:
         if entry and entry.pw_uid:
             return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
     raise Unavailable("PostgreSQL must not run as root, and there is neither a user postgres nor nobody to run it as.")
+
+
+def name_of(uid: int) -> str:
+    """The name of a user, who may have none."""
+    entry = _entry(uid)
+    return entry.pw_name if entry else f"user {uid}"
 
 
 def _entry(candidate: int | str) -> "pwd.struct_passwd | None":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from uno.data.embedded.account import Account
 from uno.data.embedded.binaries import MAJOR
+from uno.data.embedded.files import linked, private, read
 from uno.data.embedded.folder import Folder
 from uno.data.embedded.server import USER, postmaster_in
 from uno.errors import Misconfigured, Unavailable
@@ -87,7 +88,7 @@ class Cluster:
             _write(self.folder.password, secrets.token_urlsafe(24))
         handle, name = tempfile.mkstemp(prefix="password-", dir=self.folder.path)
         with os.fdopen(handle, "w") as file:
-            file.write(self.folder.password.read_text())
+            file.write(read(self.folder.password))
         return Path(name)
 
     def launch(self, server_lock: int, *, fsync: bool, port: int | None = None) -> None:
@@ -127,7 +128,7 @@ class Cluster:
         socket_dir = socket_dir_for(self.folder, self.account)
         options = [f"port={port}", f'unix_socket_directories="{socket_dir}"', *(() if fsync else CARELESS)]
         command = " ".join(f"-c {shlex.quote(option)}" for option in options)
-        with open(self.folder.log, "ab", opener=_private) as log:
+        with open(self.folder.log, "ab", opener=private) as log:
             before = log.tell()
             done = self.account.run(
                 [self.programs / "bin" / "pg_ctl", "start", "--silent", "--wait", "--timeout=110", "-o", command],
@@ -154,6 +155,8 @@ def socket_dir_for(folder: Folder, account: Account) -> Path:
     # A comma or a quote would be punctuation in the setting.
     if fits_socket(own) and not set(str(own)) & set(",\"'"):
         own.mkdir(mode=0o700, exist_ok=True)
+        if own.is_symlink():
+            raise linked(own)
         return account.own(own)
     runtime = os.environ.get("XDG_RUNTIME_DIR", "") if account.uid is None else ""
     places = [runtime, tempfile.gettempdir(), "/tmp"]  # noqa: S108 (mkdtemp makes a private folder in it)
@@ -194,10 +197,7 @@ def reason(output: bytes, status: int) -> str:
 
 def _write(path: Path, text: str) -> None:
     draft = path.with_suffix(".new")
-    with open(draft, "w", opener=_private) as file:
+    draft.unlink(missing_ok=True)  # of a process that was killed
+    with open(draft, "x", opener=private) as file:
         file.write(text)
     os.replace(draft, path)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -12,16 +12,19 @@ postgresql.log
 """
 
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from uno.data.embedded.account import Account
+from uno.data.embedded.account import Account, name_of
 from uno.data.embedded.binaries import MAJOR
+from uno.data.embedded.files import linked, make
 from uno.errors import Misconfigured, Unavailable
 
 LOCKS = ("start", "users", "hold", "watch", "server")
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 ELSEWHERE = "choose another folder, for example by UNO_DATA_DIR"
 
 
@@ -57,7 +60,7 @@ class Folder:
     def make_locks(self) -> None:
         """The watchdog opens them later, perhaps with fewer rights."""
         for name in LOCKS:
-            self.lock(name).touch(mode=0o600)
+            make(self.lock(name))
 
 
 def data_home() -> Path:
@@ -96,21 +99,52 @@ def claim(folder: Folder, account: Account) -> None:
     """Make the folder ours: new or empty, or ours already; nothing above it is changed."""
     demoted = account.uid is not None
     _make(folder.path, 0o755 if demoted else 0o700)
+    require_own(folder)
     if folder.is_ours:
         return
+    _require_empty(folder)
+    # Root's server passes through to `data`, and sees nothing else.
+    os.chmod(folder.path, 0o711 if demoted else stat.S_IMODE(os.stat(folder.path).st_mode) & ~OTHERS_WRITE)
+    _require_empty(folder)  # nobody has put a file there before the others were shut out
+    make(folder.lock("start"))
+
+
+def require_own(folder: Folder) -> None:
+    """Raise `Misconfigured` for a folder that somebody else made or may write to, with what may be planted in it."""
+    path = folder.path
+    if not os.path.lexists(path):
+        return
+    _require_owner(path, os.lstat(path))  # also that of a link to the folder
+    found = os.stat(path)
+    _require_owner(path, found)
+    start = folder.lock("start")
+    if not os.path.lexists(start):
+        return
+    if found.st_mode & OTHERS_WRITE:
+        raise Misconfigured(f"Other users may write to {path}: run `chmod go-w {path}`, or {ELSEWHERE}.")
+    for entry in (start, folder.data, folder.run):
+        if entry.is_symlink():
+            raise linked(entry)
+    _require_owner(start, os.lstat(start))
+
+
+def _require_owner(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        owner, ours = name_of(found.st_uid), name_of(os.geteuid())
+        raise Misconfigured(f"{path} belongs to {owner}, not to {ours}: run this as {owner}, or {ELSEWHERE}.")
+
+
+def _require_empty(folder: Folder) -> None:
     # Another process may claim it at the same moment, so look again before refusing.
     if os.listdir(folder.path) and not folder.is_ours:
         raise Misconfigured(f"{folder.path} is not empty and is not uno's: {ELSEWHERE}.")
-    if demoted:
-        os.chmod(folder.path, 0o711)  # noqa: S103 (the server's user passes through to `data`, and sees nothing else)
-    folder.lock("start").touch(mode=0o600)
 
 
 def _make(path: Path, mode: int) -> None:
     missing = [parent for parent in (path, *path.parents) if not parent.exists()]
     for parent in reversed(missing):
         try:
-            parent.mkdir()
+            parent.mkdir(mode)
         except FileExistsError:
             continue
         os.chmod(parent, mode)  # whatever the umask

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from uno.data.embedded.files import private
 from uno.errors import Misconfigured, Unavailable
 
 if sys.platform != "win32":
@@ -25,7 +26,7 @@ def require_locks() -> None:
 
 def take(path: Path, *, shared: bool = False, within: float = 0.0) -> int | None:
     """The descriptor of a lock on `path`, or None if it is not free within so many seconds."""
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    lock = private(path, os.O_RDWR | os.O_CREAT)
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     deadline = time.monotonic() + within
     try:

@@ -15,7 +15,17 @@ from types import TracebackType
 from uno.data.embedded.account import Account, account_for, bare_environment
 from uno.data.embedded.binaries import MAJOR, runnable
 from uno.data.embedded.cluster import Cluster
-from uno.data.embedded.folder import ELSEWHERE, Folder, bytes_in, chosen, claim, program_caches, require_entry
+from uno.data.embedded.files import read
+from uno.data.embedded.folder import (
+    ELSEWHERE,
+    Folder,
+    bytes_in,
+    chosen,
+    claim,
+    program_caches,
+    require_entry,
+    require_own,
+)
 from uno.data.embedded.locks import exclusive, is_free, require_locks, take
 from uno.data.embedded.server import EmbeddedServer, Postmaster, is_durable, postmaster_in
 from uno.errors import Misconfigured, Unavailable
@@ -32,9 +42,32 @@ class Lease:
     Children made by `fork` share their parent's lease.
     """
 
-    def __init__(self, server: EmbeddedServer, lock: int) -> None:
+    def __init__(self, server: EmbeddedServer, lock: int, *, fsync: bool) -> None:
         self.server = server
         self._lock: int | None = lock
+        self._fsync = fsync
+        self._died = False
+
+    def revive(self) -> EmbeddedServer:
+        """Start a server again that died, on the same folder; what runs then, which may listen elsewhere.
+
+        It changes nothing while the server runs. Raises `Unavailable` for one that was stopped on purpose.
+        """
+        place = Folder(self.server.folder)
+        with _telling(place):
+            require_own(place)
+            with _deciding(place):
+                if self._lock is not None and self._may_run(place):
+                    self.server = _served(place, account_for(place.data), _silent, fsync=self._fsync)
+                    self._died = False
+        return self.server
+
+    def _may_run(self, place: Folder) -> bool:
+        # A server that is stopped removes its pid file, one that dies cannot; to start it again removes it as well.
+        self._died = self._died or (place.data / "postmaster.pid").exists()
+        if not self._died and is_free(place.lock("server")):
+            raise Unavailable(f"The PostgreSQL server in {place.path} was stopped: start it with `uno db start`.")
+        return True
 
     def release(self) -> None:
         """Give it back; the server stops a moment after its last user. May be called again."""
@@ -74,6 +107,7 @@ def acquire(folder: Path | None = None, *, progress: Progress | None = None, fsy
     require_locks()
     place = chosen(folder)
     with _telling(place):
+        require_own(place)
         account = account_for(place.data)
         claim(place, account)
         with _deciding(place):
@@ -166,16 +200,20 @@ def _join(place: Folder, account: Account, progress: Progress, *, fsync: bool) -
     if users is None:
         raise Unavailable(f"The PostgreSQL server in {place.path} has been stopping for {STOP_SECONDS:.0f} seconds.")
     try:
-        # First the watchdog: were we killed while the server starts, it would stop it.
-        watch = take(place.lock("watch"))
-        if watch is not None:
-            _background("watchdog.py", "watch", str(place.path), str(watch), lock=watch)
-        running = _running(place, account, progress, fsync=fsync)
-        password = place.password.read_text()
+        server = _served(place, account, progress, fsync=fsync)
     except BaseException:
         os.close(users)
         raise
-    return Lease(EmbeddedServer(place.path, running.port, running.pid, Path(running.socket_dir), password), users)
+    return Lease(server, users, fsync=fsync)
+
+
+def _served(place: Folder, account: Account, progress: Progress, *, fsync: bool) -> EmbeddedServer:
+    # First the watchdog: were we killed while the server starts, it would stop it.
+    watch = take(place.lock("watch"))
+    if watch is not None:
+        _background("watchdog.py", "watch", str(place.path), str(watch), lock=watch)
+    running = _running(place, account, progress, fsync=fsync)
+    return EmbeddedServer(place.path, running.port, running.pid, Path(running.socket_dir), read(place.password))
 
 
 def _running(place: Folder, account: Account, progress: Progress, *, fsync: bool) -> Postmaster:
@@ -214,6 +252,9 @@ def _require_durable(place: Folder, *, fsync: bool) -> None:
 
 
 def _stop(place: Folder, *, force: bool) -> bool:
+    if is_free(place.lock("hold")) and is_free(place.lock("server")):
+        return False
+    require_own(place)  # what is stopped is read from its files
     users = _without_users(place, force=force)
     try:
         _dismiss_holder(place)

@@ -80,7 +80,7 @@ def _remove(socket_dir: str) -> None:
 
 
 def _open(folder: str, name: str) -> int:
-    return os.open(os.path.join(folder, f"{name}.lock"), os.O_RDWR)
+    return os.open(os.path.join(folder, f"{name}.lock"), os.O_RDWR | os.O_NOFOLLOW)
 
 
 def _obtained(lock: int) -> bool:

@@ -31,7 +31,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text),
         sa.Column("actor_source", sa.Text, nullable=False),
         sa.Column("tenant", sa.Text),
-        sa.Column("at", _time, nullable=False),
+        sa.Column("timestamp", _time, nullable=False),
         sa.Column("before", _json),
         sa.Column("after", _json),
         sa.Column("correlation_id", sa.Text, nullable=False),
