@@ -80,8 +80,8 @@ async def on_sent(event: Sent) -> None: ...
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (None, "The database has none of uno's tables; create them with: uno db create"),
-        ("0000", "The database has uno's schema 0000, this version needs 0001; run: uno db create"),
+        (None, "The database has none of uno's tables; create them with: uno db create PACKAGE:APP"),
+        ("0000", "The database has uno's schema 0000, this version needs 0001; run: uno db create PACKAGE:APP"),
         ("9999", "The database has uno's schema 9999, newer than this version's 0001; upgrade uno."),
     ],
 )

@@ -62,7 +62,8 @@ def _kind(annotation: Any) -> str:
     choices = re.findall(r"'(\w+)'", str(annotation)) if "Literal" in str(annotation) else []
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    return "text" if annotation in (str, SecretStr | None) else str(annotation.__name__)
+    plain = str(annotation).removesuffix(" | None") if "|" in str(annotation) else annotation.__name__
+    return "text" if annotation in (str, SecretStr | None) else plain
 
 
 def _default(value: Any) -> str:

@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -292,6 +293,27 @@ async def test_a_session_that_was_left_raw_is_thrown_away(opened: Open, admin: a
             await lease.driver.execute("BEGIN")
             raise ZeroDivisionError
     await assert_healthy(database, admin)
+
+
+async def test_cancelled_callers_leave_no_lock_on_a_sqlite_file(tmp_path: Path) -> None:
+    async with Database(f"sqlite:///{tmp_path}/x.db") as database:
+        await schema.create(database, [Tables.metadata])
+        chosen = random.Random(2)
+
+        async def call() -> None:
+            work = asyncio.ensure_future(chosen.choice([write, write_explicitly])(database))
+            await asyncio.sleep(chosen.random() * 0.02)
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+
+        # With a lock left behind, the others wait for it as long as SQLite lets them: 10 s.
+        async with asyncio.timeout(9):
+            for _ in range(60):
+                await asyncio.gather(*(call() for _ in range(6)))
+            await write(database)
+        rows, audited = await stored(database)
+        assert rows == audited
 
 
 async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(

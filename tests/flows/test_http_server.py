@@ -1,6 +1,8 @@
 """The server on a real socket: limits, ports, starting and stopping."""
 
 import asyncio
+import http.client
+import json
 import logging
 import os
 import signal
@@ -95,6 +97,36 @@ async def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_sent() -
         assert head.startswith("HTTP/1.1 413 ")
         assert "application/problem+json" in head
         assert b"larger than 100000 bytes" in await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+
+
+def exchange(port: int, body: Any) -> tuple[int, Any]:
+    """As an ordinary client does it: the whole body first, then the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("POST", "/texts", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        return response.status, json.load(response)
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("way", ["with a length", "in chunks"])
+async def test_a_client_that_sends_its_whole_body_first_reads_why_it_is_refused(way: str) -> None:
+    async with running(Noted()) as port:
+        for _ in range(5):
+            body = b" " * 10_000_000 if way == "with a length" else iter([b" " * 100_000] * 100)
+            status, problem = await asyncio.to_thread(exchange, port, body)
+            assert (status, problem["detail"]) == (413, "The body is larger than 100000 bytes.")
+
+
+async def test_a_request_with_two_lengths_is_refused_and_its_connection_closed() -> None:
+    async with running(Noted()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post("/texts", "Content-Length: 2\r\nTransfer-Encoding: chunked") + b"2\r\n{}\r\n0\r\n\r\n")
+        writer.write(post("/texts", "Content-Length: 0"))
+        assert (await answer(reader)).startswith("HTTP/1.1 400 ")
+        assert b"HTTP/1.1" not in await asyncio.wait_for(reader.read(), 10)
         writer.close()
 
 

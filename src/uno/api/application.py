@@ -55,6 +55,8 @@ class UnoAPI(FastAPI):
         self._amended: dict[str, Any] | None = None
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
         options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
+        # A redirect's Location is made of the Host header, which the client chooses.
+        options.setdefault("redirect_slashes", False)
         if not app.settings.api.docs:
             options |= {"openapi_url": None, "docs_url": None}
         super().__init__(lifespan=_lifespan, redoc_url=options.pop("redoc_url", None), **options)

@@ -1,15 +1,21 @@
 """What every request passes first: its context, its correlation id, the size of its body."""
 
+import asyncio
 import re
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno import context, ids
-from uno.api.problems import problem_response, too_large
+from uno.api.problems import ambiguous_length, problem_response, too_large
 from uno.context import Context, external_id
 from uno.telemetry.trace import parse_traceparent
 
 _READ = frozenset({b"x-correlation-id", b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding"})
+_LONGEST_LENGTH = 18  # digits; more are no number of bytes that anybody sends
+# How much of a refused body is read: a socket closed with bytes unread resets the client's connection,
+# and it never sees the answer.
+_DRAINED_BODIES, _DRAINED_BYTES, _DRAINED_SECONDS = 16, 16 * 1024 * 1024, 2.0
 _TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
@@ -18,7 +24,7 @@ class Entrance:
 
     A request's own `X-Correlation-ID` (or `X-Request-ID`) is kept if it is harmless, its W3C
     `traceparent` if it is valid. Nothing else in the context comes from a header. A body of more
-    than `max_body_bytes` is refused without being read to its end.
+    than `max_body_bytes` is refused: what is still coming is thrown away, up to a bound.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
@@ -34,15 +40,32 @@ class Entrance:
         token = context.enter(made)
         answer = _echoing(send, made.correlation_id.encode())
         try:
-            length = found.get(b"content-length")
-            if length is not None and length.isdigit() and int(length) > self.limit:
-                await problem_response(too_large(self.limit), scope)(scope, receive, answer)
-                return
-            if b"transfer-encoding" in found:
-                receive = _limited(receive, self.limit)
-            await self.app(scope, receive, answer)
+            if scope["type"] == "http":
+                await self._http(scope, found, receive, answer)
+            else:
+                await self.app(scope, receive, answer)
         finally:
             context.leave(token)
+
+    async def _http(self, scope: Scope, found: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        length = found.get(b"content-length")
+        refusal = None
+        if length is not None and b"transfer-encoding" in found:
+            # Whoever stands in front may believe the one, the server behind it the other.
+            refusal = ambiguous_length()
+        elif length is not None and length.isdigit():
+            if len(length) <= _LONGEST_LENGTH and int(length) <= self.limit:
+                await self.app(scope, receive, send)
+                return
+            refusal = too_large(self.limit)
+        # No server counts this body: without a length it may have any.
+        body = _Body(receive, self.limit)
+        send = _answering_late(send, body)
+        if refusal is None:
+            await self.app(scope, body.receive, send)
+        else:
+            body.refused = True
+            await problem_response(refusal, scope)(scope, receive, send)
 
 
 def _context(found: dict[bytes, bytes]) -> Context:
@@ -70,15 +93,49 @@ def _echoing(send: Send, correlation_id: bytes) -> Send:
     return answer
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    read = 0
+class _Body:
+    """Reads a body up to `limit` bytes."""
 
-    async def bounded() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit:
-            raise too_large(limit)
+    __slots__ = ("ended", "limit", "read", "refused", "source")
+
+    def __init__(self, source: Receive, limit: int) -> None:
+        self.source = source
+        self.limit = limit
+        self.read = 0
+        self.ended = self.refused = False
+
+    async def receive(self) -> Message:
+        message = await self._next()
+        if self.read > self.limit:
+            self.refused = True
+            raise too_large(self.limit)
         return message
 
-    return bounded
+    async def drain(self) -> None:
+        """Throw away what is left of a refused body."""
+        most = max(_DRAINED_BODIES * self.limit, _DRAINED_BYTES)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAINED_SECONDS):
+                while not self.ended and self.read < most:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self.source()
+        self.read += len(message.get("body", b""))
+        self.ended = not message.get("more_body")
+        return message
+
+
+def _answering_late(send: Send, body: _Body) -> Send:
+    """Ends the response to a refused body when that is drained: the server closes after the end."""
+
+    async def answer(message: Message) -> None:
+        is_last = message["type"] == "http.response.body" and not message.get("more_body")
+        if not (is_last and body.refused):
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        await body.drain()
+        await send({"type": "http.response.body", "body": b""})
+
+    return answer

@@ -108,7 +108,7 @@ def _slug(endpoint: Endpoint) -> str:
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:
     result = result_of(endpoint.message)
-    respond = responder(endpoint.status, encoders.encode(result), locator(endpoint, endpoints))
+    respond = responder(endpoint.status, encoders.encode(endpoint.message), locator(endpoint, endpoints))
     make = _without_body if endpoint.method in WITHOUT_BODY else _with_body
     return Operation(endpoint, make(endpoint, bus, respond), result, name)
 

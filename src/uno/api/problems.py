@@ -88,13 +88,22 @@ _OF_HTTP = (
     *(kind for error, kind in KINDS.items() if error not in (VersionConflict, UnoError, OutcomeUnknown)),
 )
 _BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
+# How many errors are in the text, and how many in the list.
+_NAMED, _LISTED = 5, 100
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SENTENCES = {404: "There is nothing at {path}.", 405: "{path} does not answer {method}."}
 
 
 def too_large(limit: int) -> HTTPException:
-    """The body has more than `limit` bytes. The connection is closed, the rest is not read."""
+    """The body has more than `limit` bytes. The connection is closed."""
     return HTTPException(413, f"The body is larger than {limit} bytes.", {"Connection": "close"})
+
+
+def ambiguous_length() -> HTTPException:
+    """Two headers that say how long the body is. The connection is closed: nobody knows where the next request begins."""
+    return HTTPException(
+        KINDS[Malformed].status, "The request has both Content-Length and Transfer-Encoding.", {"Connection": "close"}
+    )
 
 
 def not_json(content_type: str) -> HTTPException:
@@ -124,6 +133,14 @@ def _field_error(location: Sequence[int | str], message: str, code: str, root: s
         if code == "extra_forbidden"
         else FieldError(field, message, code)
     )
+
+
+def invalid(errors: Sequence[FieldError], *, malformed: bool = False) -> Invalid:
+    """An error with all wrong fields in its list and the first few in its text."""
+    text = "; ".join(f"{e.field}: {e.message}" for e in errors[:_NAMED])
+    if len(errors) > _NAMED:
+        text += f"; and {len(errors) - _NAMED} more"
+    return (Malformed if malformed else Invalid)(text, errors[:_LISTED])
 
 
 def kind_of(error: Exception) -> Kind:
@@ -211,7 +228,7 @@ async def _on_validation(request: Request, error: Any) -> Response:
     found = [_field_error(e["loc"][1:], e["msg"], e["type"], str(e["loc"][0])) for e in error.errors()]
     if any(e.code == "json_invalid" for e in found):
         return problem_response(Malformed("The body is not valid JSON."), request.scope)
-    return problem_response(Invalid(errors=found), request.scope)
+    return problem_response(invalid(found), request.scope)
 
 
 async def _reraise(_request: Request, error: Exception) -> Response:

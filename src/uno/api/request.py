@@ -20,7 +20,7 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from starlette.types import Receive, Scope
 
-from uno.api.problems import Malformed, field_errors, not_json
+from uno.api.problems import Malformed, field_errors, invalid, not_json
 from uno.app import Endpoint
 from uno.errors import FieldError, Invalid, Problem
 from uno.messages import Message
@@ -30,8 +30,6 @@ FromBody: TypeAlias = Callable[[Scope, bytes], Message]
 
 # Whose messages come without a body.
 WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
-# How many errors are in the text, and how many in the list.
-_NAMED, _LISTED = 5, 100
 _LISTS = (list, set, frozenset, tuple, Sequence)
 _INTEGER = re.compile(r"-?[0-9]{1,400}")
 _DECIMAL = re.compile(r"-?[0-9]{1,100}\.[0-9]{1,100}")
@@ -151,11 +149,7 @@ def _unknown_query(query: bytes) -> list[FieldError]:
 
 def _invalid(errors: Sequence[FieldError], *, unknown: Sequence[FieldError] = ()) -> Invalid:
     found = [*errors, *unknown]
-    text = "; ".join(f"{e.field}: {e.message}" for e in found[:_NAMED])
-    if len(found) > _NAMED:
-        text += f"; and {len(found) - _NAMED} more"
-    broken = bool(unknown) or any(e.code == "json_invalid" for e in errors)
-    return (Malformed if broken else Invalid)(text, found[:_LISTED])
+    return invalid(found, malformed=bool(unknown) or any(e.code == "json_invalid" for e in errors))
 
 
 # ── path and body ──

@@ -1,18 +1,20 @@
 """From a result to a response: JSON by a serialiser that is compiled once, `Location` after a creation."""
 
 import inspect
+import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, ForwardRef, TypeAlias, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, ForwardRef, TypeAlias, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 from uuid import UUID
 
 from pydantic import BaseModel, TypeAdapter
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.types import Scope, Send
 
 from uno.api.problems import CREATED, WITHOUT_BODY
-from uno.api.shapes import adapter, plain
+from uno.api.shapes import adapter, is_plain, plain
 from uno.app import Endpoint
 from uno.messages import Message, result_type
 
@@ -20,6 +22,11 @@ Encode: TypeAlias = Callable[[Any], bytes]
 Locate: TypeAlias = Callable[[Any, Message, Scope], str | None]
 Respond: TypeAlias = Callable[[Any, Any, Scope, Send], Awaitable[None]]
 
+# What pydantic says of a value of another type; the first that it names.
+_WARNED = re.compile(
+    r"Pydantic serializer warnings:\s*(?:PydanticSerializationUnexpectedValue\()?"
+    r"(?:Expected `(?P<wanted>[^`]*)`[^\[]*(?:\[field_name='(?P<field>\w+)')?)?"
+)
 _JSON = (b"content-type", b"application/json")
 
 
@@ -37,6 +44,16 @@ def result_of(message: type[Message]) -> Any:
         return Any
 
 
+class WrongResult(TypeError):
+    """A handler returned something else than its message promises: a bug."""
+
+    def __init__(self, message: type[Message], promised: Any, value: Any, detail: str = "") -> None:
+        super().__init__(
+            f"The handler of {message.__qualname__} returned {type(value).__qualname__}, "
+            f"but the message promises {getattr(promised, '__qualname__', promised)}{detail}."
+        )
+
+
 class Encoders:
     """One serialiser per result type."""
 
@@ -48,8 +65,12 @@ class Encoders:
             self._adapters[annotation] = adapter(annotation)
         return self._adapters[annotation]
 
-    def encode(self, annotation: Any) -> Encode:
-        """A function from a value of this type to JSON."""
+    def encode(self, message: type[Message]) -> Encode:
+        """A function from a result of `message` to JSON. It raises `WrongResult`."""
+        promised = result_of(message)
+        return _checked(self._encoder(promised), message, promised)
+
+    def _encoder(self, annotation: Any) -> Encode:
         if annotation is None or annotation is Any:
             return _anything
         if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
@@ -57,16 +78,58 @@ class Encoders:
         found = self.adapter(annotation)
         if found is None:
             return _anything
-        serializer = found.serializer
-        return lambda value: serializer.to_json(value, by_alias=True, warnings=False, fallback=plain)
+        serializer, warnings = found.serializer, _warnings(found.core_schema)
+        return lambda value: serializer.to_json(value, by_alias=True, warnings=warnings, fallback=plain)
+
+
+def _warnings(core_schema: Any) -> Any:
+    """How pydantic takes a value of another type; an `Iterable` it would only take from a generator."""
+    return False if "'type': 'generator'" in repr(core_schema) else "error"
+
+
+def _checked(encode: Encode, message: type[Message], promised: Any) -> Encode:
+    """Pydantic writes `null` for None whatever the type, and any dictionary with the right keys."""
+    wanted: Any = promised if inspect.isclass(promised) and is_plain(promised) else object
+    nullable = _may_be_none(promised)
+
+    def checked(value: Any) -> bytes:
+        if (value is None and not nullable) or not isinstance(value, wanted):
+            raise WrongResult(message, promised, value)
+        try:
+            return encode(value)
+        except PydanticSerializationError as error:
+            found = _WARNED.match(str(error))
+            if found is None:
+                raise
+            # Not `from error`: its text has the value in it, which may be a secret.
+            raise WrongResult(message, promised, value, _detail(found)) from None
+
+    return checked
+
+
+def _detail(found: re.Match[str]) -> str:
+    where = f" in {found['field']}" if found["field"] else ""
+    return f" (expected {found['wanted']}{where})" if found["wanted"] else ""
+
+
+def _may_be_none(annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _may_be_none(arguments[0])
+    if origin in (Union, UnionType):
+        return any(_may_be_none(one) for one in arguments)
+    cls: Any = origin or annotation
+    return not inspect.isclass(cls) or cls in (Any, object, NoneType)
 
 
 def _model(cls: type[BaseModel]) -> Encode:
+    warnings = _warnings(cls.__pydantic_core_schema__)
+
     def encode(value: Any) -> bytes:
         if value.__class__ is cls:
             # Looked up each time: pydantic may finish a class after it was first seen.
-            encoded: bytes = cls.__pydantic_serializer__.to_json(value, by_alias=True, warnings=False, fallback=plain)
-            return encoded
+            made: bytes = cls.__pydantic_serializer__.to_json(value, by_alias=True, warnings=warnings, fallback=plain)
+            return made
         return _anything(value)
 
     return encode

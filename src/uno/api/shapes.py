@@ -9,10 +9,22 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from operator import attrgetter
 from types import UnionType
-from typing import Annotated, Any, ClassVar, NotRequired, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    NotRequired,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 from pydantic import PlainSerializer, TypeAdapter
 from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationUnexpectedValue
 
 # Before Python 3.12 pydantic takes only this TypedDict.
 from typing_extensions import TypedDict
@@ -63,7 +75,15 @@ def shown(value: Any) -> Any:
 @cache
 def is_plain(cls: type) -> bool:
     """Whether it is a class of attributes for which pydantic has no schema."""
-    if cls.__module__ in ("builtins", "typing", "collections", "collections.abc", "datetime", "uuid", "decimal"):
+    if cls.__module__ in (
+        "builtins",
+        "typing",
+        "collections",
+        "collections.abc",
+        "datetime",
+        "uuid",
+        "decimal",
+    ) or is_typeddict(cls):
         return False
     try:
         TypeAdapter(cls)
@@ -100,8 +120,16 @@ def _known(hint: Any) -> Any:
 
 
 def _of(cls: type) -> Callable[[Any], Any]:
-    extract = _extract(cls)
-    return lambda value: extract(value) if isinstance(value, cls) else value
+    extract, required = _extract(cls), _annotated(cls).keys() & attributes(cls).keys()
+
+    def of(value: Any) -> Any:
+        if isinstance(value, cls):
+            return extract(value)
+        if isinstance(value, dict) and required <= value.keys():
+            return value  # shown() has made it
+        raise PydanticSerializationUnexpectedValue(f"Expected `{cls.__qualname__}`, got {type(value).__qualname__}")
+
+    return of
 
 
 @cache

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
-from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
+from uno.data.lease import Lease, SqliteConnection, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
@@ -333,7 +333,7 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_reset_on_return=None,
-        connect_args={"isolation_level": None, "timeout": 10.0},
+        connect_args={"isolation_level": None, "timeout": 10.0, "factory": SqliteConnection},
         poolclass=AsyncAdaptedQueuePool,
         pool_size=1 if memory else settings.pool_size,
         max_overflow=0 if memory else settings.max_overflow,

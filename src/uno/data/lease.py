@@ -5,6 +5,7 @@ reported is thrown away: without that, one terminated backend poisons the pool f
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -119,6 +120,15 @@ class SqliteLease(Lease):
         async with self.driver.execute(sql, arguments) as cursor:
             rows: Sequence[Any] = await cursor.fetchall()
         return rows
+
+
+class SqliteConnection(sqlite3.Connection):
+    """One whose transaction ends when it is closed; SQLite itself waits until the last cursor is gone."""
+
+    def close(self) -> None:
+        if self.in_transaction:
+            self.rollback()
+        super().close()
 
 
 class Transaction:

@@ -178,7 +178,7 @@ class Repository(Generic[T]):
     def _select(
         self, uow: UnitOfWork, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]
     ) -> Select[Any]:
-        statement: Select[Any] = select(*what).where(*filters)
+        statement = cast("Select[Any]", select(*what)).where(*filters)
         if isinstance(plan, DocumentPlan):
             statement = statement.where(documents.c.kind == plan.kind)
         for name, value in equal.items():

@@ -44,28 +44,31 @@ class Revival:
     def _connect(self, dialect: Any, _record: Any, arguments: Any, options: dict[str, Any]) -> Any:
         try:
             return dialect.connect(*arguments, **{**options, "port": self._lease.server.port})
-        except BaseException:  # also given up: another program, which has the port now, may accept and say nothing
-            self._begin()
+        except BaseException as error:
+            # Also given up: another program, which has the port now, may accept and say nothing.
+            self._begin(lost=isinstance(error, Exception))
             raise
 
     def _invalidated(self, _connection: Any, _record: Any, error: BaseException | None) -> None:
         # Without it, every connection of the pool would fail once before a new one is tried.
         if isinstance(error, Exception) and is_lost(error):
-            self._begin()
+            self._begin(lost=True)
 
-    def _begin(self) -> None:
+    def _begin(self, *, lost: bool) -> None:
         loop = asyncio.get_running_loop()
         running = self._attempt is not None and not self._attempt.done()
         if not (self._closed or running or loop.time() < self._not_before):
-            self._attempt = loop.create_task(self._revive())
+            self._attempt = loop.create_task(self._revive(lost=lost))
 
-    async def _revive(self) -> None:
+    async def _revive(self, *, lost: bool) -> None:
         before = self._lease.server
         try:
+            if lost:
+                await self._engine.dispose()  # before the server is back, or those who come then get dead connections
             server = await asyncio.to_thread(self._lease.revive)
             if server != before:
                 self._moved(server)
-                await self._engine.dispose()  # what the pool has leads to the dead one
+                await self._engine.dispose()
                 _log.warning("embedded PostgreSQL died and was started again")
         except UnoError as error:
             _log.warning("embedded PostgreSQL cannot be started again: %s", error)

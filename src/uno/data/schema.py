@@ -10,6 +10,7 @@ from uno.data.database import Database
 from uno.errors import Misconfigured
 
 HEAD = "0001"
+CREATE = "uno db create PACKAGE:APP"
 # Two processes that start at once must not both create the schema.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")
 
@@ -58,14 +59,14 @@ async def require(database: Database, tables: Sequence[MetaData] = ()) -> None:
     """Raise `Misconfigured`, naming the command, unless the database has this version's schema and all `tables`."""
     found = await current(database)
     if found is None:
-        raise Misconfigured("The database has none of uno's tables; create them with: uno db create PACKAGE:APP")
+        raise Misconfigured(f"The database has none of uno's tables; create them with: {CREATE}")
     if found < HEAD:
-        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: uno db create PACKAGE:APP")
+        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: {CREATE}")
     _refuse_newer(found)
     missing = await _missing(database, tables)
     if missing:
         names = ", ".join(missing)
-        raise Misconfigured(f"The database has no table {names}; create what is missing with: uno db create PACKAGE:APP")
+        raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
 
 
 async def _missing(database: Database, tables: Sequence[MetaData]) -> list[str]:

@@ -24,8 +24,8 @@ from uno.data.plan import MappedPlan
 from uno.data.session_path import SessionPath
 from uno.data.tracked import Entry, Tracked
 from uno.data.writer import insert_returning, write_in_order
-from uno.errors import Misconfigured, TimedOut
 from uno.domain.aggregate import Numbered, numbered, numbered_events
+from uno.errors import Misconfigured, TimedOut
 from uno.messages import DomainEvent
 
 if TYPE_CHECKING:

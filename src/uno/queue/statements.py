@@ -112,7 +112,6 @@ class Deliveries:
             "error": case((lost >= max_lost, "its worker was lost again and again"), else_=_d.error),
             "lease_until": None,
             "worker": None,
-            "finished_at": case((hopeless, self._now()), else_=_d.finished_at),
         }
         expired = (_d.state == RUNNING, _d.lease_until < self._now())
         locked = select(_d.id).where(*expired).with_for_update(skip_locked=True).cte("expired")

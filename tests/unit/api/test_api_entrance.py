@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 from hypothesis import given, strategies as st
 
@@ -107,3 +108,53 @@ async def test_no_header_breaks_the_entrance(headers: list[tuple[bytes, bytes]])
     await Entrance(inner, 10)({"type": "http", "headers": headers, "path": "/"}, receive, send)
     echoed = dict(sent[0]["headers"])[b"x-correlation-id"].decode()
     assert context.external_id(echoed) == echoed
+
+
+async def enter(headers: list[tuple[bytes, bytes]], method: str, pieces: list[bytes]) -> tuple[list[Any], list[bytes]]:
+    """What the entrance sends, and what an application behind it read of a body in pieces."""
+    sent: list[Any] = []
+    read: list[bytes] = []
+    left = list(pieces)
+
+    async def inner(_scope: Any, receive: Any, send: Any) -> None:
+        more = True
+        while more:
+            message = await receive()
+            read.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": left.pop(0), "more_body": bool(left)}
+
+    scope = {"type": "http", "http_version": "2", "method": method, "headers": headers, "path": "/"}
+    await Entrance(inner, 10)(scope, receive, send)
+    return sent, read
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "GET"])
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"many")], [(b"transfer-encoding", b"chunked")]])
+async def test_a_body_without_a_length_is_limited_too(headers: list[tuple[bytes, bytes]], method: str) -> None:
+    """As HTTP/2 servers hand it over: without any header."""
+    with pytest.raises(HTTPException) as caught:
+        await enter(headers, method, [b"12345"] * 3)
+    assert caught.value.status_code == 413
+    sent, read = await enter(headers, method, [b"12345"] * 2)
+    assert (sent[0]["status"], read) == (200, [b"12345"] * 2)
+
+
+@pytest.mark.parametrize("length", [b"11", b"9" * 30, b"9" * 5000])
+async def test_a_length_beyond_the_limit_is_refused_whatever_its_digits(length: bytes) -> None:
+    sent, read = await enter([(b"content-length", length)], "POST", [b"12345"] * 3)
+    assert (sent[0]["status"], read) == (413, [])
+
+
+async def test_two_lengths_are_refused() -> None:
+    headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    sent, read = await enter(headers, "POST", [b"12345"])
+    assert (sent[0]["status"], read) == (400, [])
+    assert (b"connection", b"close") in sent[0]["headers"]

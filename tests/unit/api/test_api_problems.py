@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from uno.api import asgi, register_error_handlers
 from uno.app import App
-from uno.errors import NotFound
+from uno.errors import Invalid, NotFound
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -92,9 +92,15 @@ def test_a_method_that_is_not_answered_is_a_problem_that_names_those_that_are(cl
     assert response.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PUT"
 
 
-def test_a_slash_too_many_is_redirected(client: TestClient) -> None:
-    response = client.get("/users/", follow_redirects=False)
-    assert (response.status_code, response.headers["location"]) == (307, "http://testserver/users")
+def test_a_slash_too_many_is_a_problem_and_sends_nobody_to_the_host_header(client: TestClient) -> None:
+    response = client.get("/users/", headers={"Host": "evil.example"}, follow_redirects=False)
+    check(response, 404, "not-found")
+    assert "location" not in response.headers
+
+
+def test_slashes_are_redirected_where_the_user_asks_for_it(app: App) -> None:
+    with TestClient(asgi(app, redirect_slashes=True)) as client:
+        assert client.get("/users/", follow_redirects=False).status_code == 307
 
 
 def test_the_trace_of_the_caller_is_in_the_problem(client: TestClient) -> None:
@@ -134,6 +140,7 @@ def own(request: pytest.FixtureRequest, app: App) -> TestClient:
             "empty": HTTPException(304),
             "bug": RuntimeError("hunter2"),
             "timeout": TimeoutError(),
+            "invalid": Invalid.field("email", "is taken", "taken"),
         }
         raise errors[what]
 
@@ -145,6 +152,7 @@ def test_fastapis_own_validation_is_a_problem(own: TestClient) -> None:
     document = response.json()
     assert (response.status_code, response.headers["content-type"]) == (422, "application/problem+json")
     assert sorted(e["field"] for e in document["errors"]) == ["page", "size"]
+    assert {part.partition(":")[0] for part in document["detail"].split("; ")} == {"page", "size"}
 
 
 def test_malformed_json_for_fastapi_is_a_problem(own: TestClient) -> None:
@@ -155,6 +163,12 @@ def test_malformed_json_for_fastapi_is_a_problem(own: TestClient) -> None:
 def test_an_error_of_unos_tree_is_a_problem_in_any_route(own: TestClient) -> None:
     response = own.get("/raises/not-found")
     assert (response.status_code, response.json()["detail"]) == (404, "There is no Thing with id '7'.")
+
+
+def test_an_invalid_input_names_its_fields_in_any_route(own: TestClient) -> None:
+    document = own.get("/raises/invalid").json()
+    assert document["detail"] == "email: is taken"
+    assert document["errors"] == [{"field": "email", "message": "is taken", "code": "taken"}]
 
 
 def test_an_http_exception_keeps_its_status_its_words_and_its_headers(own: TestClient) -> None:
