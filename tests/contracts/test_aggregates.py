@@ -410,7 +410,7 @@ def _without_version() -> type:
     class Bare(AggregateRoot[str]):
         pass
 
-    mapping.map_imperatively(Bare, Table("bare", MetaData(), Column("id", String(5), primary_key=True)))
+    registry().map_imperatively(Bare, Table("bare", MetaData(), Column("id", String(5), primary_key=True)))
     return Bare
 
 
