@@ -49,7 +49,7 @@ def audit_row(shown: Values, at: datetime, correlation: str, traceparent: str) -
         "actor": None,
         "actor_source": "system",
         "tenant": None,
-        "at": at,
+        "timestamp": at,
         "before": None,
         "after": shown,
         "correlation_id": correlation,

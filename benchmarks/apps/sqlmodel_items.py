@@ -42,7 +42,7 @@ class Audit(SQLModel, table=True):
     actor: str | None
     actor_source: str
     tenant: str | None
-    at: datetime = Field(sa_type=UtcDateTime)
+    timestamp: datetime = Field(sa_type=UtcDateTime)
     before: dict[str, Any] | None = Field(sa_column=Column(json_type))
     after: dict[str, Any] | None = Field(sa_column=Column(json_type))
     correlation_id: str

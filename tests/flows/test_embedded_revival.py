@@ -36,7 +36,7 @@ def place() -> Iterator[Path]:
 
 async def works(database: Database) -> bool:
     try:
-        return (await database.query(text("SELECT 42")))[0][0] == 42
+        return bool((await database.query(text("SELECT 42")))[0][0] == 42)
     except UnoError:
         return False
 

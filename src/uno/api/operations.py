@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uno.api.openapi import described
 from uno.api.problems import NO_CONTENT, allow, not_allowed
 from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
-from uno.api.response import Encoders, Respond, locator, responder, result_of
+from uno.api.response import Encoders, Respond, checked, locator, responder, result_of
 from uno.api.table import Table
 from uno.app import Endpoint
 from uno.bus import Bus
@@ -108,7 +108,9 @@ def _slug(endpoint: Endpoint) -> str:
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:
     result = result_of(endpoint.message)
-    respond = responder(endpoint.status, encoders.encode(endpoint.message), locator(endpoint, endpoints))
+    respond = responder(
+        endpoint.status, checked(encoders.encode(result), endpoint.message, result), locator(endpoint, endpoints)
+    )
     make = _without_body if endpoint.method in WITHOUT_BODY else _with_body
     return Operation(endpoint, make(endpoint, bus, respond), result, name)
 

@@ -100,7 +100,7 @@ def too_large(limit: int) -> HTTPException:
 
 
 def ambiguous_length() -> HTTPException:
-    """Two headers that say how long the body is. The connection is closed: nobody knows where the next request begins."""
+    """Two headers that say how long the body is. Nobody knows where the next request begins."""
     return HTTPException(
         KINDS[Malformed].status, "The request has both Content-Length and Transfer-Encoding.", {"Connection": "close"}
     )

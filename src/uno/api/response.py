@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, ForwardRef, TypeAlias, Union, get_args, get_origin, get_type_hints
 from urllib.parse import quote
@@ -65,12 +65,8 @@ class Encoders:
             self._adapters[annotation] = adapter(annotation)
         return self._adapters[annotation]
 
-    def encode(self, message: type[Message]) -> Encode:
-        """A function from a result of `message` to JSON. It raises `WrongResult`."""
-        promised = result_of(message)
-        return _checked(self._encoder(promised), message, promised)
-
-    def _encoder(self, annotation: Any) -> Encode:
+    def encode(self, annotation: Any) -> Encode:
+        """A function from a value of this type to JSON."""
         if annotation is None or annotation is Any:
             return _anything
         if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
@@ -87,14 +83,19 @@ def _warnings(core_schema: Any) -> Any:
     return False if "'type': 'generator'" in repr(core_schema) else "error"
 
 
-def _checked(encode: Encode, message: type[Message], promised: Any) -> Encode:
-    """Pydantic writes `null` for None whatever the type, and any dictionary with the right keys."""
-    wanted: Any = promised if inspect.isclass(promised) and is_plain(promised) else object
+def checked(encode: Encode, message: type[Message], promised: Any) -> Encode:
+    """`encode` for results of `message`: it raises `WrongResult` instead of writing what OpenAPI does not promise."""
+    # Pydantic writes `null` for None whatever the type, and takes any object for a model.
+    wanted, items = _objects(promised), _objects(_item(promised))
     nullable = _may_be_none(promised)
 
-    def checked(value: Any) -> bytes:
+    def encoded(value: Any) -> bytes:
         if (value is None and not nullable) or not isinstance(value, wanted):
             raise WrongResult(message, promised, value)
+        if items is not object and isinstance(value, list | tuple):
+            for cls in set(map(type, value)):
+                if not issubclass(cls, items):
+                    raise WrongResult(message, promised, value, f" (there is a {cls.__qualname__} in it)")
         try:
             return encode(value)
         except PydanticSerializationError as error:
@@ -104,7 +105,25 @@ def _checked(encode: Encode, message: type[Message], promised: Any) -> Encode:
             # Not `from error`: its text has the value in it, which may be a secret.
             raise WrongResult(message, promised, value, _detail(found)) from None
 
-    return checked
+    return encoded
+
+
+def _objects(annotation: Any) -> Any:
+    """The classes of what it may be, for isinstance(); `object` where it is not only models and plain classes."""
+    if get_origin(annotation) in (Union, UnionType):
+        found = [_objects(one) for one in get_args(annotation)]
+        return object if object in found else tuple(found)
+    cls: Any = annotation
+    known = cls is NoneType or (inspect.isclass(cls) and (issubclass(cls, BaseModel) or is_plain(cls)))
+    return cls if known else object
+
+
+def _item(annotation: Any) -> Any:
+    """The `X` of a list of `X`."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) in (list, Sequence) or arguments[1:] == (...,):
+        return arguments[0]
+    return object
 
 
 def _detail(found: re.Match[str]) -> str:
@@ -119,7 +138,7 @@ def _may_be_none(annotation: Any) -> bool:
     if origin in (Union, UnionType):
         return any(_may_be_none(one) for one in arguments)
     cls: Any = origin or annotation
-    return not inspect.isclass(cls) or cls in (Any, object, NoneType)
+    return not inspect.isclass(cls) or cls is Any or cls is object or cls is NoneType
 
 
 def _model(cls: type[BaseModel]) -> Encode:

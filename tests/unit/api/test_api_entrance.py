@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import HTTPException
 from fastapi.testclient import TestClient
 from hypothesis import given, strategies as st
+from starlette.exceptions import HTTPException
 
 from uno import context
 from uno.api import asgi
