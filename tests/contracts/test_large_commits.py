@@ -24,7 +24,9 @@ class Box(VersionMixin, Tables):
     __tablename__ = "box"
     id: Mapped[str] = mapped_column(String(20), primary_key=True)
     weight: Mapped[int] = mapped_column(default=0)
-    labels: Mapped[list[str]] = mapped_column(ARRAY(String).with_variant(JSON(), "sqlite"), default=list)
+    labels: Mapped[list[str]] = mapped_column(
+        ARRAY(String).with_variant(JSON(none_as_null=True), "sqlite"), default=list
+    )
 
 
 class Thing(Tables):

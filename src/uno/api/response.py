@@ -27,6 +27,7 @@ _WARNED = re.compile(
     r"Pydantic serializer warnings:\s*(?:PydanticSerializationUnexpectedValue\()?"
     r"(?:Expected `(?P<wanted>[^`]*)`[^\[]*(?:\[field_name='(?P<field>\w+)')?)?"
 )
+_LISTS = (list, tuple)
 _JSON = (b"content-type", b"application/json")
 
 
@@ -90,11 +91,11 @@ def checked(encode: Encode, message: type[Message], promised: Any) -> Encode:
     nullable = _may_be_none(promised)
 
     def encoded(value: Any) -> bytes:
-        if (value is None and not nullable) or not isinstance(value, wanted):
+        if value.__class__ is not wanted and ((value is None and not nullable) or not isinstance(value, wanted)):
             raise WrongResult(message, promised, value)
-        if items is not object and isinstance(value, list | tuple):
+        if items is not object and isinstance(value, _LISTS):
             for cls in set(map(type, value)):
-                if not issubclass(cls, items):
+                if cls is not items and not issubclass(cls, items):
                     raise WrongResult(message, promised, value, f" (there is a {cls.__qualname__} in it)")
         try:
             return encode(value)
@@ -114,8 +115,12 @@ def _objects(annotation: Any) -> Any:
         found = [_objects(one) for one in get_args(annotation)]
         return object if object in found else tuple(found)
     cls: Any = annotation
-    known = cls is NoneType or (inspect.isclass(cls) and (issubclass(cls, BaseModel) or is_plain(cls)))
+    known = cls is NoneType or (inspect.isclass(cls) and _is_object(cls))
     return cls if known else object
+
+
+def _is_object(cls: Any) -> bool:
+    return issubclass(cls, BaseModel) or is_plain(cls)
 
 
 def _item(annotation: Any) -> Any:

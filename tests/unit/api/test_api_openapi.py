@@ -1,7 +1,8 @@
 """What OpenAPI says, and that it is true."""
 
 from collections import Counter
-from typing import Any
+from types import new_class
+from typing import Any, cast
 
 import pytest
 import schemathesis
@@ -12,8 +13,8 @@ from pydantic import BaseModel
 
 from uno.api import asgi
 from uno.app import App, Module, Route
-from uno.bus import command_handler
-from uno.messages import Command
+from uno.bus import command_handler, query_handler
+from uno.messages import Command, Query
 
 
 @pytest.fixture
@@ -159,3 +160,22 @@ def test_the_application_does_what_its_document_says(app: App) -> None:
     assert statuses[201] > 5
     assert statuses[422] > 5
     assert 500 not in statuses
+
+
+def test_an_application_with_hundreds_of_queries_has_its_document() -> None:
+    def query(number: int) -> type[Query[str]]:
+        fields = {"__module__": __name__, "__annotations__": {"text": str}}
+        made: Any = new_class(f"ListThing{number}", (Query[str],), exec_body=lambda body: body.update(fields))
+        return cast(type[Query[str]], made)
+
+    def handler(message: type[Query[str]]) -> Any:
+        @query_handler(message)
+        async def handle(asked: Any) -> str:
+            return str(asked.text)
+
+        handle.__qualname__ = f"handle_{message.__name__}"
+        return handle
+
+    queries = [query(number) for number in range(200)]
+    app = App(Module("many", handlers=[handler(one) for one in queries], routes=queries))
+    assert len(asgi(app).openapi()["paths"]) == 200

@@ -65,8 +65,8 @@ def answering(promised: Any, value: Any) -> TestClient:
 CLASSES: Any = (Model, Data, Plain)
 WRONG: list[tuple[Any, Any]] = [
     *product(CLASSES, ({}, {"a": 1}, None, "hunter2", Other(1), [])),
-    *product([list[cls] for cls in CLASSES], ({}, None, ["hunter2"], [{}], [Other(1)])),
-    *product([cls | None for cls in CLASSES], ({}, "hunter2", Other(1))),
+    *product([list[Model], list[Data], list[Plain]], ({}, None, ["hunter2"], [{}], [Other(1)])),
+    *product([Model | None, Data | None, Plain | None], ({}, "hunter2", Other(1))),
     (Plain | Other, "hunter2"),
     (Plain, Plain("hunter2")),
     (Model, Model.model_construct(a="hunter2")),
