@@ -99,7 +99,7 @@ def test_the_doctor_names_the_command_that_creates_the_tables(uno: Any, shop: st
     done = uno("doctor", shop, "--json", UNO_DB_URL=url)
     assert done.returncode == 1
     problems = json.loads(done.stdout)["problems"]
-    assert problems == ["The database has none of uno's tables; create them with: uno db create"]
+    assert problems == ["The database has none of uno's tables; create them with: uno db create PACKAGE:APP"]
 
 
 def test_the_doctor_says_why_a_class_takes_the_session_path(uno: Any, tmp_path: Path) -> None:
