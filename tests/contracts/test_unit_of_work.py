@@ -1,6 +1,7 @@
 """The unit of work: what belongs together is written together, or not at all."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar
 
@@ -161,8 +162,9 @@ async def test_two_tasks_that_share_one_unit_of_work_get_a_clear_error(database:
         for task in (use, read, look):
             with pytest.raises(Misconfigured, match="Two tasks share one unit of work"):
                 await asyncio.create_task(task())
-        with pytest.raises(Misconfigured, match=r"use asyncio\.timeout"):
-            await asyncio.wait_for(read(), 5)
+        if sys.version_info < (3, 12):  # later it runs in the task that waits
+            with pytest.raises(Misconfigured, match=r"use asyncio\.timeout"):
+                await asyncio.wait_for(read(), 5)
         async with asyncio.timeout(5):
             await read()
 

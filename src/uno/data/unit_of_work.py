@@ -132,7 +132,7 @@ class UnitOfWork:
         if self._task is not None and asyncio.current_task() is not self._task:
             raise Misconfigured(
                 "Two tasks share one unit of work; dispatch a message in each task after leaving it, "
-                "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task."
+                "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task on Python 3.11."
             )
 
     # -- what handlers use
