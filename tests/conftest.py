@@ -1,10 +1,16 @@
 """What every test stands on: asyncio, one hypothesis profile, and nothing left out in CI."""
 
 import os
+import signal
 from collections.abc import Generator, Sequence
 
 import pytest
 from hypothesis import settings
+
+# A shell starts what runs in the background with SIGINT ignored, and programs started from here would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 IN_CI = bool(os.environ.get("CI"))
 
