@@ -130,7 +130,9 @@ class SessionPath:
         plan = self._plan(entity)
         if plan.version(entity) not in (None, plan.version(stored)):
             raise VersionConflict(plan.label, [plan.id_of(key)], repeatable=True)
-        return await self._asked(self.session.merge(entity))
+        # Otherwise merge writes what changed so far, and the row would have one version more than in one commit.
+        with self.session.no_autoflush:
+            return await self._asked(self.session.merge(entity))
 
     async def delete(self, entity: Any) -> None:
         if inspect(entity).pending:
