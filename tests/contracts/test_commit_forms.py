@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings, strategies as st
+from hypothesis import HealthCheck, Phase, example, given, note, settings, strategies as st
 from sqlalchemy import (
     ARRAY,
     JSON,
@@ -347,6 +347,8 @@ async def test_the_classes_here_take_the_fast_path(forms: dict[tuple[str, str], 
     assert {cls.__name__: database.plan(cls).reason for cls in ENTITIES.values()} == dict.fromkeys(ENTITIES)
 
 
+@example(script=[Step("change", "Volume", id, (("title", "t"),)) for id in "ab"])  # a collation in an array's type
+@example(script=[Step("save", "Shelf", "a", (("code", "x"),)), Step("save", "Shelf", "a")])  # a flush in between
 @given(script=st.lists(steps(), min_size=1, max_size=7))
 @settings(
     max_examples=40, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -378,8 +378,8 @@ def mapped_plan(cls: type) -> MappedPlan | None:
 
 
 def cast_type(column: Column[Any], dialect: Dialect) -> str:
-    """The column's type for a cast, without length or precision, which would cut values silently."""
-    compiled = str(column.type.compile(dialect=dialect))
+    """The column's type for a cast: without length or precision, which would cut values silently, and collation."""
+    compiled = str(column.type.compile(dialect=dialect)).partition(" COLLATE ")[0]
     plain = compiled.split("(")[0].strip() if not isinstance(column.type, Enum) else compiled
     rest = compiled.rpartition(")")[2] if "(" in compiled and not isinstance(column.type, Enum) else ""
     return "bpchar" if plain.upper() == "CHAR" else plain + rest
