@@ -257,10 +257,10 @@ async def change_one(database: Database, name: str, /, **values: Any) -> None:
 async def test_a_lease_is_renewed_while_the_subscriber_runs_and_its_loss_stops_it(app: App, database: Database) -> None:
     await app.bus.dispatch(Send(ids=("a",)))
     await change_one(database, "tests.track", state="done")
-    behaviour.pause = 3
+    behaviour.pause = 0.5
     async with (
-        running(worker(app, lease=1.5, renew_interval=0.1)),
-        running(worker(app, lease=1.5, renew_interval=0.1)),
+        running(worker(app, lease=0.2, renew_interval=0.05)),
+        running(worker(app, lease=0.2, renew_interval=0.05)),
     ):
         await until(lambda: all_done(database, 2))
     assert (behaviour.started, await effects(database)) == (1, ["bill a"])
