@@ -125,9 +125,13 @@ class SqliteLease(Lease):
 class SqliteConnection(sqlite3.Connection):
     """One whose transaction ends when it is closed; SQLite itself waits until the last cursor is gone."""
 
+    _closed = False
+
     def close(self) -> None:
-        if self.in_transaction:
+        # Closing twice is allowed, as everywhere: SQLAlchemy and a cancelled caller may both do it.
+        if not self._closed and self.in_transaction:
             self.rollback()
+        self._closed = True
         super().close()
 
 
