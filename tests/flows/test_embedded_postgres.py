@@ -275,6 +275,16 @@ def test_a_started_server_stays_without_users_until_it_is_stopped(folder: Path) 
     assert not status(folder).kept
 
 
+def test_a_watchdog_that_ends_is_not_taken_for_a_server_or_its_keeper(folder: Path) -> None:
+    for _ in range(6):
+        start(folder, fsync=False)
+        assert stop(folder) is True
+        while not nothing_runs(folder):  # as closely as can be: the watchdog is just leaving
+            pass
+        after = status(folder)
+        assert (after.running, after.kept) == (False, False)
+
+
 def test_a_forced_stop_ends_a_server_in_use_and_the_next_user_starts_it_again(folder: Path) -> None:
     with acquire(folder, fsync=False) as lease:
         assert stop(folder, force=True) is True

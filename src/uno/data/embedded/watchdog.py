@@ -28,7 +28,8 @@ def watch(folder: str, watch_lock: int) -> None:
             break
         fcntl.flock(users, fcntl.LOCK_UN)
     stop(folder, server)
-    os.close(watch_lock)  # before `users`: whoever gets in next must find no watchdog
+    for lock in (server, hold, watch_lock):  # before `users`: whoever gets in next must find no server and no watchdog
+        os.close(lock)
 
 
 def stop(folder: str, server: int) -> None:
