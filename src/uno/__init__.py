@@ -8,6 +8,7 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     ids.py         ULID and UUIDv7 identifiers
     clock.py       the time, where tests can set it
     context.py     actor, tenant, correlation, causation, deadline: one contextvar
+    sync.py        asynchronous code driven for synchronous callers
     messages.py    Message, Command[R], Query[R], DomainEvent, Envelope
     settings.py    the settings tree, each section with its prefix: UNO_DB_, UNO_API_ …
     health.py      checks, reports, liveness and readiness

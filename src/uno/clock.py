@@ -1,15 +1,22 @@
 """The time, where tests can set it.
 
 `now()` is aware UTC, `monotonic()` and `sleep()` are in seconds. `use(clock)` replaces the clock
-of the whole process for a `with` block.
+of the whole process for a `with` block. Inside `uno.sync.drive` there is no event loop: `sleep`
+blocks the thread there.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Protocol
+
+from uno.errors import Misconfigured
+
+# Set inside `uno.sync.drive`.
+blocking: ContextVar[bool] = ContextVar("uno.blocking", default=False)
 
 
 class Clock(Protocol):
@@ -32,7 +39,16 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        if blocking.get():
+            _block(seconds)
+        else:
+            await asyncio.sleep(seconds)
+
+
+def _block(seconds: float) -> None:
+    if asyncio._get_running_loop() is not None:
+        raise Misconfigured("A synchronous call would have to wait, which stops the running event loop: await it.")
+    time.sleep(seconds)
 
 
 _system = SystemClock()
