@@ -7,9 +7,12 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno import context, ids
+from uno.api import watched
 from uno.api.problems import ambiguous_length, problem_response, too_large
 from uno.context import Context, external_id
-from uno.telemetry.trace import parse_traceparent
+from uno.telemetry import trace
+from uno.telemetry.spans import parse_traceparent
+from uno.telemetry.trace import Tracer
 
 _READ = frozenset({b"x-correlation-id", b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding"})
 _LONGEST_LENGTH = 18  # digits; more are no number of bytes that anybody sends
@@ -39,13 +42,34 @@ class Entrance:
         made = _context(found)
         token = context.enter(made)
         answer = _echoing(send, made.correlation_id.encode())
+        tracer = trace.detail
         try:
-            if scope["type"] == "http":
+            if tracer is not None:
+                await self._watched(tracer, scope, found, receive, answer)
+            elif scope["type"] == "http":
                 await self._http(scope, found, receive, answer)
             else:
                 await self.app(scope, receive, answer)
         finally:
             context.leave(token)
+
+    async def _watched(
+        self, tracer: Tracer, scope: Scope, found: dict[bytes, bytes], receive: Receive, send: Send
+    ) -> None:
+        """The same with a span around it."""
+        caller = found.get(b"traceparent", b"").decode("latin-1")
+        span = watched.begun(tracer, scope, context.current(), remote=parse_traceparent(caller) is not None)
+        failure: BaseException | None = None
+        try:
+            if scope["type"] == "http":
+                await self._http(scope, found, receive, watched.noting(span, send))
+            else:
+                await self.app(scope, receive, send)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            watched.ended(tracer, span, scope, failure)
 
     async def _http(self, scope: Scope, found: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         length = found.get(b"content-length")

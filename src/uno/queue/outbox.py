@@ -1,12 +1,16 @@
 """From events to delivery rows, in the transaction of the change that caused them."""
 
 from collections.abc import Callable
+from time import perf_counter
 from uuid import UUID
 
 from uno import ids
+from uno.context import Context
 from uno.data.changes import Changes, Values
 from uno.messages import DomainEvent, message_name
 from uno.queue.tables import READY, deliveries
+from uno.telemetry import trace
+from uno.telemetry.catalogue import SENT
 
 Subscribers = Callable[[type[DomainEvent]], tuple[str, ...]]
 
@@ -26,7 +30,7 @@ class DeliveryBook:
         return [self._row(id, event, name, changes) for id, (event, name) in zip(found, wanted, strict=True)]
 
     def _row(self, id: UUID, event: DomainEvent, subscriber: str, changes: Changes) -> Values:
-        context = changes.context
+        context = _sent(event, subscriber, changes.context)
         return {
             "id": id,
             "subscriber": subscriber,
@@ -52,3 +56,18 @@ class DeliveryBook:
             "created_at": changes.at,
             "finished_at": None,
         }
+
+
+def _sent(event: DomainEvent, subscriber: str, context: Context) -> Context:
+    """`context`, where spans are exported inside a span of the delivery's own: the worker goes on with that."""
+    tracer = trace.detail
+    if tracer is None:
+        return context
+    now = perf_counter()
+    span = tracer.start(SENT.name(event=message_name(type(event))), context, now)
+    span.kind = SENT.kind
+    span.attributes.update(
+        {"messaging.system": "uno", "uno.subscriber": subscriber, "messaging.message.id": event.event_id}
+    )
+    tracer.finish(span, now)
+    return context.replace(traceparent=span.traceparent)

@@ -125,6 +125,14 @@ class Deliveries:
         due, now = rows[0]
         return None if due is None else max(0.0, (_aware(due) - _aware(now)).total_seconds())
 
+    async def lag(self) -> float | None:
+        """Seconds for which the oldest delivery that is due has been waiting; 0 where none is, None while closed."""
+        if self._database.pool_use() is None:
+            return None
+        ready = (_d.state == READY, _d.run_at <= self._now())
+        due, now = (await self._database.query(select(func.min(_d.run_at), self._now()).where(*ready)))[0]
+        return 0.0 if due is None else max(0.0, (_aware(now) - _aware(due)).total_seconds())
+
     async def counts(self) -> dict[str, int]:
         """How many deliveries are in each state."""
         rows = await self._database.query(select(_d.state, func.count()).group_by(_d.state))

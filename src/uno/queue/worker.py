@@ -6,8 +6,9 @@ import random
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
-from uno import clock, ids
+from uno import clock, context, ids
 from uno.bus import Bus
 from uno.context import Context
 from uno.data import Database
@@ -19,7 +20,10 @@ from uno.queue.statements import Deliveries, Delivery, Names, done
 from uno.queue.tables import deliveries
 from uno.result import Failure
 from uno.settings import WorkerSettings
+from uno.telemetry import trace
+from uno.telemetry.catalogue import TAKEN
 from uno.telemetry.logs import get_logger
+from uno.telemetry.watch import opened
 
 log = get_logger("uno.worker")
 # Of an error, in characters.
@@ -189,8 +193,7 @@ class Worker:
         """The error of the attempt, if any."""
         try:
             event = self._events[delivery.event].model_validate(delivery.payload)
-            context = Context.from_json(delivery.context)
-            result = await self._bus.deliver(Envelope(event, delivery.subscriber, context, delivery.attempt))
+            result = await self._traced(delivery, event)
         except Exception as error:  # a subscriber's bug is a failed attempt: logged, and kept with the delivery
             log.exception("subscriber failed", extra=_labels(delivery))
             return error
@@ -198,6 +201,22 @@ class Worker:
             log.exception("subscriber asked the process to exit", extra=_labels(delivery))
             return RuntimeError(f"the subscriber asked the process to exit: {error}")
         return result.error if result.__class__ is Failure else None
+
+    async def _traced(self, delivery: Delivery, event: DomainEvent) -> Any:
+        """The result of the subscriber; where spans are exported, in a span of the attempt."""
+        around = Context.from_json(delivery.context)
+        tracer = trace.detail
+        if tracer is None:
+            return await self._bus.deliver(Envelope(event, delivery.subscriber, around, delivery.attempt))
+        labels = {"messaging.system": "uno", "uno.subscriber": delivery.subscriber, "uno.attempt": delivery.attempt}
+        with (
+            context.use(around),
+            opened(tracer, TAKEN.name(event=delivery.event), kind=TAKEN.kind, attributes=labels) as span,
+        ):
+            envelope = Envelope(event, delivery.subscriber, context.current(), delivery.attempt)
+            result = await self._bus.deliver(envelope)
+            span.status = "failure" if result.__class__ is Failure else span.status
+            return result
 
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         failures = delivery.failures + 1

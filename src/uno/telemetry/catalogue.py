@@ -1,4 +1,4 @@
-"""Everything noteworthy that uno tells, by name: the one list that code and docs share."""
+"""Everything uno tells: signals by name, and the spans it makes. The one list that code and docs share."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,4 +15,48 @@ class Signal:
     fields: tuple[str, ...] = ()
 
 
-SIGNALS: dict[str, Signal] = {}
+@dataclass(frozen=True, slots=True)
+class MadeSpan:
+    """A span that uno makes; `pattern` is filled in with what it is about."""
+
+    pattern: str
+    kind: str
+    text: str
+
+    def name(self, **about: str) -> str:
+        return self.pattern.format(**about)
+
+
+# Those but that of a message are made only where spans are exported.
+REQUEST = MadeSpan("{method} {route}", "server", "a request, from its first byte to its last")
+MESSAGE = MadeSpan(
+    "{message}", "internal", "a message on its way through the pipeline, with all attempts and the commit"
+)
+HANDLER = MadeSpan("handle {message}", "internal", "its handler or subscriber alone")
+STATEMENT = MadeSpan("{verb}", "client", "an SQL statement: its text, never its parameters")
+SENT = MadeSpan("send {event}", "producer", "a delivery is made, to commit with the change")
+TAKEN = MadeSpan("process {event}", "consumer", "a worker's attempt at a delivery")
+SPANS = (REQUEST, MESSAGE, HANDLER, STATEMENT, SENT, TAKEN)
+
+# Sorted by name, so that rooms do not meet at the end of the list.
+SIGNALS: dict[str, Signal] = {
+    "auth.forbidden": Signal("info", "somebody asked for what they may not do", ("needed",)),
+    "auth.header_refused": Signal("info", "an Authorization header was refused", ("reason",)),
+    "auth.refresh_reused": Signal("warning", "a refresh token came twice, so its session was ended", ("subject",)),
+    "auth.token_refused": Signal("info", "a token was refused", ("reason",)),
+    "breaker.closed": Signal("info", "a circuit breaker closed", ("breaker",)),
+    "breaker.half_opened": Signal("info", "a circuit breaker lets probes through", ("breaker",)),
+    "breaker.opened": Signal("warning", "a circuit breaker opened", ("breaker",)),
+    "breaker.refused": Signal("debug", "a circuit breaker refused a call", ("breaker",)),
+    "bulkhead.refused": Signal("debug", "a bulkhead refused a call", ("bulkhead",)),
+    "dead_letter.dropped": Signal("warning", "a dead letter gave way to a newer one", ("queue", "dropped")),
+    "fallback.used": Signal("info", "a fallback was used", ("fallback", "error")),
+    "gauge.failed": Signal("warning", "a gauge could not be read, so it is left out", ("gauge", "error")),
+    "limiter.refused": Signal("debug", "a rate limiter refused a call", ("limiter",)),
+    "limiter.unreachable": Signal("warning", "a shared rate limiter does not reach Redis", ("limiter", "error")),
+    "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),
+    "retry.budget_spent": Signal("warning", "too much fails: no more is repeated for now", ("retry", "error")),
+    "retry.scheduled": Signal("debug", "a failed call is repeated", ("retry", "attempt", "delay", "error")),
+    "timeout.expired": Signal("debug", "a call took too long", ("timeout", "seconds")),
+    "trace.export_failed": Signal("warning", "a trace exporter failed", ("error", "failures")),
+}

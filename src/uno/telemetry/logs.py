@@ -1,19 +1,16 @@
 """Logs: structlog over the standard library, every line with its correlation id."""
 
 import logging
-import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 from uno import context
+from uno.telemetry.redact import clean, flat, one_line
 
-_SECRET = re.compile(r"passw|secret|token|api_?key|authorization|cookie|credential|private", re.IGNORECASE)
-# Greedy: a password may itself contain @ or / where its author forgot to encode it.
-_URL_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^\s\"'<>]+(@)")
-_ASSIGNED = re.compile(r"((?:passw(?:or)?d|pwd|secret|token|api_?key)=)[^\s&;,\"']+", re.IGNORECASE)
+_OF_MANY_LINES = ("exception", "stack", "stack_info")
 
 
 def _add_context(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -22,30 +19,27 @@ def _add_context(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
         event.setdefault("correlation_id", current.correlation_id)
         if current.actor is not None:
             event.setdefault("actor", current.actor)
+        if current.traceparent is not None:
+            event.setdefault("trace_id", current.traceparent[3:-20])
+            event.setdefault("span_id", current.traceparent[-19:-3])
     return event
 
 
-def redact(text: str) -> str:
-    """`text` without the passwords of URLs and of `password=…`."""
-    return _ASSIGNED.sub(r"\1***", _URL_PASSWORD.sub(r"\1***\2", text))
-
-
-def _clean(value: Any) -> Any:
-    """`value` without secrets, however deep; what has no JSON form as its redacted `repr`."""
-    if isinstance(value, str):
-        return redact(value)
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(k): "***" if _SECRET.search(str(k)) else _clean(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(item) for item in value]
-    return redact(repr(value))
-
-
 def _redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    cleaned: dict[str, Any] = _clean(event)
+    cleaned: dict[str, Any] = clean(event)
     return cleaned
+
+
+def _on_one_line(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For people: what JSON escapes by itself. Only a traceback has lines, and each shows that it is part of one."""
+    return {
+        one_line(name): _indented(value) if name in _OF_MANY_LINES else flat(value) for name, value in event.items()
+    }
+
+
+def _indented(text: Any) -> Any:
+    lines = str(text).split("\n")
+    return "\n".join(f"  | {one_line(line)}" for line in lines)
 
 
 def configure_logging(*, level: str = "INFO", json: bool | None = None) -> None:
@@ -67,7 +61,7 @@ def configure_logging(*, level: str = "INFO", json: bool | None = None) -> None:
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
     )
-    last = [structlog.processors.format_exc_info, _redact, renderer]
+    last = [structlog.processors.format_exc_info, _redact, *([] if as_json else [_on_one_line]), renderer]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

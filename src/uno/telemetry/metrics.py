@@ -1,10 +1,21 @@
-"""Rate, errors and duration of every message type, in memory."""
+"""Rate, errors and duration of every message type, in memory, and gauges that are asked when somebody looks."""
 
+import asyncio
+import inspect
 from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from uno.telemetry.signals import emit
 
 # Upper bounds in seconds; a last, unbounded bucket follows.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Seconds a gauge has for its answer.
+GAUGE_TIMEOUT = 2.0
+
+Reading = float | Mapping[str, float] | None
+Ask = Callable[[], Reading | Awaitable[Reading]]
 
 
 class MessageMetrics:
@@ -30,15 +41,66 @@ class MessageMetrics:
         return {"count": self.count, "failures": self.failures, "errors": self.errors, "seconds": self.seconds}
 
 
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """A figure that is asked for when somebody looks; `label` names what the keys of a mapping are."""
+
+    name: str
+    help: str
+    ask: Ask
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What a gauge said: one value under the label "", or one for each value of its label."""
+
+    gauge: Gauge
+    values: Mapping[str, float]
+
+
 class Metrics:
-    """The live registry: one `MessageMetrics` for each message name."""
+    """The live registry: one `MessageMetrics` for each message name, and the gauges."""
 
     def __init__(self) -> None:
         self._messages: dict[str, MessageMetrics] = {}
+        self._gauges: dict[str, Gauge] = {}
 
     def message(self, name: str) -> MessageMetrics:
         """The figures of the message called `name`, created when first asked for."""
         return self._messages.setdefault(name, MessageMetrics())
 
+    @property
+    def messages(self) -> Mapping[str, MessageMetrics]:
+        """All message types by name."""
+        return dict(sorted(self._messages.items()))
+
+    def gauge(self, name: str, help: str, ask: Ask, *, label: str = "") -> None:
+        """Show what `ask()` gives under `name`, asked at each look; `ask` may be async.
+
+        None means that there is nothing to tell. A mapping gives one value for each of its keys,
+        which become values of `label`. A second gauge of the same name takes the place of the first.
+        """
+        self._gauges[name] = Gauge(name, help, ask, label)
+
+    async def figures(self) -> list[Figure]:
+        """All gauges, asked at the same time; one that fails or is late is left out and told."""
+        gauges = [self._gauges[name] for name in sorted(self._gauges)]
+        found = await asyncio.gather(*(_read(gauge) for gauge in gauges))
+        return [figure for figure in found if figure is not None]
+
     def to_dict(self) -> dict[str, Any]:
-        return {name: metrics.to_dict() for name, metrics in sorted(self._messages.items())}
+        return {name: metrics.to_dict() for name, metrics in self.messages.items()}
+
+
+async def _read(gauge: Gauge) -> Figure | None:
+    try:
+        async with asyncio.timeout(GAUGE_TIMEOUT):
+            said = gauge.ask()
+            value = await said if inspect.isawaitable(said) else said
+    except Exception as error:  # one gauge must not hide the others; the signal names it
+        emit("gauge.failed", gauge=gauge.name, error=str(error) or type(error).__name__)
+        return None
+    if value is None:
+        return None
+    return Figure(gauge, value if isinstance(value, Mapping) else {"": value})

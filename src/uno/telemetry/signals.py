@@ -1,15 +1,33 @@
 """`emit`: something noteworthy happened."""
 
 import logging
+import threading
+from collections import Counter
 from typing import Any
 
 from uno.telemetry.catalogue import SIGNALS
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# A log record has attributes of these names, and refuses fields that would hide them.
+_TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "signal"}
+_counts: Counter[str] = Counter()
+_lock = threading.Lock()
 
 
 def emit(name: str, /, **fields: Any) -> None:
-    """Tell that `name` happened. Raises `KeyError` for a name the catalogue does not have."""
+    """Tell that `name` happened: a log line and a count. Raises `KeyError` for a name the catalogue does not have.
+
+    A field called like an attribute of log records gets the signal's first word before its name.
+    """
     signal = SIGNALS[name]
-    log = logging.getLogger(f"uno.{name.partition('.')[0]}")
-    log.log(_LEVELS[signal.level], signal.text, extra={"signal": name, **fields})
+    with _lock:
+        _counts[name] += 1
+    subject = name.partition(".")[0]
+    extra = {f"{subject}_{key}" if key in _TAKEN else key: value for key, value in fields.items()}
+    logging.getLogger(f"uno.{subject}").log(_LEVELS[signal.level], signal.text, extra={"signal": name, **extra})
+
+
+def signal_counts() -> dict[str, int]:
+    """How often each signal was emitted in this process."""
+    with _lock:
+        return dict(_counts)

@@ -1,51 +1,44 @@
-"""Spans: what ran inside what, for how long."""
+"""The tracer: makes spans, keeps the last ones, hands finished ones to an exporter."""
 
 import re
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from uno import ids
+from uno import clock, ids
 from uno.context import Context
+from uno.telemetry.signals import emit
+from uno.telemetry.spans import Span, parse_traceparent
+from uno.telemetry.traces import TraceContext, continued, current_trace, get_current_trace
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
 _NO_SPAN = "0" * 16
 # Both halves not zero: the second serves as a span id.
 _OWN_ID = re.compile(r"(?!0{32})[0-9a-f]{16}(?!0{16})[0-9a-f]{16}")
 
-
-class Span:
-    """One piece of work; `start` and `end` in seconds of `clock.monotonic()`."""
-
-    __slots__ = ("end", "name", "parent_id", "span_id", "start", "status", "trace_id")
-
-    def __init__(self, name: str, trace_id: str, span_id: str, parent_id: str | None, start: float) -> None:
-        self.name = name
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.parent_id = parent_id
-        self.start = start
-        self.end: float | None = None
-        self.status = "ok"
-
-    @property
-    def traceparent(self) -> str:
-        """This span as a W3C traceparent header."""
-        return f"00-{self.trace_id}-{self.span_id}-01"
-
-    def __repr__(self) -> str:
-        return f"Span({self.name!r}, {self.status}, trace={self.trace_id}, span={self.span_id})"
-
-
-def parse_traceparent(header: str | None) -> tuple[str, str] | None:
-    """Trace id and parent span id of a W3C traceparent header, None where it is not valid."""
-    found = _TRACEPARENT.fullmatch(header or "")
-    return (found[1], found[2]) if found else None
+Export = Callable[[TraceContext], object]
 
 
 class Tracer:
-    """Keeps the last `keep` finished spans."""
+    """Keeps the last `keep` finished spans and the last `keep` traces.
 
-    def __init__(self, keep: int = 512) -> None:
+    `export_func` gets each trace made by `trace()` when it ends, and each other span by itself. It
+    is called where the span ends, so it must only note it. What it raises is counted in
+    `export_errors`, logged, and harms nobody.
+    """
+
+    def __init__(self, service_name: str = "uno", export_func: Export | None = None, *, keep: int = 512) -> None:
+        self.service_name = service_name
         self.finished: deque[Span] = deque(maxlen=keep)
+        self.export_errors = 0
+        self._keep = keep
+        self._export = export_func
+        self._traces: OrderedDict[str, TraceContext] = OrderedDict()
+
+    @property
+    def exports(self) -> bool:
+        """Whether anybody beyond this process sees the spans."""
+        return self._export is not None
 
     def start(self, name: str, context: Context, now: float) -> Span:
         """A span inside the one that `context.traceparent` names, or the first of a new trace."""
@@ -65,5 +58,118 @@ class Tracer:
         return Span(name, trace_id, span_id if span_id != _NO_SPAN else ids.span_id(), None, now)
 
     def finish(self, span: Span, now: float) -> None:
-        span.end = now
+        span.ended = now
         self.finished.append(span)
+        if self._export is not None:
+            self._send(TraceContext.of(span))
+
+    def _send(self, trace: TraceContext) -> None:
+        assert self._export is not None
+        try:
+            self._export(trace)
+        except Exception as error:  # the traced code must not fail with its exporter; counted and logged
+            self.export_errors += 1
+            # Not for every span: an exporter that always fails would fill the logs.
+            if self.export_errors.bit_count() == 1:
+                emit("trace.export_failed", error=repr(error), failures=self.export_errors)
+
+    @contextmanager
+    def trace(
+        self, name: str, correlation_id: str | None = None, attributes: Mapping[str, Any] | None = None
+    ) -> Iterator[TraceContext]:
+        """A trace around the block, whose first span is called `name`.
+
+        Inside a message or another trace it goes on with that trace.
+        """
+        made = continued(correlation_id, attributes)
+        self._remember(made)
+        before = current_trace.get()
+        current_trace.set(made)
+        try:
+            with made.span(name, attributes):
+                yield made
+        finally:
+            current_trace.set(before)
+            self._ended(made)
+
+    def _remember(self, trace: TraceContext) -> None:
+        known = self._traces.get(trace.trace_id)
+        if known is None or known.late is not None:
+            self._traces[trace.trace_id] = trace
+            self._traces.move_to_end(trace.trace_id)
+        while len(self._traces) > self._keep:
+            self._traces.popitem(last=False)
+
+    def _ended(self, trace: TraceContext) -> None:
+        trace.late = self._finish_late
+        ended = [span for span in trace.spans if span.ended is not None]
+        self.finished.extend(ended)
+        if self._export is not None:
+            whole = TraceContext(trace.trace_id, trace.correlation_id, trace.attributes)
+            whole.spans, whole.dropped = ended, trace.dropped
+            self._send(trace if len(ended) == len(trace.spans) else whole)
+
+    def _finish_late(self, span: Span) -> None:
+        self.finish(span, span.ended or span.started)
+
+    def get_trace(self, trace_id: str) -> TraceContext | None:
+        """A trace made by `trace()`, as long as it is kept."""
+        return self._traces.get(trace_id)
+
+    def get_current_trace(self) -> TraceContext | None:
+        return get_current_trace()
+
+    def get_current_span(self) -> Span | None:
+        trace = get_current_trace()
+        return None if trace is None else trace.current_span
+
+    def clear_traces(self, older_than: float | None = None) -> int:
+        """Forget the traces that began more than `older_than` seconds ago, or all; how many that were."""
+        latest = float("inf") if older_than is None else clock.monotonic() - older_than
+        old = [id for id, trace in self._traces.items() if trace.created <= latest]
+        for id in old:
+            del self._traces[id]
+        return len(old)
+
+
+_default = Tracer()
+_chosen: Tracer | None = None
+_current: Tracer | None = None
+# The tracer of this process if it exports, else None: then nobody makes the spans of HTTP, SQL and queue.
+detail: Tracer | None = None
+
+
+def get_tracer() -> Tracer:
+    """The tracer of this process: that of the running application, or what `set_tracer` said."""
+    return _current or _default
+
+
+def set_tracer(tracer: Tracer | None) -> None:
+    """Make `tracer` that of this process; an `App` made afterwards takes it."""
+    global _chosen
+    _chosen = tracer
+    _switch(tracer)
+
+
+def chosen_tracer() -> Tracer | None:
+    """What `set_tracer` said, if anything."""
+    return _chosen
+
+
+@contextmanager
+def use_tracer(tracer: Tracer) -> Iterator[Tracer]:
+    """Make `tracer` that of this process inside the block."""
+    before = _current
+    _switch(tracer)
+    try:
+        yield tracer
+    finally:
+        # Two applications may end in the order in which they began.
+        if _current is tracer:
+            _switch(before)
+
+
+def _switch(tracer: Tracer | None) -> None:
+    global _current, detail
+    _current = tracer
+    detail = tracer if tracer is not None and tracer.exports else None

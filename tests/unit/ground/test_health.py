@@ -90,6 +90,7 @@ async def test_a_report_is_plain_json() -> None:
         "status": "degraded",
         "message": "",
         "duration_ms": 0,
+        "details": {},
     }
     assert found.timestamp.utcoffset() == timedelta(0)
     assert HealthReport().to_dict()["checks"] == []

@@ -14,7 +14,7 @@ from uno.errors import Conflict, Forbidden, Misconfigured
 from uno.messages import Command, message_name
 from uno.telemetry import Metrics, Span, Tracer, observed
 from uno.telemetry.metrics import BUCKETS, MessageMetrics
-from uno.telemetry.trace import parse_traceparent
+from uno.telemetry.spans import parse_traceparent
 
 
 class Sell(Command[str]):
@@ -43,7 +43,7 @@ async def ask(bus: Bus, how: str = "well") -> Any:
 
 class Shop:
     def __init__(self, *handlers: object, keep: int = 512, inner: Any = None) -> None:
-        self.metrics, self.tracer = Metrics(), Tracer(keep)
+        self.metrics, self.tracer = Metrics(), Tracer(keep=keep)
         middleware = [per_message(observed(self.metrics, self.tracer)), *([inner] if inner else [])]
         self.bus = Bus([sell, *handlers], middleware=middleware)
 
@@ -110,8 +110,8 @@ async def test_what_a_message_causes_is_in_its_trace_and_knows_its_cause() -> No
     await shop.bus.dispatch(Pack())
     inner, outer = shop.spans
     assert inner.trace_id == outer.trace_id
-    assert inner.parent_id == outer.span_id
-    assert outer.parent_id is None
+    assert inner.parent_span_id == outer.span_id
+    assert outer.parent_span_id is None
     cause, effect = seen
     assert effect.causation_id == cause.message_id
     assert effect.message_id != cause.message_id
@@ -122,7 +122,7 @@ async def test_a_trace_that_came_with_the_request_goes_on() -> None:
     with context.use(Context("c", traceparent=f"00-{'a' * 32}-{'b' * 16}-01")):
         await ask(shop.bus)
     [span] = shop.spans
-    assert (span.trace_id, span.parent_id) == ("a" * 32, "b" * 16)
+    assert (span.trace_id, span.parent_span_id) == ("a" * 32, "b" * 16)
 
 
 @pytest.mark.parametrize("correlation_id", ["order-42", "z" * 32, "0" * 32, "A" * 32, "a" * 16 + "0" * 16, "f" * 32])
@@ -187,5 +187,5 @@ async def test_a_span_has_a_beginning_and_an_end() -> None:
     await ask(shop.bus)
     [span] = shop.spans
     assert span.name == message_name(Sell)
-    assert span.end is not None
-    assert span.end >= span.start
+    assert span.ended is not None
+    assert span.ended >= span.started

@@ -1,0 +1,138 @@
+"""Checks and their report.
+
+A `Check` is a name and an async function that raises, or returns how it is: None or True is healthy,
+False is unhealthy, a `HealthStatus` or a whole `HealthCheckResult` is what it says.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from uno import clock
+from uno.errors import Misconfigured
+
+log = logging.getLogger("uno.health")
+_OUTSIDE = re.compile(
+    r"database|postgres|mysql|sqlite|redis|mongo|kafka|rabbit|(?:^|[^a-z])(?:db|sql)(?:[^a-z]|$)", re.I
+)
+
+
+class HealthStatus(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+
+
+_BY_BADNESS = list(HealthStatus)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheckResult:
+    """What one check said; `duration_ms` in milliseconds."""
+
+    name: str
+    status: HealthStatus
+    message: str = ""
+    duration_ms: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": self.status.value,
+            "message": self.message,
+            "duration_ms": self.duration_ms,
+            "details": dict(self.details),
+        }
+
+
+Answer = HealthCheckResult | HealthStatus | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question, answered within `timeout` seconds or unhealthy."""
+
+    name: str
+    ask: Callable[[], Awaitable[Answer]]
+    timeout: float = 2.0
+    liveness: bool = False
+    readiness: bool = True
+
+
+def worst(results: Iterable[HealthCheckResult]) -> HealthStatus:
+    """The worst status wins; where nothing was asked all is well."""
+    return max((one.status for one in results), key=_BY_BADNESS.index, default=HealthStatus.HEALTHY)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """All results, and the status they amount to; `uptime_seconds` since the registry was made."""
+
+    status: HealthStatus = HealthStatus.HEALTHY
+    checks: Sequence[HealthCheckResult] = ()
+    timestamp: datetime = field(default_factory=clock.now)
+    version: str = ""
+    uptime_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "status": self.status.value,
+            "timestamp": self.timestamp.isoformat(),
+            "version": self.version,
+            "uptime_seconds": self.uptime_seconds,
+            "checks": [one.to_dict() for one in self.checks],
+        }
+
+
+def _result(name: str, answer: Any) -> HealthCheckResult:
+    if isinstance(answer, HealthCheckResult):
+        return answer
+    if isinstance(answer, HealthStatus):
+        return HealthCheckResult(name, answer)
+    if answer is None or answer is True:
+        return HealthCheckResult(name, HealthStatus.HEALTHY)
+    if answer is False:
+        return HealthCheckResult(name, HealthStatus.UNHEALTHY, "it said no")
+    raise Misconfigured(
+        f"The check gave a {type(answer).__name__}; return None, a bool, a HealthStatus or a HealthCheckResult."
+    )
+
+
+async def _ask(check: Check) -> HealthCheckResult:
+    limit = asyncio.timeout(check.timeout)
+    try:
+        async with limit:
+            return _result(check.name, await check.ask())
+    except Exception as error:  # a failing check is the answer, and the report shows it
+        late = isinstance(error, TimeoutError) and limit.expired()
+        message = f"no answer within {check.timeout:g} s" if late else str(error) or type(error).__name__
+        return HealthCheckResult(check.name, HealthStatus.UNHEALTHY, message)
+
+
+async def _timed(check: Check) -> HealthCheckResult:
+    started = clock.monotonic()
+    result = await _ask(check)
+    return replace(result, duration_ms=round((clock.monotonic() - started) * 1000, 3))
+
+
+async def report(checks: Iterable[Check], *, version: str = "", uptime_seconds: float = 0.0) -> HealthReport:
+    """Ask all checks at the same time."""
+    found = tuple(await asyncio.gather(*(_timed(check) for check in checks)))
+    return HealthReport(worst(found), found, version=version, uptime_seconds=uptime_seconds)
+
+
+def warn_of_restarts(checks: Iterable[Check]) -> None:
+    """Log each liveness check that seems to ask something outside: a restart does not repair that."""
+    for check in checks:
+        if check.liveness and (getattr(check.ask, "outside", False) or _OUTSIDE.search(check.name)):
+            log.warning(
+                "the check %r decides liveness but depends on something outside: when that is away, "
+                "healthy processes are restarted; liveness=False is the cure",
+                check.name,
+            )
