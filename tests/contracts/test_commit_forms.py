@@ -349,6 +349,14 @@ async def test_the_classes_here_take_the_fast_path(forms: dict[tuple[str, str], 
 
 @example(script=[Step("change", "Volume", id, (("title", "t"),)) for id in "ab"])  # a collation in an array's type
 @example(script=[Step("save", "Shelf", "a", (("code", "x"),)), Step("save", "Shelf", "a")])  # a flush in between
+@example(  # attributes that the saved object does not have
+    script=[
+        Step("add", "Typed", 3, (("number", 1),)),
+        Step("flush"),
+        Step("save", "Typed", 3, (("real", None), ("text", "t"))),
+        Step("look", "Volume", "b"),
+    ]
+)
 @given(script=st.lists(steps(), min_size=1, max_size=7))
 @settings(
     max_examples=40, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -4,14 +4,20 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, ClassVar
 
 import asyncpg
 import pytest
-from sqlalchemy import CheckConstraint, ForeignKey, MetaData, Numeric, SmallInteger, String, func, select, text
+from sqlalchemy import JSON, CheckConstraint, ForeignKey, MetaData, Numeric, SmallInteger, String, func, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from uno.audit import AuditBook
 from uno.data import Database, Model, Repository, UnitOfWork
+from uno.data.tables import documents
+from uno.domain import AggregateRoot
 from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, UnoError
 from uno.settings import DatabaseSettings
 
@@ -44,6 +50,14 @@ class Pet(Tables):
     mood: Mapped[Mood | None]
     born: Mapped[datetime | None]
     note: Mapped[str | None]
+    facts: Mapped[dict[str, Any] | None] = mapped_column(JSONB().with_variant(JSON(), "sqlite"))
+
+
+class Letter(AggregateRoot[str]):
+    def __init__(self, id: str, title: str, pages: dict[str, str]) -> None:
+        super().__init__(id=id)
+        self.title = title
+        self.pages = pages
 
 
 # In one statement, one after another, and by SQLAlchemy's flush.
@@ -100,12 +114,15 @@ async def test_a_duplicate_key_is_a_conflict(database: Database) -> None:
     [
         ("name", "too long"),
         ("legs", 40_000),
-        ("weight", Decimal("1000")),
+        ("weight", Decimal("99.995")),
         ("note", "a\x00b"),
+        ("facts", {"colour": ["a\x00b"]}),
     ],
 )
 @pytest.mark.parametrize("backend", ["postgresql"])  # SQLite stores all of them
-async def test_a_value_that_does_not_fit_is_invalid(database: Database, attribute: str, value: Any) -> None:
+async def test_a_value_that_does_not_fit_is_invalid_and_its_column_is_named(
+    database: Database, attribute: str, value: Any
+) -> None:
     await refused(database, attribute, value)
 
 
@@ -116,10 +133,30 @@ async def test_a_number_no_database_can_store_is_invalid(database: Database) -> 
 async def refused(database: Database, attribute: str, value: Any) -> None:
     for entity in (Pet(id="known"), Pet(id="new")):
         setattr(entity, attribute, value)
-        with pytest.raises(Invalid, match="The database cannot store this"):
-            async with UnitOfWork(database):
+        with pytest.raises(Invalid, match=f"The database cannot store this: {attribute}: ") as caught:
+            async with UnitOfWork(database, books=(AuditBook(),)):
+                await Repository(Owner).add(Owner(id="fits"))
                 await Repository(Pet).save(entity)
+        assert [error.field for error in caught.value.errors] == [attribute]
     assert await count(database) == 2
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_the_attribute_of_a_document_that_does_not_fit_is_named(database: Database) -> None:
+    with pytest.raises(Invalid) as caught:
+        async with UnitOfWork(database, books=(AuditBook(),)):
+            await Repository(Letter).add(Letter("l", "fits", {"deep": "a\x00"}))
+    assert [error.field for error in caught.value.errors] == ["pages"]
+    assert str(caught.value) == "The database cannot store this: pages: It has a NUL character."
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+async def test_a_key_too_long_for_an_index_is_invalid(database: Database) -> None:
+    id = "".join(sha256(b"%d" % n).hexdigest() for n in range(300))
+    with pytest.raises(Invalid, match="index row"):
+        async with UnitOfWork(database):
+            await Repository(Letter).add(Letter(id, "fits", {}))
+    assert await database.query(select(func.count()).select_from(documents)) == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +185,7 @@ async def test_errors_of_reads_are_translated_too(fresh: Fresh) -> None:
         await database.query(select(func.pg_sleep(5)))
     with pytest.raises(Invalid):
         async with UnitOfWork(database):
-            await Repository(Pet).find(Pet.name == "a\x00")
+            await Repository(Pet).find(Pet.name == "a\x00", Pet.owner_id.in_(["o"]), Pet.mood.in_([Mood.GOOD]))
     with pytest.raises(Invalid):
         async with UnitOfWork(database):
             await Repository(Pet).get("a\x00")
@@ -186,6 +223,10 @@ async def test_a_database_that_is_not_there_is_unavailable(url: str) -> None:
         ("not a url", "cannot be read"),
         ("mysql://root@x/y", "no backend for 'mysql'"),
         ("postgresql://uno@x/y?colour=red", "a parameter 'colour' that its driver does not know"),
+        ("postgresql://uno@x:many/y", "cannot be read"),
+        ("postgresql://uno:sesame/y", r"cannot be read; write postgresql://user:password@host:port/name\.$"),
+        ("postgresql://uno@x/y?port=many", "cannot be read"),
+        ("postgresql://uno:a@b@x/y", "ambiguous.*write @ as %40"),
     ],
 )
 def test_a_wrong_url_is_one_sentence(url: str | None, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +235,32 @@ def test_a_wrong_url_is_one_sentence(url: str | None, message: str, monkeypatch:
         Database(url)
 
 
-def test_a_password_is_in_no_text() -> None:
-    assert "secret" not in repr(Database("postgresql://uno:secret@127.0.0.1/x"))
+@pytest.mark.parametrize("password", ["secret", "se@cret", "se/cret", "se#cret", "se?cret", "se:cret", "s[ecret"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://uno:{}@x/y", "postgres://uno:p@{}/y@x/y", "postgresql://uno:{}@x:many/y", "uno:{}@x"]
+)
+def test_no_part_of_a_password_is_in_any_text(url: str, password: str) -> None:
+    try:
+        text = repr(Database(url.format(password)))
+    except Misconfigured as error:
+        text = str(error)
+    assert "cret" not in text
+    assert "uno:" not in text
+
+
+@pytest.mark.parametrize("url", ["postgresql://uno:secret@x/y", "postgresql://x/y?user=uno&password=secret"])
+def test_of_a_url_only_the_place_is_shown(url: str) -> None:
+    assert repr(Database(url)) in ("Database('postgresql://***@x/y')", "Database('postgresql://x/y')")
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "shop.db").write_text("shopping: bread, milk, butter" * 100)
+    async with Database(f"sqlite:///{tmp_path}/shop.db") as database:
+        with pytest.raises(Unavailable, match="The database file cannot be used: file is not a database"):
+            await database.ping()
+        with pytest.raises(Unavailable):
+            async with UnitOfWork(database):
+                await Repository(Pet).add(Pet(id="p"))
 
 
 async def test_the_parameters_of_a_url_are_those_of_libpq(fresh: Fresh) -> None:

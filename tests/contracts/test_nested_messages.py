@@ -1,6 +1,7 @@
 """Messages and the unit of work around them: a `Failure` rolls back, a nested message joins."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import ClassVar
 
 import pytest
@@ -30,6 +31,9 @@ class Coin(VersionMixin, Tables, AggregateRoot[str]):
     __tablename__ = "coin"
     id: Mapped[str] = mapped_column(String(20), primary_key=True)
     value: Mapped[int] = mapped_column(default=1)
+
+
+HELD: list[Coin] = []
 
 
 class CoinSpent(DomainEvent):
@@ -62,6 +66,10 @@ class Spend(Command[int]):
 class SpendBoth(Command[str]):
     inner: str
     guarded: bool = False
+
+
+class SpendInVain(Command[None]):
+    id: str
 
 
 class Peek(Query[int]):
@@ -99,6 +107,16 @@ async def spend_both(command: SpendBoth, bus: Bus, repository: Repository[Coin],
     return "success" if result.is_success else "failure"
 
 
+@command_handler(SpendInVain)
+async def spend_in_vain(command: SpendInVain, repository: Repository[Coin], uow: UnitOfWork) -> None:
+    HELD[:] = [await repository.get("a")]
+    with suppress(ZeroDivisionError):
+        async with uow.savepoint():
+            HELD.append(await repository.get(command.id))
+            HELD[1].register_event(CoinSpent(coin_id=command.id))
+            raise ZeroDivisionError
+
+
 @query_handler(Peek)
 async def peek(query: Peek, repository: Repository[Coin]) -> int:
     if query.write:
@@ -126,7 +144,7 @@ async def seen(event: CoinSpent) -> None:
 @pytest.fixture
 async def app(database: Database) -> AsyncIterator[App]:
     SEEN.clear()
-    handlers = [spend, spend_both, peek, spend_by_query, seen]
+    handlers = [spend, spend_both, spend_in_vain, peek, spend_by_query, seen]
     async with App(Module("coins", handlers=handlers, models=[Coin]), database=database) as app:
         yield app
 
@@ -167,6 +185,11 @@ async def test_a_savepoint_around_a_nested_message_is_the_way_to_go_on(app: App,
         assert await values(database) == {"a": n + 2, "b": 2, "c": 1}
     assert SEEN == ["b"]
     assert [id for id, _ in await audited(database)].count("b") == 1
+
+
+async def test_events_of_a_coin_read_inside_a_savepoint_go_with_it_however_long_it_is_held(app: App) -> None:
+    assert (await app.bus.dispatch(SpendInVain(id="b"))).is_success
+    assert SEEN == []
 
 
 async def test_a_query_cannot_write_alone_or_inside_a_command(app: App, database: Database) -> None:

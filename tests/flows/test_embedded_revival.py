@@ -94,6 +94,20 @@ async def test_a_killed_server_comes_back_elsewhere_when_its_port_is_taken(place
     await until_gone(folder)
 
 
+async def test_a_server_whose_data_folder_was_deleted_is_unavailable(place: Path) -> None:
+    folder = place / "deleted"
+    async with Database(f"embedded:{folder}") as database:
+        assert await works(database)
+        pid = status(folder).pid
+        assert pid
+        shutil.rmtree(folder / "data", ignore_errors=True)  # the server writes meanwhile
+        await database.engine.dispose()
+        with pytest.raises(Unavailable, match="cannot read or write its files"):
+            await database.ping()
+        os.kill(pid, signal.SIGKILL)  # by itself it looks only once a minute
+    await until_gone(folder)
+
+
 async def test_two_databases_share_the_server_that_came_back(place: Path) -> None:
     url = f"embedded:{place / 'alone'}"
     async with Database(url) as one, Database(url) as other:

@@ -1,5 +1,6 @@
 """The demo application over HTTP: what a user meets first, right and wrong."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from uno.api import asgi
 from uno.app import App
 from uno.audit.tables import audit
 from uno.data import Database
-from uno.examples.inventory import generate, inventory
+from uno.examples.inventory import app as inventory, generate
 from uno.examples.inventory.tables import packages
 from uno.queue.tables import deliveries
 from uno.testing.postgres import DatabaseFarm
@@ -20,7 +21,7 @@ from uno.testing.postgres import DatabaseFarm
 
 async def create_schema(url: str) -> None:
     async with Database(url) as database:
-        await App(inventory, database=database).create_schema()
+        await inventory(database=database).create_schema()
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ async def farm() -> AsyncIterator[DatabaseFarm]:
 
 @pytest.fixture
 async def app(farm: DatabaseFarm) -> AsyncIterator[App]:
-    async with App(inventory, database=await farm.create("inventory")) as app:
+    async with inventory(database=await farm.create("inventory")) as app:
         yield app
 
 
@@ -68,6 +69,16 @@ async def test_a_package_is_listed_approved_and_remembered(client: httpx2.AsyncC
         ("update", True),
     ]
     assert len((await client.get("/packages/sample-00000/dependents")).json()) == 9
+
+
+async def test_two_first_scans_at_the_same_moment_are_both_answered(app: App, tmp_path: Path) -> None:
+    generate(tmp_path, 40)
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=asgi(app)), base_url="http://inventory") as client:
+        scan = {"path": str(tmp_path)}
+        answers = await asyncio.gather(*(client.post("/packages/scan", json=scan) for _ in range(3)))
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert sorted(answer.json()["discovered"] for answer in answers) == [0, 0, 40]
+    assert await count(app, packages) == 40
 
 
 WRONG: dict[str, tuple[str, str, Any, int, str | None]] = {

@@ -2,7 +2,7 @@
 
 The message's own pydantic validator does the work: strictly for a JSON body, where a number is not a
 string, and from strings for path and query. What JSON leaves open is refused before it gets there: a
-key given twice, NaN, numbers too large for a float.
+key given twice, NaN, numbers too large for a float, and the NUL character, which PostgreSQL cannot store.
 """
 
 import inspect
@@ -20,13 +20,13 @@ from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from starlette.types import Receive, Scope
 
+from uno.api.forms import form
 from uno.api.problems import Malformed, field_errors, invalid, not_json
 from uno.app import Endpoint
 from uno.errors import FieldError, Invalid, Problem
-from uno.messages import Message
 
-FromQuery: TypeAlias = Callable[[Scope], Message]
-FromBody: TypeAlias = Callable[[Scope, bytes], Message]
+FromQuery: TypeAlias = Callable[[Scope], BaseModel]
+FromBody: TypeAlias = Callable[[Scope, bytes], BaseModel]
 
 # Whose messages come without a body.
 WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
@@ -64,7 +64,7 @@ def unreadable(endpoints: Iterable[Endpoint]) -> Iterator[Problem]:
             yield Problem(
                 "wrong path", where, f"The path of {one.message.__qualname__} does not begin with a slash; add it."
             )
-        for name, field in one.message.model_fields.items() if one.method in WITHOUT_BODY else ():
+        for name, field in form(one.message).model_fields.items() if one.method in WITHOUT_BODY else ():
             if name not in one.path_fields and _is_structured(field.annotation):
                 yield Problem(
                     "structured query field",
@@ -86,7 +86,7 @@ def _is_structured(annotation: Any) -> bool:
 # ── path and query ──
 
 
-def query_reader(message: type[Message], path_fields: Sequence[str]) -> FromQuery:
+def query_reader(message: type[BaseModel], path_fields: Sequence[str]) -> FromQuery:
     """Reads a message whose fields are in the path and in the query."""
     validator = message.__pydantic_validator__
     in_path = _in_path(message, path_fields)
@@ -94,27 +94,50 @@ def query_reader(message: type[Message], path_fields: Sequence[str]) -> FromQuer
     is_open = message.model_config.get("extra") == "allow"
     lists = any(known.values())
 
-    def read(scope: Scope) -> Message:
+    def read(scope: Scope) -> BaseModel:
         params = scope["path_params"]
         values: dict[str, Any] = {wire: params[name] for name, wire in in_path}
         query = scope["query_string"]
         wrong = _fill(values, query, known, is_open) if query else []
+        nul = _nul_errors(values, "query") if b"%00" in query or b"\0" in query or "\0" in scope["path"] else []
         try:
             made = validator.validate_python(values, strict=False) if lists else validator.validate_strings(values)
         except ValidationError as error:
-            raise _invalid(field_errors(error, "query"), unknown=wrong) from None
-        if wrong:
-            raise _invalid((), unknown=wrong)
+            raise _invalid(_beside(nul, field_errors(error, "query")), unknown=wrong) from None
+        if wrong or nul:
+            raise _invalid(nul, unknown=wrong)
         return made  # type: ignore[no-any-return]
 
     return read
 
 
-def _in_path(message: type[Message], path_fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
+def _nul_errors(given: Any, root: str) -> list[FieldError]:
+    """Where there is a NUL character inside; `root` names a place without a name."""
+    found: set[str] = set()
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), given)]
+    while waiting:
+        location, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += (((*location, name), inner) for name, inner in value.items())
+        elif isinstance(value, list):
+            waiting += (((*location, str(n)), inner) for n, inner in enumerate(value))
+        texts = (value,) if isinstance(value, str) else value if isinstance(value, dict) else ()
+        if any("\0" in text for text in texts):
+            found.add(".".join(location) or root)
+    return [FieldError(name, "It has a NUL character.", "null_character") for name in sorted(found)]
+
+
+def _beside(nul: Sequence[FieldError], errors: Iterable[FieldError]) -> list[FieldError]:
+    """All of them; what has a NUL character is named once."""
+    named = {error.field for error in nul}
+    return [*nul, *(error for error in errors if error.field not in named)]
+
+
+def _in_path(message: type[BaseModel], path_fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, wire_name(name, message.model_fields[name])) for name in path_fields)
 
 
-def _in_query(message: type[Message], path_fields: Sequence[str]) -> dict[str, bool]:
+def _in_query(message: type[BaseModel], path_fields: Sequence[str]) -> dict[str, bool]:
     """The names of the query parameters, and whether each is a list."""
     fields = message.model_fields.items()
     return {wire_name(name, field): is_list(field) for name, field in fields if name not in path_fields}
@@ -169,30 +192,33 @@ async def read_body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def body_reader(message: type[Message], path_fields: Sequence[str]) -> FromBody:
+def body_reader(message: type[BaseModel], path_fields: Sequence[str]) -> FromBody:
     """Reads a message whose fields are in the path and in a JSON body."""
     validator = message.__pydantic_validator__
     in_path = _in_path(message, path_fields)
     numbers = frozenset(n for n in path_fields if _is_number(message.model_fields[n].annotation))
 
-    def read(scope: Scope, body: bytes) -> Message:
+    def read(scope: Scope, body: bytes) -> BaseModel:
         query = scope["query_string"]
         wrong = _unknown_query(query) if query else []
         if body:
             _check_type(scope)
         data = parse(body) if body else {}
+        nul = _nul_errors(data, "body") if b"\\u0000" in body else []
         if in_path and data.__class__ is dict:
             params = scope["path_params"]
             conflicts = [e for n, wire in in_path if wire in data and (e := _conflict(wire, data[wire], params[n]))]
+            if "\0" in scope["path"]:
+                nul += _nul_errors({wire: params[name] for name, wire in in_path}, "path")
             body = _merged(data, body, {w: _literal(params[n], n in numbers) for n, w in in_path})
         else:
             conflicts = []
         try:
             made = _validated(validator, body or b"{}")
         except ValidationError as error:
-            raise _invalid([*conflicts, *field_errors(error, "body")], unknown=wrong) from None
-        if wrong or conflicts:
-            raise _invalid(conflicts, unknown=wrong)
+            raise _invalid([*conflicts, *_beside(nul, field_errors(error, "body"))], unknown=wrong) from None
+        if wrong or conflicts or nul:
+            raise _invalid([*conflicts, *nul], unknown=wrong)
         return made  # type: ignore[no-any-return]
 
     return read

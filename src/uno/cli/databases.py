@@ -44,12 +44,8 @@ def report_progress(database: "Database", progress: Callable[[str], None]) -> No
 
 
 def shown(database: "Database") -> str:
-    """For people: without a password."""
-    if database.embedded:
-        return f"embedded PostgreSQL in {folder_of(database)}"
-    from uno.telemetry.logs import redact
-
-    return redact(database.url).replace("+asyncpg", "").replace("+aiosqlite", "")
+    """For people: without user name and password."""
+    return f"embedded PostgreSQL in {folder_of(database)}" if database.embedded else database.shown
 
 
 @contextmanager

@@ -111,17 +111,27 @@ def redacted(settings: "BaseModel") -> dict[str, Any]:
     """The settings in effect; of a secret only what is none."""
     from pydantic import BaseModel, SecretStr
 
-    from uno.telemetry.logs import redact
-
     def shown(value: Any) -> Any:
         if isinstance(value, BaseModel):
             return redacted(value)
         if isinstance(value, SecretStr):
-            secret = value.get_secret_value()
-            return redact(secret) if "://" in secret or secret.startswith("embedded:") else "***"
+            return _place_of(value.get_secret_value())
         return value
 
     return {name: shown(getattr(settings, name)) for name in type(settings).model_fields}
+
+
+def _place_of(secret: str) -> str:
+    """Of a database URL where it leads; of any other secret nothing."""
+    from uno.data.url import parse, shown
+    from uno.errors import Misconfigured
+
+    if secret.startswith("embedded:"):
+        return secret
+    try:
+        return shown(parse(secret))
+    except Misconfigured:
+        return "***"
 
 
 def _print(report: dict[str, Any]) -> None:

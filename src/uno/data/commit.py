@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
-from uno.data.writer import write_in_order
-from uno.errors import OutcomeUnknown, UnoError
+from uno.data.unfit import raise_named
+from uno.data.writer import Statement, Writer, write_in_order
+from uno.errors import Invalid, OutcomeUnknown, UnoError
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -31,20 +32,24 @@ async def commit(uow: "UnitOfWork") -> None:
     if pairs:
         uow.writable()
     restricted = await uow.database.restricted_tables()
-    if not _fits(uow, pairs, restricted):
+    writer = _writer(uow, pairs, restricted)
+    if writer is None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     operations = [*(operation for _, operation in pairs), *uow.book_rows(uow.collect())]
     if operations:
-        await _to_the_end(_limited(uow, _in_one_statement(uow, operations)))
+        await _to_the_end(_limited(uow, _in_one_statement(uow, writer, operations)))
         for entry, _ in pairs:
             uow.tracked.written(entry)
 
 
-def _fits(uow: "UnitOfWork", pairs: Sequence[tuple["Entry", Operation]], restricted: Collection[str]) -> bool:
-    """Whether it can be one statement."""
-    if uow.database.commit != "auto" or not all(entry.complete for entry, _ in pairs):
-        return False
-    return uow.database.writer.possible([operation for _, operation in pairs], restricted)
+def _writer(
+    uow: "UnitOfWork", pairs: Sequence[tuple["Entry", Operation]], restricted: Collection[str]
+) -> Writer | None:
+    """What writes it in one statement, None where that cannot be."""
+    writer = uow.database.writer
+    if writer is None or uow.database.commit != "auto" or not all(entry.complete for entry, _ in pairs):
+        return None
+    return writer if writer.possible([operation for _, operation in pairs], restricted) else None
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -85,13 +90,21 @@ async def _in_a_transaction(uow: "UnitOfWork") -> None:
     await transaction.commit()
 
 
-async def _in_one_statement(uow: "UnitOfWork", operations: Sequence[Operation]) -> None:
-    statement = uow.database.writer.one_statement(operations)
+async def _in_one_statement(uow: "UnitOfWork", writer: Writer, operations: Sequence[Operation]) -> None:
+    statement = writer.one_statement(operations)
+    try:
+        rows = await _written(uow, statement)
+    except Invalid as error:
+        raise_named(error, operations, uow.database.dialect)
+        raise
+    statement.check(rows)
+
+
+async def _written(uow: "UnitOfWork", statement: Statement) -> Sequence[Any]:
     async with uow.database.lease() as lease:
         try:
-            rows = await lease.fetch_text(statement.sql, statement.arguments)
+            return await lease.fetch_text(statement.sql, statement.arguments)
         except Exception as error:  # whoever commits sees it, translated by the lease
             if is_lost(error):
                 raise OutcomeUnknown("The connection was lost during the commit.") from error
             raise
-    statement.check(rows)

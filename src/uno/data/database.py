@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from sqlalchemy import AsyncAdaptedQueuePool, MetaData, Select, Table, and_, bindparam, event, select
+from sqlalchemy import MetaData, Select, Table, and_, bindparam, event, select
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
-from uno.data.lease import Lease, SqliteConnection, SqliteLease, Transaction, connect_in_greenlet, raise_translated
+from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.plan import MappedPlan, mapped_plan
+from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
+from uno.data.sqlite import SqliteConnection, connect
 from uno.data.statement import Prepared
-from uno.data.url import application_name, dsn, parse
-from uno.data.writer import OrderedWriter, Writer
+from uno.data.unfit import name_unfit
+from uno.data.url import application_name, dsn, parse, shown
+from uno.data.watched import watch
+from uno.data.writer import Writer
 from uno.errors import Misconfigured
 from uno.health import Check
 from uno.settings import DatabaseSettings
@@ -71,8 +75,12 @@ class Database:
             self._open_engine(self._parsed)
 
     def __repr__(self) -> str:
-        shown = self._url if self.embedded else self._parsed.render_as_string(hide_password=True)
-        return f"Database({shown!r})"
+        return f"Database({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without user name and password."""
+        return self._url if self.embedded else shown(self._parsed)
 
     @property
     def embedded(self) -> bool:
@@ -121,10 +129,12 @@ class Database:
         )
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
+        name_unfit(self._engine.sync_engine)
+        watch(self._engine.sync_engine)
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
-        self.writer: Writer = PostgresWriter(dialect) if dialect.name == "postgresql" else OrderedWriter()
+        self.writer: Writer | None = PostgresWriter(dialect) if dialect.name == "postgresql" else None
 
     async def open(self) -> None:
         """Start the embedded server, if it is one, and open the pool."""
@@ -283,6 +293,14 @@ class Database:
         async with self.lease() as lease:
             await lease.fetch_text("SELECT 1", ())
 
+    def pool_use(self) -> PoolUse | None:
+        """How its connections are used now; None while it is closed."""
+        pool = None if self._engine is None else self._engine.pool
+        if not isinstance(pool, WatchedPool):
+            return None
+        limit = 1 if self.in_memory else self.settings.pool_size + self.settings.max_overflow
+        return pool.use(limit)
+
     def check(self) -> Check:
         async def ask() -> None:
             await self.ping()
@@ -317,6 +335,7 @@ def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     }
     return create_async_engine(
         url,
+        poolclass=WatchedPool,
         pool_size=settings.pool_size,
         max_overflow=settings.max_overflow,
         pool_timeout=settings.acquire_timeout,
@@ -333,8 +352,13 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     engine = create_async_engine(
         url,
         pool_reset_on_return=None,
-        connect_args={"isolation_level": None, "timeout": 10.0, "factory": SqliteConnection},
-        poolclass=AsyncAdaptedQueuePool,
+        connect_args={
+            "isolation_level": None,
+            "timeout": 10.0,
+            "factory": SqliteConnection,
+            "async_creator_fn": connect,
+        },
+        poolclass=WatchedPool,
         pool_size=1 if memory else settings.pool_size,
         max_overflow=0 if memory else settings.max_overflow,
         pool_timeout=settings.acquire_timeout,

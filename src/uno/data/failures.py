@@ -75,7 +75,7 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return Invalid(f"The database refused a value: {name or getattr(error, 'column_name', '?')}.")
     if state in ("40001", "40P01"):
         return Conflict("Somebody else changed the same rows at the same moment.", repeatable=True)
-    if state.startswith("22"):
+    if state.startswith(("22", "54")):  # 54: a value beyond what an index or a row can hold
         return Invalid(f"The database cannot store this: {error}.")
     if state in ("57014", "25P03", "55P03"):
         return TimedOut("The database stopped a statement that took too long.")
@@ -85,6 +85,8 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return Unavailable("The database only reads at the moment.")
     if state.startswith(("28", "3D")):
         return Unavailable(f"PostgreSQL refuses the connection: {error}.")
+    if state.startswith("58"):
+        return Unavailable("The database cannot read or write its files.")
     if state.startswith(("08", "53", "57P")):
         return Unavailable("The database cannot be reached.")
     return None
@@ -100,6 +102,8 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
         return Unavailable("The database is locked.")
     if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
         return Unavailable("The database file cannot be opened; check that its folder exists and can be written.")
+    if isinstance(error, sqlite3.DatabaseError) and re.search("not a database|image is malformed|disk I/O", str(error)):
+        return Unavailable(f"The database file cannot be used: {error}.")
     if isinstance(error, sqlite3.DataError):
         return Invalid(f"The database cannot store this: {error}.")
     return None

@@ -5,7 +5,6 @@ reported is thrown away: without that, one terminated backend poisons the pool f
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +17,9 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from uno.data.failures import is_lost, translate
 from uno.data.statement import Prepared
+from uno.data.watched import watched
 from uno.errors import OutcomeUnknown
+from uno.telemetry import trace
 
 
 def raise_translated(error: BaseException) -> None:
@@ -92,12 +93,16 @@ class Lease:
 
     async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         """The rows of one statement, as the driver gives them."""
-        rows: Sequence[Any] = await self.driver.fetch(prepared.sql, *prepared.arguments(parameters))
+        work = self.driver.fetch(prepared.sql, *prepared.arguments(parameters))
+        tracer = trace.detail
+        rows: Sequence[Any] = await (work if tracer is None else watched(tracer, prepared.sql, "postgresql", work))
         return rows
 
     async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """The rows of a statement whose text uno made from declared columns."""
-        rows: Sequence[Any] = await self.driver.fetch(sql, *arguments)
+        work = self.driver.fetch(sql, *arguments)
+        tracer = trace.detail
+        rows: Sequence[Any] = await (work if tracer is None else watched(tracer, sql, "postgresql", work))
         return rows
 
 
@@ -117,22 +122,14 @@ class SqliteLease(Lease):
         return await self.fetch_text(prepared.sql, prepared.arguments(parameters))
 
     async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
+        tracer = trace.detail
+        work = self._rows(sql, arguments)
+        return await (work if tracer is None else watched(tracer, sql, "sqlite", work))
+
+    async def _rows(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         async with self.driver.execute(sql, arguments) as cursor:
             rows: Sequence[Any] = await cursor.fetchall()
         return rows
-
-
-class SqliteConnection(sqlite3.Connection):
-    """One whose transaction ends when it is closed; SQLite itself waits until the last cursor is gone."""
-
-    _closed = False
-
-    def close(self) -> None:
-        # Closing twice is allowed, as everywhere: SQLAlchemy and a cancelled caller may both do it.
-        if not self._closed and self.in_transaction:
-            self.rollback()
-        self._closed = True
-        super().close()
 
 
 class Transaction:

@@ -192,6 +192,11 @@ class MappedPlan:
             if entity.__dict__.get(name) is not value:
                 setattr(entity, name, value)
 
+    def fill(self, entity: Any, values: Values) -> None:
+        """What the entity does not say is as in `values`."""
+        for name in values.keys() - entity.__dict__.keys():
+            setattr(entity, name, values[name])
+
     def image(self, values: Values) -> Values:
         """The values for the audit trail."""
         return values

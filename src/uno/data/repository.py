@@ -71,6 +71,8 @@ class Repository(Generic[T]):
         for one in [sort] if isinstance(sort, str) else sort:
             column = _column(uow, plan, one.removeprefix("-"))
             statement = statement.order_by(column.desc() if one.startswith("-") else column.asc())
+        if limit is None and not (filters or equal or offset):
+            uow.lookups.read_all(plan)
         if path is not None:
             return await path.find(statement)
         rows = await _execute(uow, statement)
@@ -161,7 +163,10 @@ class Repository(Generic[T]):
         row = await self._row(uow, plan, key, lock)
         if row is not None and known is not None:
             uow.tracked.refresh(known, row)
-        return None if row is None else cast(T, uow.tracked.loaded(plan, row))
+        if row is None:
+            uow.lookups.missed(plan, key)
+            return None
+        return cast(T, uow.tracked.loaded(plan, row))
 
     async def _row(self, uow: UnitOfWork, plan: Plan, key: tuple[Any, ...], lock: bool) -> Any:
         parameters = dict(zip((f"k{n}" for n in range(len(key))), key, strict=True))

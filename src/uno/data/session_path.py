@@ -10,6 +10,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction, raise_translated
+from uno.data.lookups import Lookups, Row
 from uno.data.plan import MappedPlan
 from uno.data.tracked import Entry, count_events, forget_events, record_id, twin
 from uno.data.writer import guarding, stale
@@ -23,9 +24,12 @@ T = TypeVar("T")
 class SessionPath:
     """A session on the unit of work's transaction, and a ledger of what its flushes changed."""
 
-    def __init__(self, database: Database, transaction: Transaction, writable: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, transaction: Transaction, writable: Callable[[], None], lookups: Lookups
+    ) -> None:
         self._database = database
         self._writable = writable
+        self._lookups = lookups
         self.session = AsyncSession(transaction.connection, expire_on_commit=False, autoflush=True)
         self._ledger: dict[tuple[MappedPlan, tuple[Any, ...]], tuple[Values | None, Values | None]] = {}
         self._before_images: dict[int, Values] = {}
@@ -70,6 +74,8 @@ class SessionPath:
                 found = await self._asked(self.session.get(entity, identity, with_for_update=lock or None))
         except VersionConflict:
             raise VersionConflict(plan.label, [plan.id_of(key)], repeatable=True) from None
+        if found is None:
+            self._lookups.missed(plan, key)
         self._remember(found)
         return found
 
@@ -92,6 +98,10 @@ class SessionPath:
         else:
             self._pending[plan.mapper.identity_key_from_primary_key(key)] = entity
         self._awaited.add(plan.table)
+
+    def inserts(self) -> list[Row]:
+        """The rows that the next flush inserts, or that the last one could not."""
+        return [(plan := self._plan(e), plan.key_of(e)) for e in (*self._pending.values(), *self._keyless)]
 
     async def find(self, statement: Any) -> list[Any]:
         """The entities a query selects."""
@@ -174,14 +184,19 @@ class SessionPath:
 
     def mark(self) -> Any:
         """Everything needed to come back to this point, beside what SQLAlchemy remembers."""
+        self._remember_all()
         return dict(self._ledger), list(self._required), [(e, count_events(e)) for e in self._aggregates.values()]
 
     async def return_to(self, mark: Any) -> None:
         """Come back to a mark, after the savepoint was rolled back."""
         self._ledger, self._required, events = mark
+        # Whoever still holds an aggregate that was read inside keeps it, and its events, in the session.
+        self._remember_all()
+        counts = {id(aggregate): count for aggregate, count in events}
+        for aggregate in self._aggregates.values():
+            if id(aggregate) in counts or aggregate in self.session:
+                forget_events(aggregate, counts.get(id(aggregate), 0))
         self._aggregates = {id(aggregate): aggregate for aggregate, _ in events}
-        for aggregate, count in events:
-            forget_events(aggregate, count)
         for entity in list(self.session):
             if inspect(entity).expired_attributes:
                 await self._asked(self.session.refresh(entity))
@@ -199,8 +214,7 @@ class SessionPath:
 
     def events(self) -> list[Numbered]:
         """The events of all aggregates in the session, deleted ones too."""
-        for entity in self.session.sync_session:
-            self._remember(entity)
+        self._remember_all()
         lived = (entity for entity in self._aggregates.values() if self._lived(entity))
         return [one for entity in lived for one in numbered_events(entity)]
 
@@ -212,6 +226,10 @@ class SessionPath:
     def _remember(self, entity: Any) -> None:
         if isinstance(entity, AggregateRoot):
             self._aggregates.setdefault(id(entity), entity)
+
+    def _remember_all(self) -> None:
+        for entity in self.session.sync_session:
+            self._remember(entity)
 
     def _before_flush(self, session: Any, *_: Any) -> None:
         # The flush itself sets columns, `onupdate` for instance, without a history.

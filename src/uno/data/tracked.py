@@ -119,6 +119,8 @@ class Tracked:
         """`entity` takes the place of the object that was read for the same row."""
         entry = self._by_entity.pop(id(stored))
         expected = entry.plan.version(entity)
+        if isinstance(entry.plan, MappedPlan):
+            entry.plan.fill(entity, entry.plan.state(stored))
         entry.entity, entry.version = entity, entry.version if expected is None else expected
         self._put(entry)
 

@@ -20,12 +20,13 @@ from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction
+from uno.data.lookups import Lookups, Row
 from uno.data.plan import MappedPlan
 from uno.data.session_path import SessionPath
 from uno.data.tracked import Entry, Tracked
 from uno.data.writer import insert_returning, write_in_order
 from uno.domain.aggregate import Numbered, numbered, numbered_events
-from uno.errors import Misconfigured, TimedOut
+from uno.errors import Conflict, Misconfigured, TimedOut
 from uno.messages import DomainEvent
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class UnitOfWork:
         self._after = after
         self._read_only = read_only
         self.tracked = Tracked()
+        self.lookups = Lookups()
         self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
@@ -260,7 +262,7 @@ class UnitOfWork:
         if self._session is None:
             # Documents stay where they are.
             await self._flush_tracked([p for p in self.tracked.operations() if isinstance(p[0].plan, MappedPlan)])
-            self._session = SessionPath(self.database, await self.transaction(), self.writable)
+            self._session = SessionPath(self.database, await self.transaction(), self.writable, self.lookups)
             for entry in self.tracked.release_mapped():
                 self._session.adopt(entry)
         return self._session
@@ -292,9 +294,16 @@ class UnitOfWork:
         try:
             await commit(self)
         except BaseException as error:
+            if isinstance(error, Conflict) and self.lookups.explain(error, self._inserts()):
+                error.repeatable = True
             self.doom(error)
             raise
         await self._settle()
+
+    def _inserts(self) -> list[Row]:
+        """The rows that are new and not written yet."""
+        session = [] if self._session is None else self._session.inserts()
+        return [*session, *((entry.plan, entry.key) for entry in self.tracked if entry.status == "new")]
 
     async def _settle(self) -> None:
         """What is committed is not written again by another commit."""

@@ -78,18 +78,8 @@ class Statement(Protocol):
 
 
 class Writer(Protocol):
-    """Writes operations in one statement, where that is possible."""
+    """Writes operations in one statement; a backend on which that is never possible has none."""
 
     def possible(self, operations: Sequence[Operation], restricted: Collection[str]) -> bool: ...
 
     def one_statement(self, operations: Sequence[Operation]) -> Statement: ...
-
-
-class OrderedWriter:
-    """The writer of backends on which one statement cannot do it."""
-
-    def possible(self, operations: Sequence[Operation], restricted: Collection[str]) -> bool:
-        return False
-
-    def one_statement(self, operations: Sequence[Operation]) -> Statement:
-        raise NotImplementedError("one_statement is asked only where it is possible")

@@ -114,12 +114,28 @@ app = App(Module("orders", handlers=[create, create_too, place], routes=routes))
 @pytest.mark.parametrize("command", [["run", "--port", "0"], ["worker"]])
 def test_a_database_that_is_down_is_one_line_without_its_password(uno: Any, shop: str, command: list[str]) -> None:
     told = sentence(uno(*command, shop, UNO_DB_URL=NOBODY))
-    assert told == "The database cannot be reached. It is postgresql://ann:***@127.0.0.1:1/shop."
+    assert told == "The database cannot be reached. It is postgresql://***@127.0.0.1:1/shop."
 
 
 @pytest.mark.parametrize("command", [["dead", "list"], ["db", "create"]])
 def test_other_commands_name_a_database_that_is_down_too(uno: Any, command: list[str]) -> None:
-    assert "ann:***@127.0.0.1:1/shop" in sentence(uno(*command, UNO_DB_URL=NOBODY))
+    assert "postgresql://***@127.0.0.1:1/shop" in sentence(uno(*command, UNO_DB_URL=NOBODY))
+
+
+@pytest.mark.parametrize("command", [["run", "shop:app"], ["worker", "shop:app"], ["db", "create"], ["dead", "list"]])
+def test_of_a_url_that_cannot_be_understood_nothing_is_shown(uno: Any, shop: str, command: list[str]) -> None:
+    done = uno(*command, UNO_DB_URL="postgresql://zoe:se@same@127.0.0.1:1/shop")
+    assert done.returncode == 1
+    assert done.stderr.startswith("uno: ")
+    assert "The database URL is ambiguous" in done.stderr
+    assert not any(part in done.stderr for part in ("zoe", "same", "127.0.0.1", "Traceback"))
+
+
+@pytest.mark.parametrize("command", [["run", "shop:app"], ["worker", "shop:app"], ["db", "create"], ["dead", "list"]])
+def test_a_file_that_is_no_database_is_one_sentence(uno: Any, shop: str, tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "list.db").write_text("bread, milk, butter" * 100)
+    told = "The database file cannot be used: file is not a database. It is sqlite:///list.db."
+    assert sentence(uno(*command, UNO_DB_URL="sqlite:///list.db", UNO_API_PORT="0")) == told
 
 
 @pytest.mark.parametrize("command", [["run", "--port", "0"], ["worker"]])

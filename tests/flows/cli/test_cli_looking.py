@@ -87,8 +87,8 @@ def test_the_doctor_keeps_secrets_and_fails_where_the_database_is_down(uno: Any,
     done = uno("doctor", shop, "--json", UNO_DB_URL=down)
     assert done.returncode == 1
     report = json.loads(done.stdout)
-    assert report["settings"]["db"]["url"] == "postgresql://ann:***@127.0.0.1:1/shop"
-    assert report["problems"] == ["The database cannot be reached. It is postgresql://ann:***@127.0.0.1:1/shop."]
+    assert report["settings"]["db"]["url"] == "postgresql://***@127.0.0.1:1/shop"
+    assert report["problems"] == ["The database cannot be reached. It is postgresql://***@127.0.0.1:1/shop."]
     shown = uno("doctor", shop, UNO_DB_URL=down)
     assert shown.returncode == 1
     assert "✗ The database cannot be reached." in shown.stdout

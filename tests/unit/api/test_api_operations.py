@@ -182,6 +182,46 @@ def test_a_body_that_is_no_proper_object_is_refused(client: TestClient, body: by
     assert client.get("/users").json() == []
 
 
+NUL = {"message": "It has a NUL character.", "code": "null_character"}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_nul_character_in_a_path_is_named(client: TestClient, method: str) -> None:
+    response = client.request(method, "/users/a%00b")
+    assert (response.status_code, response.json()["errors"]) == (422, [{"field": "user_id", **NUL}])
+
+
+def test_a_nul_character_in_a_query_is_named_beside_what_else_is_wrong(client: TestClient) -> None:
+    response = client.get("/users?prefix=%00&limit=0")
+    assert (response.status_code, fields(response)) == (422, ["prefix", "limit"])
+    assert client.get("/users?prefix=%2500").status_code == 200
+
+
+def test_a_nul_character_in_a_body_is_named_and_nothing_is_written(client: TestClient) -> None:
+    response = client.post("/users", content=b'{"email": "a@b.c\\u0000", "age": 1}', headers=JSON)
+    assert (response.status_code, response.json()["errors"]) == (422, [{"field": "email", **NUL}])
+    assert client.get("/users").json() == []
+    spelled = client.post("/users", content=b'{"email": "a@b.c\\\\u0000", "age": 1}', headers=JSON)
+    assert (spelled.status_code, spelled.json()["email"]) == (201, "a@b.c\\u0000")
+
+
+def test_a_nul_character_in_path_and_body_is_named_in_both(client: TestClient) -> None:
+    response = client.put("/users/a%00b", content=b'{"email": "\\u0000", "age": 1}', headers=JSON)
+    assert (response.status_code, fields(response)) == (422, ["email", "user_id"])
+
+
+def test_a_nul_character_is_found_however_deep_it_is() -> None:
+    class KeepThing(Command[None]):
+        tags: dict[str, list[Any]]
+
+    client = answering(KeepThing, lambda m: None)
+    body = b'{"tags": {"a": ["x", {"b": "\\u0000"}], "\\u0000": []}}'
+    response = client.post("/things/keep", content=body, headers=JSON)
+    assert (response.status_code, fields(response)) == (422, ["tags", "tags.a.1.b"])
+    deep = b'{"tags": {"a": ' + b"[" * 180 + b'"\\u0000"' + b"]" * 180 + b"}}"
+    assert client.post("/things/keep", content=deep, headers=JSON).status_code == 422
+
+
 def test_a_key_that_is_given_twice_is_named_also_inside(client: TestClient) -> None:
     response = client.post("/users", content=b'{"email": {"a": 1, "a": 2}}', headers=JSON)
     assert response.status_code == 400

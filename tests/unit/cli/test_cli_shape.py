@@ -73,11 +73,16 @@ def test_only_loopback_addresses_are_private(host: str, private: bool) -> None:
 
 
 def test_settings_are_shown_without_their_secrets() -> None:
-    url = SecretStr("postgresql://ann:sesame@db/shop?sslpassword=sesame")
+    url = SecretStr("postgresql://ann:sesame@db/shop?password=sesame")
     shown = redacted(load(db=DatabaseSettings(url=url)))
-    assert shown["db"]["url"] == "postgresql://ann:***@db/shop?sslpassword=***"
+    assert shown["db"]["url"] == "postgresql://***@db/shop"
     assert "sesame" not in str(shown)
     assert shown["api"]["port"] == 8000
+
+
+def test_of_a_url_that_cannot_be_understood_nothing_is_shown() -> None:
+    for url in ("postgresql://ann:se@same@db/shop", "postgresql://ann:sesame/shop", "sesame"):
+        assert redacted(load(db=DatabaseSettings(url=SecretStr(url))))["db"]["url"] == "***"
 
 
 def test_a_table_has_one_line_per_row_and_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:

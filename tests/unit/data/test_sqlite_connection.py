@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-from uno.data.lease import SqliteConnection
+from uno.data.sqlite import SqliteConnection
 
 
 def test_a_connection_may_be_closed_twice_and_ends_its_transaction(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import shlex
 import shutil
 import socket
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from uno import clock
 from uno.data.embedded.account import Account
 from uno.data.embedded.binaries import MAJOR
 from uno.data.embedded.files import linked, private, read
@@ -32,6 +34,7 @@ SOCKET_PATH_BYTES = 103  # sun_path is 104 bytes on macOS, 108 on Linux, with th
 LOG_BYTES = 10_000_000
 FULL_BYTES = 65_536
 PORT_ATTEMPTS = 5
+LEFTOVER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Cluster:
         """Make the data folder, whole or not at all."""
         path = self.folder.path
         for leftover in path.glob("data.new-*"):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
+            _remove(leftover)
         for secret in path.glob("password-*"):
             secret.unlink()
         draft = self.account.own(Path(tempfile.mkdtemp(prefix="data.new-", dir=path)))
@@ -147,6 +150,14 @@ class Cluster:
     def _shorten_log(self) -> None:
         if self.folder.log.exists() and self.folder.log.stat().st_size > LOG_BYTES:
             os.replace(self.folder.log, self.folder.log.with_suffix(".log.1"))
+
+
+def _remove(draft: Path) -> None:
+    """Its initdb may have outlived who started it, and goes on writing for a moment."""
+    deadline = clock.monotonic() + LEFTOVER_SECONDS
+    while draft.exists() and clock.monotonic() < deadline:
+        shutil.rmtree(draft, ignore_errors=True)
+        time.sleep(0.01)
 
 
 def socket_dir_for(folder: Folder, account: Account) -> Path:

@@ -12,6 +12,13 @@ _time = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    _create_documents()
+    _create_audit()
+    _create_deliveries()
+    _create_delivery_indexes()
+
+
+def _create_documents() -> None:
     op.create_table(
         "uno_document",
         sa.Column("kind", sa.Text, primary_key=True),
@@ -21,6 +28,9 @@ def upgrade() -> None:
         sa.Column("created_at", _time, nullable=False),
         sa.Column("updated_at", _time, nullable=False),
     )
+
+
+def _create_audit() -> None:
     op.create_table(
         "uno_audit",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -40,6 +50,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_uno_audit_record", "uno_audit", ["component", "record_id", "id"])
     op.create_index("ix_uno_audit_correlation", "uno_audit", ["correlation_id"])
+
+
+def _create_deliveries() -> None:
     op.create_table(
         "uno_delivery",
         sa.Column("id", sa.Uuid, primary_key=True),
@@ -66,6 +79,9 @@ def upgrade() -> None:
         sa.Column("created_at", _time, nullable=False),
         sa.Column("finished_at", _time),
     )
+
+
+def _create_delivery_indexes() -> None:
     for name, columns, state in (
         ("ready", ["run_at", "id"], "ready"),
         ("running", ["lease_until"], "running"),

@@ -1,0 +1,39 @@
+"""What a unit of work looked for and did not find: somebody else may have added it before the commit."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Table
+
+from uno.data.document import DocumentPlan
+from uno.data.plan import MappedPlan
+from uno.errors import Conflict
+
+Row = tuple[MappedPlan | DocumentPlan, tuple[object, ...]]
+
+
+class Lookups:
+    """The keys that were not there, and the classes of which everything was read."""
+
+    def __init__(self) -> None:
+        self._missed: set[Row] = set()
+        self._read: set[MappedPlan | DocumentPlan] = set()
+
+    def missed(self, plan: MappedPlan | DocumentPlan, key: tuple[object, ...]) -> None:
+        self._missed.add((plan, key))
+
+    def read_all(self, plan: MappedPlan | DocumentPlan) -> None:
+        self._read.add(plan)
+
+    def explain(self, error: Conflict, inserts: Iterable[Row]) -> bool:
+        """Whether `error` is about the key of a row that was looked for, so that the handler would find it now.
+
+        The database does not say which of the `inserts` it was: all into the same table have to be such rows.
+        """
+        same = [row for row in inserts if error.constraint in _names_of_key(row[0].table)]
+        return bool(same) and all(row in self._missed or row[0] in self._read for row in same)
+
+
+def _names_of_key(table: Table) -> tuple[str, str]:
+    """What PostgreSQL calls the primary key's constraint, and what SQLite does."""
+    columns = table.primary_key.columns
+    return str(table.primary_key.name or f"{table.name}_pkey"), ", ".join(f"{table.name}.{c.name}" for c in columns)

@@ -1,0 +1,38 @@
+"""Connections to SQLite that leave nothing open, whenever their callers are cancelled."""
+
+import asyncio
+import sqlite3
+from typing import Any
+
+import aiosqlite
+
+
+class SqliteConnection(sqlite3.Connection):
+    """One whose transaction ends when it is closed; SQLite itself waits until the last cursor is gone."""
+
+    _closed = False
+
+    def close(self) -> None:
+        # Closing twice is allowed, as everywhere: SQLAlchemy and a cancelled caller may both do it.
+        if not self._closed and self.in_transaction:
+            self.rollback()
+        self._closed = True
+        super().close()
+
+
+async def connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+    """A new connection; aiosqlite itself forgets one that its thread opens for a cancelled caller."""
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # as SQLAlchemy has it: a process ends without closing everything
+    opening = asyncio.ensure_future(_opened(connection))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            await connection.close()
+        raise
+
+
+async def _opened(connection: aiosqlite.Connection) -> aiosqlite.Connection:
+    return await connection
