@@ -1,0 +1,230 @@
+"""The dead letters in memory: what could not be handled, to be looked at and tried again.
+
+In an application with a database the durable one is `uno.queue.DeadLetters`.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from inspect import isawaitable
+from itertools import count, islice
+from types import CoroutineType
+from typing import Any, overload
+
+from uno import clock
+from uno.errors import Misconfigured
+from uno.resilience.shapes import Guard, finish, is_async
+from uno.result import Failure
+from uno.telemetry.logs import get_logger
+from uno.telemetry.signals import emit
+
+log = get_logger("uno.dead_letter")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterEntry:
+    """One event that failed: with which error, when (UTC), after how many attempts, in which module."""
+
+    event: Any
+    error: Exception
+    timestamp: datetime
+    attempts: int = 1
+    module_name: str = ""
+
+
+class DeadLetterQueue(Guard):
+    """Keeps the last `max_size` failed events; the oldest give way, and are counted in `dropped`.
+
+    `on_add(entry)` is told of each. Around a call or a message it keeps what failed, and the failure
+    goes on. Thread-safe. An empty queue is false: ask `is not None`.
+    """
+
+    def __init__(
+        self,
+        max_size: int = 1000,
+        on_add: Callable[[DeadLetterEntry], object] | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        if max_size < 1:
+            raise Misconfigured("The max_size of a DeadLetterQueue is 1 or more.")
+        self.max_size = max_size
+        self.on_add = on_add
+        self.name = name or "unnamed"
+        self.dropped = 0
+        self._lock = threading.Lock()
+        self._numbers = count()
+        self._entries: OrderedDict[int, DeadLetterEntry] = OrderedDict()
+        # What is being tried again, by the identity of its event: its failure goes there and not into the queue.
+        self._trials: dict[int, _Trial] = {}
+
+    def add(self, event: Any, error: Exception, module_name: str = "", attempts: int = 1) -> DeadLetterEntry:
+        """Keep `event`. While it is reprocessed, this tells that it failed again, and adds nothing twice."""
+        entry = DeadLetterEntry(event, error, clock.now(), attempts, module_name)
+        with self._lock:
+            trial = self._trials.get(id(event))
+            if trial is not None:
+                trial.failed = entry
+                return entry
+        self._keep(entry)
+        return entry
+
+    @property
+    def entries(self) -> list[DeadLetterEntry]:
+        """All of them, the oldest first; a copy."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def pop(self) -> DeadLetterEntry | None:
+        """Take out the oldest; None where there is none."""
+        with self._lock:
+            return self._entries.popitem(last=False)[1] if self._entries else None
+
+    def clear(self) -> int:
+        """Forget all, and say how many they were."""
+        with self._lock:
+            found = len(self._entries)
+            self._entries.clear()
+            return found
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _keep(self, entry: DeadLetterEntry) -> None:
+        with self._lock:
+            self._entries[next(self._numbers)] = entry
+            full = len(self._entries) > self.max_size
+            if full:
+                self._entries.popitem(last=False)
+                self.dropped += 1
+        if full:
+            emit("dead_letter.dropped", queue=self.name, dropped=self.dropped)
+        self._tell(entry)
+
+    def _tell(self, entry: DeadLetterEntry) -> None:
+        if self.on_add is not None:
+            try:
+                self.on_add(entry)
+            except Exception:  # the entry is kept all the same; the log shows the listener's error
+                log.exception("on_add failed")
+
+    # ── around a call ──
+
+    async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What `f(*args, **kwargs)` gives; where that fails, its first argument is kept as the event."""
+        try:
+            found = f(*args, **kwargs)
+            if type(found) is CoroutineType or isawaitable(found):
+                found = await found
+        except Exception as error:
+            self.add(_event(args, kwargs), error)
+            raise
+        if type(found) is Failure:
+            self.add(_event(args, kwargs), found.error)
+        return found
+
+    # ── trying again ──
+
+    @overload
+    def reprocess(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, handler: Callable[[Any], Awaitable[object]], max_entries: int | None = None
+    ) -> Awaitable[tuple[int, int]]: ...
+
+    @overload
+    def reprocess(self, handler: Callable[[Any], object], max_entries: int | None = None) -> tuple[int, int]: ...
+
+    def reprocess(
+        self, handler: Callable[[Any], object], max_entries: int | None = None
+    ) -> tuple[int, int] | Awaitable[tuple[int, int]]:
+        """Give each event that is here now to `handler`, once; how many succeeded and how many failed.
+
+        To be awaited where `handler` is async. A failed one goes back with its attempts added up: it
+        failed when `handler` raises, gives a `Failure`, adds it to this queue, or gives the event
+        itself unhandled.
+        """
+        trials = self.reprocess_async(handler, max_entries)
+        return trials if is_async(handler) else finish(trials)
+
+    async def reprocess_async(
+        self, handler: Callable[[Any], object], max_entries: int | None = None
+    ) -> tuple[int, int]:
+        """The same, to be awaited, whatever `handler` is."""
+        with self._lock:
+            numbers = list(islice(self._entries, max_entries))
+        outcomes = [await self._try(number, handler) for number in numbers]
+        return outcomes.count(True), outcomes.count(False)
+
+    async def _try(self, number: int, handler: Callable[[Any], object]) -> bool | None:
+        """Whether it succeeded; None where somebody else took the entry meanwhile."""
+        trial = self._start(number)
+        if trial is None:
+            return None
+        try:
+            _renew(trial.entry.event)
+            found = handler(trial.entry.event)
+            if isawaitable(found):
+                found = await found
+            failed = trial.failed or self._unhandled(trial.entry, found)
+        except Exception as error:  # kept with the entry, where its owner looks for it
+            failed = trial.failed or replace(trial.entry, error=error, attempts=1)
+        except BaseException:
+            self._end(trial, trial.entry)  # cancelled: as if it had not been tried
+            raise
+        self._end(trial, failed and _once_more(trial.entry, failed))
+        return failed is None
+
+    def _start(self, number: int) -> "_Trial | None":
+        with self._lock:
+            entry = self._entries.get(number)
+            if entry is None or id(entry.event) in self._trials:
+                return None
+            del self._entries[number]
+            trial = self._trials[id(entry.event)] = _Trial(entry)
+            return trial
+
+    def _end(self, trial: "_Trial", back: DeadLetterEntry | None) -> None:
+        with self._lock:
+            del self._trials[id(trial.entry.event)]
+        if back is not None:
+            self._keep(back)
+
+    def _unhandled(self, entry: DeadLetterEntry, found: object) -> DeadLetterEntry | None:
+        if isinstance(found, Failure):
+            return replace(entry, error=found.error, attempts=1)
+        # What a host gives back: the event, which no module has handled.
+        if found is entry.event and getattr(found, "handled", True) is False:
+            return replace(entry, attempts=1)
+        return None
+
+
+class _Trial:
+    """An entry that is being tried again, and its new failure."""
+
+    __slots__ = ("entry", "failed")
+
+    def __init__(self, entry: DeadLetterEntry) -> None:
+        self.entry = entry
+        self.failed: DeadLetterEntry | None = None
+
+
+def _once_more(entry: DeadLetterEntry, failed: DeadLetterEntry) -> DeadLetterEntry:
+    return replace(
+        entry,
+        error=failed.error,
+        timestamp=clock.now(),
+        attempts=entry.attempts + failed.attempts,
+        module_name=failed.module_name or entry.module_name,
+    )
+
+
+def _renew(event: Any) -> None:
+    """As it was before it was handled, where it is an event of a module host."""
+    if getattr(event, "handled", None) is not None and hasattr(event, "output"):
+        event.handled = False
+        event.output = None
+
+
+def _event(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return args[0] if len(args) == 1 and not kwargs else (args, kwargs)

@@ -1,0 +1,22 @@
+"""When a call has to be over: the ambient deadline of `Timeout` and of the context."""
+
+from contextvars import ContextVar
+
+from uno import clock, context
+
+# On `clock.monotonic()`, in seconds; set by Timeout, the nearest in time wins.
+current: ContextVar[float | None] = ContextVar("uno.resilience.deadline", default=None)
+
+
+def ambient() -> float | None:
+    """The moment on `clock.monotonic()` by which this has to be over, if there is one."""
+    surrounding = context.get()
+    outer = None if surrounding is None else surrounding.deadline
+    ends = [end for end in (current.get(), outer) if end is not None]
+    return min(ends, default=None)
+
+
+def remaining() -> float | None:
+    """Seconds until then; None without a deadline."""
+    end = ambient()
+    return None if end is None else max(0.0, end - clock.monotonic())

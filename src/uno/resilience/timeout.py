@@ -1,0 +1,63 @@
+"""A limit on how long a call may take."""
+
+import asyncio
+from collections.abc import Callable
+from inspect import isawaitable
+from typing import Any
+
+from uno import clock, sync
+from uno.errors import Misconfigured, TimedOut
+from uno.resilience import deadline
+from uno.resilience.shapes import Guard
+from uno.telemetry.signals import emit
+
+
+class Timeout(Guard):
+    """Gives a call `seconds`, or what the surrounding deadline leaves of them; then `TimedOut`.
+
+    What is awaited is cancelled. Synchronous code cannot be interrupted: it is found to be late
+    when it ends. Retries and waiting limiters inside know the deadline and do not wait past it.
+    """
+
+    def __init__(self, seconds: float, *, name: str | None = None) -> None:
+        if not seconds > 0:
+            raise Misconfigured("A Timeout is above 0 seconds.")
+        self.seconds = seconds
+        self.name = name or "unnamed"
+
+    async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What `f(*args, **kwargs)` gives. Raises `TimedOut`."""
+        left = deadline.remaining()
+        seconds = self.seconds if left is None else min(self.seconds, left)
+        end = clock.monotonic() + seconds
+        token = deadline.current.set(end)
+        try:
+            if asyncio._get_running_loop() is None or sync.driving():
+                return await self._checked(end, f, args, kwargs)
+            return await self._timed(seconds, f, args, kwargs)
+        finally:
+            deadline.current.reset(token)
+
+    async def _timed(self, seconds: float, f: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                return await _awaited(f(*args, **kwargs))
+        except TimeoutError as error:
+            if limit.expired():
+                raise self._late() from error
+            raise  # somebody else's
+
+    async def _checked(self, end: float, f: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        found = await _awaited(f(*args, **kwargs))
+        if clock.monotonic() > end:
+            raise self._late()
+        return found
+
+    def _late(self) -> TimedOut:
+        emit("timeout.expired", timeout=self.name, seconds=self.seconds)
+        return TimedOut(f"It took longer than {self.seconds:g} s.")
+
+
+async def _awaited(found: Any) -> Any:
+    return await found if isawaitable(found) else found
