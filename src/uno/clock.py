@@ -15,8 +15,9 @@ from typing import Protocol
 
 from uno.errors import Misconfigured
 
-# Set inside `uno.sync.drive`.
-blocking: ContextVar[bool] = ContextVar("uno.blocking", default=False)
+# Set inside `uno.sync.drive`: to the event loop that runs around it, or to NO_LOOP.
+NO_LOOP = object()
+driver: ContextVar[object | None] = ContextVar("uno.driver", default=None)
 
 
 class Clock(Protocol):
@@ -35,20 +36,23 @@ class SystemClock:
     def now(self) -> datetime:
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        return time.monotonic()
+    # Asked on hot paths: not a method of our own around it.
+    monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
-        if blocking.get():
-            _block(seconds)
-        else:
+        if not driven():
             await asyncio.sleep(seconds)
+        elif asyncio._get_running_loop() is None:
+            time.sleep(seconds)  # noqa: ASYNC251 - nothing else could run here
+        else:
+            raise Misconfigured("A synchronous call would have to wait, which stops the running event loop: await it.")
 
 
-def _block(seconds: float) -> None:
-    if asyncio._get_running_loop() is not None:
-        raise Misconfigured("A synchronous call would have to wait, which stops the running event loop: await it.")
-    time.sleep(seconds)
+def driven() -> bool:
+    """Whether this code runs inside a `drive`, and not in an event loop of its own inside that."""
+    around = driver.get()
+    loop = None if around is None else asyncio._get_running_loop()
+    return around is not None and (loop is None or loop is around)
 
 
 _system = SystemClock()

@@ -97,9 +97,13 @@ class RateLimited(UnoError):
 class Unavailable(UnoError):
     """Something uno depends on does not answer; try again after `retry_after` seconds."""
 
-    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+    # A guess; an instance has its own where somebody said it.
+    retry_after = 1.0
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        if retry_after is not None:
+            self.retry_after = retry_after
 
 
 class OutcomeUnknown(Unavailable):

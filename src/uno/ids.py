@@ -50,6 +50,11 @@ def span_id() -> str:
     return (_bits.getrandbits(64) or 1).to_bytes(8, "big").hex()
 
 
+def fraction() -> float:
+    """A random number from 0 up to, but not including, 1."""
+    return _bits.getrandbits(53) / (1 << 53)
+
+
 @contextmanager
 def use(bits: Randomness) -> Iterator[Randomness]:
     """Take the random bits from `bits` inside the block, for instance `random.Random(7)`."""

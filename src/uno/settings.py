@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -81,7 +81,7 @@ class DatabaseSettings(Section):
 
 
 class ApiSettings(Section):
-    """`UNO_API_*`: where `uno run` listens, and the largest body in bytes."""
+    """`UNO_API_*`: where `uno run` listens, the largest body in bytes, and what is open beside the routes."""
 
     model_config = _config("UNO_API_", "api")
 
@@ -89,6 +89,7 @@ class ApiSettings(Section):
     port: int = Field(default=8000, ge=0, le=65535)
     max_body_bytes: int = Field(default=1024 * 1024, ge=1)
     docs: bool = True
+    metrics: bool = False
 
 
 class WorkerSettings(Section):
@@ -129,6 +130,70 @@ class LogSettings(Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class OtelSettings(Section):
+    """`UNO_OTEL_*`. `endpoint` is the collector's base URL (OTLP over HTTP), without one nothing is sent. `headers` are
+    `name=value` with commas between them. Times in seconds; `metrics_interval` 0 sends spans only.
+    """
+
+    model_config = _config("UNO_OTEL_", "otel")
+
+    endpoint: str | None = None
+    service_name: str = "uno"
+    headers: SecretStr | None = None
+    timeout: float = Field(default=10.0, gt=0)
+    queue_size: int = Field(default=4096, ge=1)
+    interval: float = Field(default=1.0, gt=0)
+    metrics_interval: float = Field(default=60.0, ge=0)
+
+    @field_validator("endpoint")
+    @classmethod
+    def _plain(cls, endpoint: str | None) -> str | None:
+        if endpoint is not None and (not endpoint.startswith(("http://", "https://")) or "@" in endpoint):
+            raise ValueError("must be http://host:port or https://…; credentials belong into UNO_OTEL_HEADERS")
+        return endpoint or None
+
+
+class JWTSettings(Section):
+    """`UNO_JWT_*`. `algorithm` HS256 takes `secret_key`; RS256, ES256 and EdDSA take `private_key` to sign and
+    `public_key` to verify only, each as PEM or as the name of a file. `verification_keys` are more that are accepted,
+    by key id. `leeway` is in seconds, `permissions_claim` a list or a text with spaces.
+    """
+
+    model_config = _config("UNO_JWT_", "jwt")
+
+    algorithm: Literal["HS256", "RS256", "ES256", "EdDSA"] = "HS256"
+    secret_key: SecretStr | None = None
+    private_key: SecretStr | None = None
+    public_key: str | None = None
+    key_id: str | None = None
+    verification_keys: dict[str, SecretStr] = {}
+    access_token_expire_minutes: float = Field(default=30, gt=0)
+    refresh_token_expire_minutes: float = Field(default=7 * 24 * 60, gt=0)
+    audience: str | None = None
+    issuer: str | None = None
+    leeway: float = Field(default=0.0, ge=0, le=300)
+    permissions_claim: str = "permissions"
+
+
+class HostSettings(Section):
+    """`UNO_HOST_*`: what stands around typed events. Zero switches a part off; times in seconds, rates per second."""
+
+    model_config = _config("UNO_HOST_", "host")
+
+    max_workers: int = Field(default=4, ge=1)
+    propagate_exceptions: bool = True
+    log_level: _Level = "INFO"
+    enable_metrics: bool = False
+    enable_tracing: bool = False
+    rate_limit: float = Field(default=0.0, ge=0)
+    rate_limit_burst: int = Field(default=10, ge=1)
+    circuit_breaker_threshold: int = Field(default=0, ge=0)
+    circuit_breaker_timeout: float = Field(default=30.0, gt=0)
+    retry_max: int = Field(default=0, ge=0)
+    retry_base_delay: float = Field(default=1.0, ge=0)
+    dlq_size: int = Field(default=0, ge=0)
+
+
 class Settings(Section):
     """Everything; `UNO_ENV` is "development", "test" or "production"."""
 
@@ -139,6 +204,9 @@ class Settings(Section):
     api: ApiSettings = Field(default_factory=ApiSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    otel: OtelSettings = Field(default_factory=OtelSettings)
+    jwt: JWTSettings = Field(default_factory=JWTSettings)
+    host: HostSettings = Field(default_factory=HostSettings)
 
     @classmethod
     def settings_customise_sources(
@@ -177,6 +245,9 @@ _SECTIONS: dict[str, type[Section]] = {
     "api": ApiSettings,
     "worker": WorkerSettings,
     "log": LogSettings,
+    "otel": OtelSettings,
+    "jwt": JWTSettings,
+    "host": HostSettings,
 }
 
 
@@ -194,6 +265,18 @@ def load(**overrides: Any) -> Settings:
     if settings is None or wrong:
         raise Misconfigured(f"The settings are not valid: {'; '.join(wrong)}.")
     return settings
+
+
+def read(section: type[S]) -> S:
+    """One section by itself; `Misconfigured` names every variable that is wrong."""
+    wrong: list[str] = []
+    try:
+        found = _read(section, None, wrong)
+    except (SettingsError, TOMLDecodeError) as error:
+        raise Misconfigured(f"The settings cannot be read: {error}.") from None
+    if found is None:
+        raise Misconfigured(f"The settings are not valid: {'; '.join(wrong)}.")
+    return found
 
 
 def _read(section: type[S], given: S | Mapping[str, Any] | None, wrong: list[str]) -> S | None:

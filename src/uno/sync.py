@@ -4,9 +4,10 @@
 one. `clock.sleep` blocks the thread there; anything else that suspends is an error.
 """
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from uno import clock
 from uno.errors import Misconfigured
@@ -22,18 +23,42 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     return copy_context().run(_run, coroutine)
 
 
+def driver(call: Callable[[Any], Awaitable[T]]) -> Callable[[Any], T]:
+    """A function that drives `call(argument)`; to be run in a copied context: `copy_context().run(f, argument)`.
+
+    Made once for a `call`, it is quicker than `drive`.
+    """
+    mark, running_loop, none = clock.driver.set, asyncio._get_running_loop, clock.NO_LOOP
+
+    def enter(argument: Any) -> T:
+        mark(running_loop() or none)
+        coroutine: Any = call(argument)
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        _refuse(coroutine)
+
+    return enter
+
+
 def driving() -> bool:
-    """Whether this code runs inside a `drive`."""
-    return clock.blocking.get()
+    """Whether this code runs inside a drive."""
+    return clock.driven()
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    clock.blocking.set(True)
+    clock.driver.set(asyncio._get_running_loop() or clock.NO_LOOP)
     try:
         coroutine.send(None)
     except StopIteration as end:
         value: T = end.value
         return value
+    _refuse(coroutine)
+
+
+def _refuse(coroutine: Coroutine[Any, Any, Any]) -> NoReturn:
     coroutine.close()
     name = getattr(coroutine, "__qualname__", repr(coroutine)).rpartition("<locals>.")[2]
     raise Misconfigured(f"{name} has to wait for an event loop, so it cannot be run synchronously: await it instead.")

@@ -12,9 +12,10 @@ from uno.bus import Bus, Middleware
 from uno.data import Database, schema
 from uno.di import ServiceProvider
 from uno.errors import Misconfigured, Problem, Unavailable
-from uno.health import Check, HealthReport, report
-from uno.modules import Module
+from uno.health import Check, HealthReport, report, warn_of_restarts
+from uno.modules import Module, ModuleHost, ModuleHostConfig
 from uno.queue import Worker
+from uno.security import AuthProvider, Policies, policy_problems
 from uno.settings import Settings, load
 from uno.telemetry import Metrics, Tracer
 
@@ -26,7 +27,9 @@ class App:
 
     `lifespan(app)` is the user's own part of the lifespan: it is entered when uno's own parts run
     and left before they stop. `middleware` is added for every message. `worker=True` delivers events in
-    this process too, otherwise `uno worker` does.
+    this process too, otherwise `uno worker` does. With `auth` endpoints are for the authenticated unless
+    their `access` says otherwise; `policies` names sets of permissions for it.
+    `host` says what stands around the events of modules, instead of `UNO_HOST_*`.
     """
 
     def __init__(
@@ -38,14 +41,20 @@ class App:
         lifespan: Lifespan | None = None,
         middleware: Sequence[Middleware] = (),
         overrides: dict[type, object] | None = None,
+        auth: AuthProvider | None = None,
+        policies: Policies | None = None,
+        host: ModuleHostConfig | None = None,
     ) -> None:
         self.modules = modules
         self.settings = settings or load()
-        self.endpoints: list[Endpoint] = [endpoint(r, m.name) for m in modules for r in m.endpoints()]
+        self.auth = auth
+        self.policies: Policies = policies or {}
+        access = "open" if auth is None else "authenticated"
+        self.endpoints: list[Endpoint] = [endpoint(r, m.name, access) for m in modules for r in m.endpoints()]
         self._user_lifespan = lifespan
         self.works = worker
         self._worker_check: Check | None = None
-        self._wiring: Wiring = wire(self, database, middleware, overrides or {})
+        self._wiring: Wiring = wire(self, database, middleware, overrides or {}, host)
         found = self.problems()
         if found:
             raise Misconfigured.of(found)
@@ -53,6 +62,11 @@ class App:
     @property
     def bus(self) -> Bus:
         return self._wiring.bus
+
+    @property
+    def host(self) -> ModuleHost:
+        """The host of the modules: typed events, named payloads."""
+        return self._wiring.host
 
     @property
     def provider(self) -> ServiceProvider:
@@ -81,7 +95,9 @@ class App:
 
     def problems(self) -> list[Problem]:
         """What is wrong, room by room."""
-        return [*self._wiring.problems(), *endpoint_problems(self.endpoints), *self._unhandled(), *self._twins()]
+        endpoints = endpoint_problems(self.endpoints, authenticates=self.auth is not None)
+        policies = policy_problems(self.policies)
+        return [*self._wiring.problems(), *endpoints, *policies, *self._unhandled(), *self._twins()]
 
     def checks(self) -> list[Check]:
         """The health checks of all modules and of uno itself."""
@@ -89,17 +105,18 @@ class App:
         return [*self._wiring.checks(), *own, *(check for module in self.modules for check in module.checks)]
 
     async def health(self, *, liveness: bool = False) -> HealthReport:
-        """Liveness asks only the checks marked for it; readiness asks all."""
-        return await report(check for check in self.checks() if check.liveness or not liveness)
+        """Liveness asks the checks marked for it; readiness all that are not only for liveness."""
+        return await report(c for c in self.checks() if (c.liveness if liveness else c.readiness))
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator["App"]:
         """Everything started inside, stopped in reverse order at the end."""
+        warn_of_restarts(self.checks())
         async with AsyncExitStack() as stack:
             await self._wiring.start(stack)
             for module in self.modules:
-                await module.on_load()
-                stack.push_async_callback(module.on_unload)
+                await self._wiring.host.load(module)
+                stack.push_async_callback(self._wiring.host.unload, module)
             if self._user_lifespan is not None:
                 await stack.enter_async_context(self._user_lifespan(self))
             if self.works:
@@ -135,7 +152,7 @@ class App:
                 f"{e.method} {e.path} leads to it but nothing handles it; add its handler to a module's handlers.",
             )
             for e in self.endpoints
-            if e.message not in handled
+            if e.message not in handled and not self._wiring.host.knows(e.message)
         ]
 
     def _twins(self) -> list[Problem]:

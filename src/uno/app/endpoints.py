@@ -4,19 +4,24 @@ CreateUser   POST   /users            201        GetUser      GET    /users/{use
 ListUsers    GET    /users                       UpdateUser   PUT    /users/{user_id}
 SearchUsers  POST   /users/search                DeleteUser   DELETE /users/{user_id}  204
 SuspendUser  POST   /users/{user_id}/suspend     (without a user_id field: POST /users/suspend)
+
+An event called "users.create" is read like CreateUser, and "users.bulk_create" is POST /users/bulk.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from uno.errors import Problem
-from uno.messages import Message
-from uno.modules import Access, Route
+from uno.modules.event import is_event
+from uno.modules.exposure import get_api_metadata
+from uno.modules.fields import field_names, gives_nothing
+from uno.modules.route import Access, Route
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z]+")
-_SUFFIXES = ("command", "query")
+_SUFFIXES = ("command", "query", "event")
 # What the rules of `plural` would get wrong.
 _PLURALS = {"person": "people", "child": "children", "man": "men", "woman": "women", "datum": "data", "news": "news"}
 _METHODS = {"create": "POST", "get": "GET", "list": "GET", "update": "PUT", "delete": "DELETE", "search": "POST"}
@@ -29,27 +34,48 @@ class Endpoint:
 
     method: str
     path: str
-    message: type[Message]
+    message: type[Any]
     status: int
     access: Access
     name: str
     tags: tuple[str, ...] = ()
     summary: str | None = None
+    description: str | None = None
+    deprecated: bool = False
+    exclude_none: bool = False
+    # One of them is enough.
+    permissions: tuple[str, ...] = ()
 
     @property
     def shape(self) -> str:
         """The path without the names of its parameters: equal shapes clash."""
-        return re.sub(r"\{[^}]*\}", "{}", self.path)
+        return shape(self.path)
 
     @property
     def path_fields(self) -> tuple[str, ...]:
         return tuple(re.findall(r"\{([^}:]*)", self.path))
 
 
-def plural(noun: str) -> str:
-    """The plural of an English noun, by rule; a noun that is plural already stays."""
-    if noun in _PLURALS or noun in _PLURALS.values():
-        return _PLURALS.get(noun, noun)
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What the name of a message says: `verb` is what is done, `collection` to what, as it stands in a path."""
+
+    verb: str
+    collection: str
+    method: str
+    path: str
+
+
+def shape(path: str) -> str:
+    """The path without the names of its parameters."""
+    return re.sub(r"\{[^}]*\}", "{}", path)
+
+
+def plural(noun: str, own: Mapping[str, str] | None = None) -> str:
+    """The plural of an English noun, by `own` or by rule; a noun that is plural already stays."""
+    known = {**_PLURALS, **own} if own else _PLURALS
+    if noun in known or noun in known.values():
+        return known.get(noun, noun)
     if re.search(r"[^aeiou]y$", noun):
         return noun[:-1] + "ies"
     if re.search(r"[^aeiou]is$", noun):
@@ -59,62 +85,107 @@ def plural(noun: str) -> str:
     return noun if noun.endswith("s") else noun + "s"
 
 
-def _split(message: type[Message]) -> tuple[str, list[str]]:
-    """The verb and the nouns in the name of a message; of one word the verb only."""
-    words = [word.lower() for word in _WORDS.findall(message.__name__)]
-    if len(words) > 2 and words[-1] in _SUFFIXES:
-        words.pop()
-    return words[0], words[1:]
-
-
-def _derived_path(message: type[Message], verb: str, nouns: list[str]) -> str:
+def derive(message: type, fields: Collection[str], plurals: Mapping[str, str] | None = None) -> Derived:
+    """Method and path from the name of a message or event; `fields` are those that could be in the path."""
+    said = _said(message)
+    verb, nouns = said or _split(message)
+    bulk = verb.startswith("bulk-")
+    verb = verb.removeprefix("bulk-")
     if not nouns:
-        return f"/{verb}"
-    # Who lists says the plural already: by rule, menus would be taken for another status.
-    plain = verb in ("list", "search") and re.search(r"[^s]s$", nouns[-1])
-    collection = "/" + ("-".join(nouns) if plain else _collection(nouns))
+        return Derived(verb, "", _METHODS.get(verb, "POST"), f"/{verb}")
+    # A class that lists says the plural already: by rule, ListMenus would be taken for another ListStatus.
+    plain = said is None and verb in ("list", "search") and re.search(r"[^s]s$", nouns[-1])
+    collection = "-".join(nouns) if plain else _collection(nouns, plurals)
+    own = None if bulk else _own_id(fields, collection, plurals)
+    return Derived(verb, collection, _METHODS.get(verb, "POST"), f"/{collection}{_below(verb, own, bulk=bulk)}")
+
+
+def _below(verb: str, own: str | None, *, bulk: bool) -> str:
+    """The path below that of the collection; `own` is the field with the id of one thing in it."""
+    if bulk:
+        return "/bulk" if verb in _METHODS else f"/bulk/{verb}"
     if verb in ("create", "list"):
-        return collection
+        return ""
     if verb == "search":
-        return f"{collection}/search"
-    own = _own_id(message, _collection(nouns))
-    item = f"{collection}/{{{own}}}" if own else collection
+        return "/search"
+    item = f"/{{{own}}}" if own else ""
     return item if verb in _METHODS else f"{item}/{verb}"
 
 
-def _collection(nouns: list[str]) -> str:
-    return "-".join([*nouns[:-1], plural(nouns[-1])])
+def _said(message: Any) -> tuple[str, list[str]] | None:
+    """The verb and the nouns of an event called "users.create"."""
+    if not is_event(message) or "." not in message.name:
+        return None
+    noun, verb = message.name.split(".")[-2:]
+    return "-".join(_words(verb)), _words(noun)
 
 
-def _own_id(message: type[Message], collection: str) -> str | None:
+def _split(message: type) -> tuple[str, list[str]]:
+    """The verb and the nouns in the name of a class; of one word the verb only."""
+    words = _words(message.__name__)
+    # CreateCommand makes a command, but GreetEvent is no event called event.
+    if words[-1] in _SUFFIXES and len(words) > (1 if _is_event_name(message, words) else 2):
+        words.pop()
+    if words[0] == "bulk" and len(words) > 2:
+        return f"bulk-{words[1]}", words[2:]
+    return words[0], words[1:]
+
+
+def _words(name: str) -> list[str]:
+    return [word.lower() for word in _WORDS.findall(name)] or [name]
+
+
+def _is_event_name(message: type, words: Sequence[str]) -> bool:
+    return is_event(message) and words[-1] == "event" and words[0] not in _METHODS
+
+
+def _collection(nouns: Sequence[str], plurals: Mapping[str, str] | None = None) -> str:
+    return "-".join([*nouns[:-1], plural(nouns[-1], plurals)])
+
+
+def _own_id(fields: Collection[str], collection: str, plurals: Mapping[str, str] | None) -> str | None:
     """The field with the id of one thing in the collection: user_id for users, or plain id."""
-    stems = {f: f.removesuffix("_id").split("_") for f in message.model_fields if f.endswith("_id")}
-    named = (field for field, stem in stems.items() if _collection(stem) == collection)
-    return next(named, "id" if "id" in message.model_fields else None)
+    stems = {f: f.removesuffix("_id").split("_") for f in fields if f.endswith("_id")}
+    named = (field for field, stem in stems.items() if _collection(stem, plurals) == collection)
+    return next(named, "id" if "id" in fields else None)
 
 
 def endpoint(route: Route, module: str, default_access: Access = "open") -> Endpoint:
-    """The endpoint of a route: what it says, and the rest derived from the message's name."""
-    message = route.message
-    verb, nouns = _split(message)
+    """The endpoint of a route: what it says, what `@api_endpoint` says, and the rest derived from the name."""
+    message: Any = route.message
+    said = get_api_metadata(message)
+    derived = derive(message, field_names(message))
     return Endpoint(
-        method=(route.method or _METHODS.get(verb, "POST")).upper(),
-        path=route.path or _derived_path(message, verb, nouns),
+        method=(route.method or said.get("method") or derived.method).upper(),
+        path=route.path or said.get("path") or derived.path,
         message=message,
-        status=route.status or _STATUS.get(verb, 200),
-        access=route.access or default_access,
+        status=route.status or success_status(message, derived.verb),
+        access=route.access or ("open" if said.get("public") else default_access),
         name=message.__name__,
-        tags=tuple(route.tags) or (module,),
-        summary=route.summary,
+        tags=tuple(route.tags or said.get("tags") or (module,)),
+        summary=route.summary or said.get("summary"),
+        description=said.get("description"),
+        deprecated=said.get("deprecated", False),
+        exclude_none=said.get("response_model_exclude_none", False),
+        permissions=tuple(said.get("required_permissions", ())),
     )
 
 
-def endpoint_problems(endpoints: Sequence[Endpoint]) -> list[Problem]:
+def success_status(message: type, verb: str) -> int:
+    """201 for what creates; 204 for what deletes, but for an event that gives something back."""
+    if verb == "delete" and is_event(message) and not gives_nothing(message):
+        return 200
+    return _STATUS.get(verb, 200)
+
+
+def endpoint_problems(endpoints: Sequence[Endpoint], *, authenticates: bool = False) -> list[Problem]:
     """Clashing paths, path parameters without a field, access that nobody can check."""
-    return [*_clashes(endpoints), *_unknown_fields(endpoints), *_unguarded(endpoints)]
+    unguarded = [] if authenticates else _unguarded(endpoints)
+    return [*clashes(endpoints), *_unknown_fields(endpoints), *unguarded]
 
 
-def _clashes(endpoints: Iterable[Endpoint]) -> list[Problem]:
+def clashes(endpoints: Iterable[Endpoint]) -> list[Problem]:
+    """Two on one path, whatever their parameters are called."""
     groups: defaultdict[tuple[str, str], list[Endpoint]] = defaultdict(list)
     for one in endpoints:
         groups[one.method, one.shape].append(one)
@@ -138,7 +209,7 @@ def _unknown_fields(endpoints: Iterable[Endpoint]) -> list[Problem]:
         )
         for e in endpoints
         for field in e.path_fields
-        if field not in e.message.model_fields
+        if field not in field_names(e.message)
     ]
 
 
@@ -147,9 +218,15 @@ def _unguarded(endpoints: Iterable[Endpoint]) -> list[Problem]:
         Problem(
             "unchecked access",
             f"{e.method} {e.path}",
-            f"{e.message.__qualname__} asks for access {e.access!r} but nothing here can authenticate; "
-            'use access="open".',
+            f"{e.message.__qualname__} asks for {_asked(e)} but nothing here can authenticate; "
+            'set App(auth=...), or use access="open".',
         )
         for e in endpoints
-        if e.access != "open"
+        if e.access != "open" or e.permissions
     ]
+
+
+def _asked(endpoint: Endpoint) -> str:
+    if endpoint.access == "open":
+        return f"the permission {' or '.join(endpoint.permissions)}"
+    return f"access {endpoint.access!r}"

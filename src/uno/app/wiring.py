@@ -14,11 +14,16 @@ from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, dependencies_of, singleton, use_service_provider, value
 from uno.errors import Misconfigured, Problem
 from uno.health import Check
+from uno.modules import ModuleHost, ModuleHostConfig
+from uno.modules.hosted import Hosted
 from uno.queue import DeadLetters, Worker
 from uno.queue.hint import Notifier
+from uno.queue.statements import Deliveries
 from uno.queue.units import Units
+from uno.security import Principal, require_principal
 from uno.settings import Settings
-from uno.telemetry import Metrics, Tracer, observed
+from uno.telemetry import Metrics, Telemetry, Tracer, observed
+from uno.telemetry.observe import handling
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -37,18 +42,32 @@ class Wiring:
 
     bus: Bus
     provider: ServiceProvider
-    metrics: Metrics
-    tracer: Tracer
+    telemetry: Telemetry
     settings: Settings
     models: tuple[type, ...]
+    host: Hosted
     database: Database | None = None
     notifier: Notifier | None = None
     found: list[Problem] = field(default_factory=list)
     # It stores data, and nobody said where; that is known when it starts, not when it is looked at.
     nowhere: bool = False
 
+    @property
+    def metrics(self) -> Metrics:
+        return self.telemetry.metrics
+
+    @property
+    def tracer(self) -> Tracer:
+        return self.telemetry.tracer
+
     def problems(self) -> list[Problem]:
-        return [*self.found, *self.provider.problems(), *self.bus.problems(), *self._unstorable()]
+        return [
+            *self.found,
+            *self.provider.problems(),
+            *self.bus.problems(),
+            *self.host.problems(),
+            *self._unstorable(),
+        ]
 
     def checks(self) -> list[Check]:
         return [] if self.database is None else [self.database.check()]
@@ -64,14 +83,18 @@ class Wiring:
         if self.nowhere:
             fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
             raise Misconfigured(f"The application stores data but has no database; {fix}")
+        await stack.enter_async_context(self.telemetry.running())
         if self.database is not None:
             await stack.enter_async_context(self.database)
             await self._prepare(self.database)
+        await stack.enter_async_context(self.telemetry.pushing())
         if self.notifier is not None:
             stack.push_async_callback(self.notifier.close)
         await stack.enter_async_context(self.provider)
         stack.enter_context(use_service_provider(self.provider))
         await self.bus.start()
+        stack.callback(self.host.stop)
+        self.host.start()
 
     async def _prepare(self, database: Database) -> None:
         """An embedded or in-memory database is brought up to date, any other has to be."""
@@ -98,44 +121,86 @@ class Wiring:
 
 
 def wire(
-    app: "App", database: Database | str | None, middleware: Sequence[Middleware], overrides: dict[type, object]
+    app: "App",
+    database: Database | str | None,
+    middleware: Sequence[Middleware],
+    overrides: dict[type, object],
+    host: ModuleHostConfig | None,
 ) -> Wiring:
     """Put the parts together; nothing is started."""
-    handlers = [handler for module in app.modules for handler in module.handlers]
+    hosted = Hosted(app.modules, host or ModuleHostConfig.of(app.settings.host))
+    handlers = [*(handler for module in app.modules for handler in module.handlers), *hosted.handlers()]
     provided = [provider for module in app.modules for provider in module.providers]
     models = tuple(dict.fromkeys(model for module in app.modules for model in module.models))
     problems: list[Problem] = []
     url = database or app.settings.db.url or default_url(app.settings)
     needed = database is not None or _needs_one(handlers, provided, models)
     opened = _database(url or UNPLACED, app.settings, problems) if needed else None
+    if opened is not None and hosted.receives:
+        handlers.append(hosted.receiver())
 
-    metrics, tracer = Metrics(), Tracer()
+    telemetry = Telemetry.of(app.settings.otel)
+    metrics, tracer = telemetry.metrics, telemetry.tracer
+    if opened is not None:
+        _gauges(metrics, opened)
     units = None if opened is None else Units(opened, [AuditBook()])
+    made: list[Bus] = []
+    own = [value(app.settings, provides=Settings), value(metrics), value(tracer), value(hosted, provides=ModuleHost)]
+    ambient: dict[type, Any] = {Context: current, Principal: require_principal}
+    if units is not None:
+        ambient[UnitOfWork] = ambient_unit
+    provider = ServiceProvider(
+        [*own, *_services(opened, lambda: made[0]), *provided], overrides=overrides, ambient=ambient
+    )
+    bus = Bus(
+        handlers,
+        middleware=_pipeline(telemetry, middleware, hosted, units),
+        provider=provider,
+        open_unit=None if units is None else units.open,
+        otherwise=hosted.otherwise,
+    )
+    made.append(bus)
+    hosted.connect(bus)
+    if units is not None:
+        units.connect(bus)
+    notifier = None if units is None else units.notifier
+    nowhere = needed and url is None
+    return Wiring(bus, provider, telemetry, app.settings, models, hosted, opened, notifier, problems, nowhere)
+
+
+def _pipeline(telemetry: Telemetry, users: Sequence[Middleware], host: Hosted, units: Units | None) -> list[Middleware]:
+    """What stands around every message, outermost first."""
     pipeline: list[Middleware] = [
         # Outermost: what follows is counted, timed and traced, whatever its outcome.
-        per_message(observed(metrics, tracer)),
+        per_message(observed(telemetry.metrics, telemetry.tracer)),
         # The user's: they see the outcome of the whole, repetitions and commit included.
-        *middleware,
+        *users,
+        # Of events: limits, then what the host counts and keeps, which is the outcome of all attempts.
+        *host.around(),
+        # Outside the transaction, so that each attempt has one of its own.
+        host.repeating(),
     ]
     if units is not None:
         # Outside the transaction, because a clash is known only when the commit fails.
         pipeline.append(per_message(repeated))
         # Innermost: nothing may fail between the handler's success and the commit.
         pipeline.append(per_message(transactional(units.open)))
+    if telemetry.tracer.exports:
+        # Only where somebody sees it: the handler alone, without what stands around it.
+        pipeline.append(per_message(handling(telemetry.tracer)))
+    return pipeline
 
-    made: list[Bus] = []
-    own = [value(app.settings, provides=Settings), value(metrics), value(tracer)]
-    ambient: dict[type, Any] = {Context: current} if units is None else {Context: current, UnitOfWork: ambient_unit}
-    provider = ServiceProvider(
-        [*own, *_services(opened, lambda: made[0]), *provided], overrides=overrides, ambient=ambient
-    )
-    bus = Bus(handlers, middleware=pipeline, provider=provider, open_unit=None if units is None else units.open)
-    made.append(bus)
-    if units is not None:
-        units.connect(bus)
-    notifier = None if units is None else units.notifier
-    nowhere = needed and url is None
-    return Wiring(bus, provider, metrics, tracer, app.settings, models, opened, notifier, problems, nowhere)
+
+def _gauges(metrics: Metrics, database: Database) -> None:
+    """What is asked of the database when somebody looks at the metrics."""
+
+    def pool() -> dict[str, float] | None:
+        use = database.pool_use()
+        return None if use is None else use.figures()
+
+    metrics.gauge("uno_pool_connections", "Connections of the pool, by state.", pool, label="state")
+    lag = Deliveries(database).lag
+    metrics.gauge("uno_queue_lag_seconds", "How long the oldest due delivery has been waiting.", lag)
 
 
 def _services(database: Database | None, bus: Callable[[], Bus]) -> list[object]:

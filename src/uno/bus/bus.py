@@ -5,7 +5,7 @@ event to its subscribers. Everything is looked up by type in tables made at star
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from uno import context
@@ -25,10 +25,18 @@ R = TypeVar("R")
 log = get_logger("uno.bus")
 
 
+class Request(Protocol[R]):
+    """What has a place for its answer: an event of a module."""
+
+    input: Any
+    output: R
+    handled: bool
+
+
 class CommandBus(Protocol):
     """What a handler asks for to dispatch commands."""
 
-    async def dispatch(self, message: Command[R], /) -> Result[R]: ...
+    async def dispatch(self, message: Command[R] | Request[R], /) -> Result[R]: ...
 
 
 class QueryBus(Protocol):
@@ -47,7 +55,8 @@ class Bus:
     """Hands messages to their handlers, each through its pipeline.
 
     `middleware` is for all messages, outermost first. `open_unit` opens a unit of work: with one,
-    events are published when it commits, without one at once.
+    events are published when it commits, without one at once. `otherwise` may know a handler of a
+    message type that is marked nowhere.
     """
 
     def __init__(
@@ -57,10 +66,12 @@ class Bus:
         middleware: Sequence[Middleware] = (),
         provider: ServiceProvider | None = None,
         open_unit: OpenUnit | None = None,
+        otherwise: Callable[[type], Call | None] | None = None,
     ) -> None:
         self._provider = provider or ServiceProvider(())
         self._middleware = tuple(middleware)
         self._open_unit = open_unit
+        self._otherwise = otherwise
         self._table = Table()
         self._calls: dict[type, Call] = {}
         self._durable_names: dict[type, tuple[str, ...]] = {}
@@ -69,7 +80,7 @@ class Bus:
         self._sound = False
         self.marks, self._unmarked = _marks(handlers)
 
-    async def dispatch(self, message: Command[R] | Query[R]) -> Result[R]:
+    async def dispatch(self, message: Command[R] | Query[R] | Request[R]) -> Result[R]:
         """The `Result` of the one handler.
 
         An error of uno's tree becomes a `Failure`. A bug (any other exception, and
@@ -86,6 +97,10 @@ class Bus:
             return Failure(error)
         # as_result() by hand: this line runs for every message.
         return found if found.__class__ is Success or found.__class__ is Failure else Success(found)
+
+    @property
+    def started(self) -> bool:
+        return self._started
 
     async def publish(self, event: DomainEvent) -> None:
         """Tell all subscribers of `event`: after the commit inside a unit of work, else now."""
@@ -143,6 +158,8 @@ class Bus:
         table, itself = Table(), self._itself()
         for mark in self.marks:
             handler = await compile_handler(mark, self._provider, itself)
+            if mark.around is not None:
+                handler = mark.around(handler)
             table.add(mark, compose(handler, mark.message, (*self._middleware, *mark.middleware)))
         self._table, self._calls, self._started = table, table.calls, True
 
@@ -176,9 +193,17 @@ class Bus:
     async def _late(self, message: Any) -> Call:
         """The pipeline of a message that is not in the table: not started yet, or no handler."""
         await self._ready()
-        call = self._calls.get(type(message))
+        call = self.call_for(type(message))
         if call is None:
             raise Misconfigured(f"Nothing handles {name_of(type(message))}; give the bus its handler.")
+        return call
+
+    def call_for(self, message: type) -> Call | None:
+        """The pipeline of a message type once the bus has started; None where nothing handles it."""
+        call = self._calls.get(message)
+        handler = None if call or self._otherwise is None else self._otherwise(message)
+        if handler is not None:
+            call = self._calls[message] = compose(handler, message, self._middleware)
         return call
 
 

@@ -52,12 +52,15 @@ def _wrap(middleware: Middleware, call_next: Call) -> Call:
     return call
 
 
-def compose(handler: Call, message_type: type[Message], middleware: Sequence[Middleware]) -> Call:
-    """One callable: `middleware`, outermost first, around `handler`."""
+def compose(handler: Call, message_type: type[Any], middleware: Sequence[Middleware], *, settled: bool = False) -> Call:
+    """One callable: `middleware`, outermost first, around `handler`.
+
+    A `settled` handler makes a `Failure` of uno's errors itself, and its middleware needs no `Success`.
+    """
     made = [m.factory(message_type) if isinstance(m, per_message) else m for m in middleware]
     wrapping = [m for m in made if m is not None]
     # Without middleware the dispatcher itself makes the result.
-    call = _with_result(handler) if wrapping else handler
+    call = _with_result(handler) if wrapping and not settled else handler
     for one in reversed(wrapping):
         call = _wrap(one, call)
     return call

@@ -1,10 +1,10 @@
 """Decorators that say which message a function or class handles. They only mark; nothing is registered."""
 
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
-from uno.bus.pipeline import Middleware
+from uno.bus.pipeline import Call, Middleware
 from uno.messages import Command, DomainEvent, Message, Query
 from uno.result import Failure, Success
 
@@ -12,21 +12,23 @@ P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
 _Async: TypeAlias = Callable[P, Coroutine[Any, Any, R]]
-Kind = Literal["command", "query", "event"]
+# A request is an event of a module: typed, with an input and an output.
+Kind = Literal["command", "query", "event", "request"]
 
 _MARK = "__uno_handles__"
 
 
 @dataclass(frozen=True, slots=True)
 class Handles:
-    """A mark: `handler` handles `message`."""
+    """A mark: `handler` handles `message`. `around` makes of the compiled handler what the pipeline calls."""
 
     handler: Any
     kind: Kind
-    message: type[Message]
+    message: type[Any]
     durable: bool = False
     name: str = ""
     middleware: tuple[Middleware, ...] = ()
+    around: Callable[[Call], Call] | None = field(default=None, compare=False)
 
 
 class _Accepts(Protocol[R]):
@@ -55,11 +57,15 @@ def handles_of(target: object) -> tuple[Handles, ...]:
 
 def _mark(kind: Kind, message: type[Message], middleware: Iterable[Middleware], **options: Any) -> Callable[[Any], Any]:
     def mark(handler: Any) -> Any:
-        entry = Handles(handler, kind, message, middleware=tuple(middleware), **options)
-        setattr(handler, _MARK, (*handles_of(handler), entry))
-        return handler
+        return mark_with(handler, Handles(handler, kind, message, middleware=tuple(middleware), **options))
 
     return mark
+
+
+def mark_with(handler: Any, entry: Handles) -> Any:
+    """Put another mark on a handler, and give it back."""
+    setattr(handler, _MARK, (*handles_of(handler), entry))
+    return handler
 
 
 def command_handler(message: type[Command[R]], *, middleware: Sequence[Middleware] = ()) -> _Accepts[R]:

@@ -4,6 +4,8 @@ entry.py       the tree of commands; errors become one sentence and an exit code
 reference.py   package.module:attribute → App
 serving.py     uno run, uno worker
 showing.py     uno routes, uno messages
+modules.py     uno modules, uno graph
+boundaries.py  uno check: modules keep to themselves
 db.py          uno db: the embedded server and the schema
 dead.py        uno dead: deliveries that were given up
 doctor.py      uno doctor, and what it looks at

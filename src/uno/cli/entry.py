@@ -1,5 +1,6 @@
 """The tree of commands; errors become one sentence and an exit code."""
 
+import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -8,10 +9,12 @@ import typer
 from typer.core import TyperGroup
 
 from uno import __version__
+from uno.cli.boundaries import check
 from uno.cli.db import db
 from uno.cli.dead import dead
 from uno.cli.demo import demo
 from uno.cli.doctor import doctor
+from uno.cli.modules import graph, modules
 from uno.cli.serving import run, worker
 from uno.cli.showing import messages, routes
 from uno.errors import UnoError
@@ -45,10 +48,14 @@ def _uno(
     ] = False,
 ) -> None:
     """Applications on PostgreSQL and FastAPI: serve them, run their queue, look inside."""
+    if any(name.startswith("PYMODULES_") for name in os.environ):
+        from uno.compat import adopt_environment
+
+        adopt_environment(lambda sentence: print(f"uno: {sentence}", file=sys.stderr))
 
 
 _cli = typer.Typer(cls=_Commands, callback=_uno, no_args_is_help=True, context_settings={"max_content_width": 100})
-for _command in (demo, run, worker, routes, messages, doctor):
+for _command in (demo, run, worker, routes, messages, modules, graph, check, doctor):
     _cli.command()(_command)
 _cli.add_typer(db, name="db")
 _cli.add_typer(dead, name="dead")

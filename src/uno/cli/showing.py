@@ -30,11 +30,13 @@ def messages(app: Reference, json: AsJson = False) -> None:
 
 
 def _entry(mark: Any) -> dict[str, Any]:
+    from uno.modules.fields import field_names
+
     handler = mark.handler
     return {
         "kind": mark.kind,
         "message": mark.message.__uno_name__,
-        "fields": list(mark.message.model_fields),
+        "fields": list(field_names(mark.message)),
         "handler": f"{handler.__module__}.{handler.__qualname__}",
         "durable": mark.durable,
         "subscriber": mark.name if mark.durable else None,

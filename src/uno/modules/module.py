@@ -1,13 +1,31 @@
 """The one `Module`."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from uno.health import Check
 from uno.messages import Message
+from uno.modules.event import Event
+from uno.modules.exposure import is_exposed
+from uno.modules.handles import Handled, handled_by
 from uno.modules.route import Route, as_route
 
+if TYPE_CHECKING:
+    from uno.modules.host import ModuleHost
+
+M = TypeVar("M", bound="type[Module]")
 _PARTS = ("handlers", "providers", "models", "routes", "checks")
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleMetadata:
+    """What `@module` says of a class. `inline`: its synchronous handlers never block."""
+
+    name: str = ""
+    description: str = ""
+    version: str = "1.0.0"
+    inline: bool = False
 
 
 class Module:
@@ -15,14 +33,28 @@ class Module:
 
     Give the parts as arguments, or as class attributes of a subclass. `models` are mapped classes
     and aggregates stored as documents; only messages in `routes` can be reached over HTTP.
+
+    Methods marked `@handles(SomeEvent)` handle events. A module that overrides `handle` gets the
+    events listed in `events`, or those for which its `can_handle` says yes.
     """
 
     name: str = ""
+    metadata: ClassVar[ModuleMetadata] = ModuleMetadata()
     handlers: Sequence[Any] = ()
     providers: Sequence[Any] = ()
     models: Sequence[type] = ()
-    routes: Sequence[Route | type[Message]] = ()
+    routes: Sequence[Route | type[Message] | type[Event[Any, Any]]] = ()
     checks: Sequence[Check] = ()
+    events: Sequence[type[Event[Any, Any]]] = ()
+
+    _host: "ModuleHost | None"
+
+    # Here and not in __init__, which a subclass may leave out.
+    def __new__(cls, *_args: Any, **_options: Any) -> Self:
+        made = super().__new__(cls)
+        made.name = cls.name or cls.metadata.name or cls.__name__.lower()
+        made._host = None
+        return made
 
     def __init__(
         self,
@@ -31,24 +63,76 @@ class Module:
         handlers: Sequence[Any] | None = None,
         providers: Sequence[Any] | None = None,
         models: Sequence[type] | None = None,
-        routes: Sequence[Route | type[Message]] | None = None,
+        routes: Sequence[Route | type[Message] | type[Event[Any, Any]]] | None = None,
         checks: Sequence[Check] | None = None,
     ) -> None:
-        self.name = name or type(self).name or type(self).__name__.lower()
+        self.name = name or self.name
         given = (handlers, providers, models, routes, checks)
         for part, value in zip(_PARTS, given, strict=True):
             if value is not None:
                 setattr(self, part, value)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        marked = handled_by(cls)
+        own = cls.__dict__.get("events", ())
+        inherited = () if own else getattr(super(cls, cls), "events", ())
+        cls.events = tuple(dict.fromkeys((*inherited, *own, *(one.event for one in marked))))
+        cls._marked = marked
+
+    _marked: ClassVar[tuple[Handled, ...]] = ()
+
+    @property
+    def host(self) -> "ModuleHost | None":
+        """The host this module is registered with."""
+        return self._host
+
     def endpoints(self) -> list[Route]:
-        """The routes, each as a `Route`."""
-        return [as_route(route) for route in self.routes]
+        """The routes, each as a `Route`, and the declared events that are marked `@api_endpoint`."""
+        said = [as_route(route) for route in self.routes]
+        listed = {route.message for route in said}
+        marked = [Route(event) for event in self.events if is_exposed(event) and event not in listed]
+        return [*said, *marked]
 
-    async def on_load(self) -> None:
-        """Runs when the application starts, in the order of the modules."""
+    def can_handle(self, event: Event[Any, Any]) -> bool:
+        """The guard of a module that declares events; override it to handle events that nobody declares."""
+        return isinstance(event, tuple(self.events))
 
-    async def on_unload(self) -> None:
-        """Runs when the application stops, in reverse order."""
+    def handle(self, event: Event[Any, Any]) -> Awaitable[None] | None:
+        """Set `event.output` and `event.handled`; override it as a function or a coroutine function."""
+        raise NotImplementedError(f"{type(self).__name__} overrides no handle().")
+
+    def on_load(self) -> Awaitable[None] | None:
+        """Runs when the application starts, in the order of the modules; may be a coroutine function."""
+        return None
+
+    def on_unload(self) -> Awaitable[None] | None:
+        """Runs when the application stops, in reverse order; may be a coroutine function."""
+        return None
 
     def __repr__(self) -> str:
         return f"<Module {self.name}>"
+
+
+def label(module: Module) -> str:
+    """How a module is called in logs and errors."""
+    return module.metadata.name or module.name
+
+
+def overrides(module: Module, method: str) -> bool:
+    """Whether the class of a module has its own `method`."""
+    return getattr(type(module), method) is not getattr(Module, method)
+
+
+def module(name: str = "", description: str = "", version: str = "1.0.0", *, inline: bool = False) -> Callable[[M], M]:
+    """Say what a module class is; without a name it has that of the class.
+
+    `inline=True`: its synchronous handlers never block, so `handle_async` runs them on the event
+    loop instead of in a thread.
+    """
+
+    def mark(cls: M) -> M:
+        cls.metadata = ModuleMetadata(name or cls.__name__, description, version, inline)
+        return cls
+
+    return mark

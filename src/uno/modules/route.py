@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from uno.messages import Message
+from uno.modules.event import Event
 
 # "open", "authenticated", or the name of a policy.
 Access: TypeAlias = Literal["open", "authenticated"] | str
@@ -14,7 +15,7 @@ Access: TypeAlias = Literal["open", "authenticated"] | str
 class Route:
     """Opens `message` to HTTP. `path` has its `{fields}`; `status` is the one of success."""
 
-    message: type[Message]
+    message: type[Message] | type[Event[Any, Any]]
     method: str | None = None
     path: str | None = None
     status: int | None = None

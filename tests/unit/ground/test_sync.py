@@ -1,13 +1,13 @@
 """Asynchronous code driven without an event loop."""
 
 import asyncio
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 
 import pytest
 
 from uno import clock
 from uno.errors import Misconfigured
-from uno.sync import drive, driving
+from uno.sync import drive, driver, driving
 
 seen: ContextVar[str] = ContextVar("seen", default="outside")
 
@@ -69,3 +69,31 @@ async def test_a_drive_refuses_to_block_a_running_loop() -> None:
 
     with pytest.raises(Misconfigured, match="stops the running event loop"):
         drive(wait())
+
+
+def test_a_driver_is_made_once_for_many_calls() -> None:
+    async def double(number: int) -> int:
+        await clock.sleep(0)
+        return number * 2
+
+    twice = driver(double)
+    assert [copy_context().run(twice, number) for number in range(3)] == [0, 2, 4]
+
+
+def test_a_driver_refuses_what_needs_an_event_loop() -> None:
+    async def wait(_: int) -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(Misconfigured, match="wait has to wait for an event loop"):
+        copy_context().run(driver(wait), 1)
+
+
+def test_a_loop_inside_a_drive_is_a_loop_like_any_other() -> None:
+    async def run_a_loop() -> bool:
+        async def wait() -> bool:
+            await clock.sleep(0.001)
+            return driving()
+
+        return asyncio.run(wait()) or not driving()
+
+    assert not drive(run_a_loop())

@@ -1,0 +1,67 @@
+"""What goes wrong with modules and events."""
+
+from typing import TYPE_CHECKING, Any
+
+from uno.errors import Misconfigured, UnoError
+from uno.telemetry.redact import one_line
+
+if TYPE_CHECKING:
+    from uno.modules.event import Event
+    from uno.modules.module import Module
+
+# Of the cause's text, in characters: an event that causes itself would tell its story a thousand times.
+LONGEST = 500
+
+
+class EventHandlingError(UnoError):
+    """The handler of `event` in `module` failed with `original_error`."""
+
+    def __init__(
+        self,
+        message: str,
+        event: "Event[Any, Any] | None" = None,
+        module: "Module | None" = None,
+        original_error: BaseException | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.event = event
+        self.module = module
+        self.original_error = original_error
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.event is not None:
+            parts.append(f"Event: {self.event.name or type(self.event).__qualname__}")
+        if self.module is not None:
+            parts.append(f"Module: {self.module.metadata.name or self.module.name}")
+        if self.original_error is not None:
+            parts.append(f"Cause: {described(self.original_error)}")
+        return one_line(" | ".join(parts))
+
+
+class ModuleRegistrationError(Misconfigured):
+    """A module cannot be registered; its host is as it was before."""
+
+    def __init__(
+        self, message: str, module: "Module | None" = None, original_error: BaseException | None = None
+    ) -> None:
+        super().__init__(message)
+        self.module = module
+        self.original_error = original_error
+
+
+class EventUnhandled(UnoError):
+    """No module handled the event."""
+
+
+def described(error: BaseException) -> str:
+    """Class and text of an error, of reasonable length."""
+    return f"{type(error).__name__}: {str(error)[:LONGEST]}"
+
+
+class NeedsAwait(Misconfigured):
+    """A synchronous call where only an asynchronous one can work."""
+
+    def __init__(self, event: type, why: str = "has an asynchronous handler, and an event loop runs here") -> None:
+        super().__init__(f"{event.__qualname__} {why}: use `await host.handle_async(event)`.")

@@ -1,0 +1,69 @@
+"""`@handles`: methods that take the input of an event and return its output."""
+
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
+
+from uno.modules.event import Event
+from uno.result import Failure, Success
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+In_con = TypeVar("In_con", contravariant=True)
+S = TypeVar("S")
+P = ParamSpec("P")
+_MARK = "__uno_event__"
+_Given: TypeAlias = Out | Success[Out] | Failure
+_Sync: TypeAlias = Callable[Concatenate[S, In, P], _Given[Out]]
+_Async: TypeAlias = Callable[Concatenate[S, In, P], Coroutine[Any, Any, _Given[Out]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """The method called `method` handles `event`."""
+
+    event: type[Event[Any, Any]]
+    method: str
+    inline: bool = False
+
+
+class _Accepts(Protocol, Generic[In, Out]):
+    """A decorator for methods from the input to the output of an event."""
+
+    @overload
+    def __call__(self, method: _Async[S, In, P, Out], /) -> _Async[S, In, P, Out]: ...
+
+    @overload
+    def __call__(self, method: _Sync[S, In, P, Out], /) -> _Sync[S, In, P, Out]: ...
+
+
+def handles(event: type[Event[In, Out]], *, inline: bool = False) -> _Accepts[In, Out]:
+    """Mark the method of a module that handles `event`: it takes the input and returns the output.
+
+    It may be a coroutine function, and give back a `Success` or `Failure`. In an `App` it may ask
+    for more parameters, which are injected. `inline=True`: it is synchronous and never blocks, so
+    it runs on the event loop instead of in a thread.
+    """
+
+    def mark(method: Any) -> Any:
+        setattr(method, _MARK, (*getattr(method, _MARK, ()), (event, inline)))
+        return method
+
+    return mark
+
+
+def handled_by(cls: type) -> tuple[Handled, ...]:
+    """The marked methods of a class and its bases; one that is overridden without a mark does not count."""
+    names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+    return tuple(
+        Handled(event, name, inline)
+        for name in names
+        if inspect.isroutine(found := inspect.getattr_static(cls, name))
+        for event, inline in getattr(found, _MARK, ())
+    )
+
+
+def is_async(method: Any) -> bool:
+    """Whether calling it gives a coroutine, also where a decorator wrapped it."""
+    return inspect.iscoroutinefunction(inspect.unwrap(method))

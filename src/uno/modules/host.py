@@ -1,0 +1,275 @@
+"""The host of modules: gives each event to the module that handles it."""
+
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from typing import Any, Self, TypeVar
+
+from uno import clock
+from uno.bus.pipeline import Call
+from uno.errors import Misconfigured, UnoError
+from uno.modules.behaviour import label_of, log
+from uno.modules.chain import AnyEvent, Candidate, Directory, blamed
+from uno.modules.config import ModuleHostConfig
+from uno.modules.errors import EventHandlingError, EventUnhandled, ModuleRegistrationError, NeedsAwait
+from uno.modules.event import ExternalEvent
+from uno.modules.metrics import Metrics
+from uno.modules.module import Module, label
+from uno.modules.pipelines import Pipelines
+from uno.modules.published import Published, external, payload, trace_headers
+from uno.modules.registration import await_hook, check, run_hook
+from uno.modules.runner import Runner
+from uno.result import Failure
+
+E = TypeVar("E", bound=AnyEvent)
+M = TypeVar("M", bound=Module)
+
+
+class ModuleHost:
+    """Hands events to modules, from any thread; without a configuration, that of `UNO_HOST_*`.
+
+    Refusals of the rate limiter and the circuit breaker are always raised. The error of a handler
+    is raised as `EventHandlingError`, unless the configuration says otherwise.
+    """
+
+    def __init__(self, config: ModuleHostConfig | None = None) -> None:
+        self.config = config or ModuleHostConfig.from_env()
+        self._counts = Metrics()
+        self._pipelines = Pipelines(self.config, self._counts)
+        self._directory = Directory()
+        self._changing = threading.RLock()
+        self._hooks = Runner()
+        self._started = clock.monotonic()
+        if self.config.log_level != "INFO":
+            log.setLevel(self.config.log_level.upper())
+
+    # ── modules ──
+
+    @property
+    def modules(self) -> list[Module]:
+        """A copy, in the order of registration."""
+        return list(self._directory.modules)
+
+    @property
+    def metrics(self) -> Metrics | None:
+        """None unless `enable_metrics`."""
+        return self._counts if self.config.enable_metrics else None
+
+    @property
+    def events_in_progress(self) -> list[AnyEvent]:
+        """A copy."""
+        return list(self._pipelines.progress.copy().values())
+
+    @property
+    def uptime_seconds(self) -> float:
+        return clock.monotonic() - self._started
+
+    def register(self, module: Module) -> Self:
+        """Add a module and call its `on_load`; raises `ModuleRegistrationError`, and then nothing has changed."""
+        with self._changing:
+            check(module, self._directory)
+            module._host = self
+            try:
+                run_hook(module.on_load, self._hooks)
+            except BaseException as error:
+                raise self._rolled_back(module, error) from error
+            self._add(module)
+        return self
+
+    async def register_async(self, module: Module) -> Self:
+        """The same where an event loop runs and `on_load` is a coroutine function."""
+        check(module, self._directory)
+        module._host = self
+        try:
+            await await_hook(module.on_load)
+            with self._changing:
+                module._host = None
+                check(module, self._directory)
+                module._host = self
+                self._add(module)
+        except BaseException as error:
+            raise self._rolled_back(module, error) from error
+        return self
+
+    def _rolled_back(self, module: Module, error: BaseException) -> BaseException:
+        module._host = None
+        if isinstance(error, ModuleRegistrationError) or not isinstance(error, Exception):
+            return error
+        text = f"{label(module)} could not be loaded: {type(error).__name__}: {error}"
+        return ModuleRegistrationError(text, module, error)
+
+    def _add(self, module: Module) -> None:
+        # Replaced and not changed: events that are on their way keep what they found.
+        self._directory = Directory((*self._directory.modules, module))
+        self._counts.modules_registered = len(self._directory.modules)
+        log.info("Registered module %s", label(module))
+
+    def unregister(self, module: Module) -> Self:
+        """Take a module out and call its `on_unload`, whose errors are logged. Others than its own are ignored."""
+        with self._changing:
+            if self._remove(module):
+                try:
+                    run_hook(module.on_unload, self._hooks)
+                except Exception:  # the module is gone in any case; the log shows what it left behind
+                    log.exception("on_unload of module %s failed", label(module))
+                self._removed(module)
+        return self
+
+    async def unregister_async(self, module: Module) -> Self:
+        """The same where an event loop runs and `on_unload` is a coroutine function."""
+        if self._remove(module):
+            try:
+                await await_hook(module.on_unload)
+            except Exception:  # as in unregister
+                log.exception("on_unload of module %s failed", label(module))
+            self._removed(module)
+        return self
+
+    def _remove(self, module: Module) -> bool:
+        with self._changing:
+            left = [one for one in self._directory.modules if one is not module]
+            there = len(left) < len(self._directory.modules)
+            if there:
+                self._directory = Directory(left)
+                self._counts.modules_registered = len(left)
+            return there
+
+    def _removed(self, module: Module) -> None:
+        module._host = None
+        log.info("Unregistered module %s", label(module))
+
+    def get_module(self, kind: type[M]) -> M | None:
+        """The first module of this class."""
+        return next((one for one in self._directory.modules if isinstance(one, kind)), None)
+
+    def get_module_by_name(self, name: str) -> Module | None:
+        return next((one for one in self._directory.modules if name in (label(one), one.name)), None)
+
+    def shutdown(self, wait: bool = True) -> None:
+        """Unregister everything, last first, and end the threads; `wait` for what runs in them."""
+        log.info("Shutting down the module host")
+        for module in reversed(self.modules):
+            self.unregister(module)
+        self._close(wait)
+
+    async def shutdown_async(self, wait: bool = True) -> None:
+        """The same where an event loop runs."""
+        log.info("Shutting down the module host")
+        for module in reversed(self.modules):
+            await self.unregister_async(module)
+        self._close(wait)
+
+    def _close(self, wait: bool) -> None:
+        self._pipelines.close(wait=wait)
+        self._hooks.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shutdown_async()
+
+    # ── events ──
+
+    def can_handle(self, event: AnyEvent) -> bool:
+        """Whether some module says that it handles this event."""
+        candidates = self._directory.candidates(event.__class__)
+        return any(one.accepts is None or one.accepts(event) for one in candidates)
+
+    def handle(self, event: E) -> E:
+        """Have the event handled and give it back; unhandled, its `handled` is False.
+
+        Synchronous handlers run here, without an event loop; asynchronous ones in a loop that the
+        host keeps, which cannot be entered from inside another.
+        """
+        directory = self._directory
+        run = directory.runs.get(event.__class__) or self._run_of(directory, event.__class__)
+        try:
+            found = copy_context().run(run, event)
+        except Exception as error:
+            self._raised(event, error)
+            return event
+        if found.__class__ is Failure:
+            self._refused(event, found.error)
+        return event
+
+    async def handle_async(self, event: E) -> E:
+        """The same, awaited. Synchronous handlers run in threads, at most `max_workers`, unless they are inline."""
+        directory = self._directory
+        call = directory.awaits.get(event.__class__) or self._await_of(directory, event.__class__)
+        try:
+            found = await call(event)
+        except Exception as error:
+            self._raised(event, error)
+            return event
+        if found.__class__ is Failure:
+            self._refused(event, found.error)
+        return event
+
+    def _run_of(self, directory: Directory, event: type[AnyEvent]) -> Callable[[AnyEvent], Any]:
+        run = directory.runs[event] = self._driven(event, directory.candidates(event))
+        return run
+
+    def _await_of(self, directory: Directory, event: type[AnyEvent]) -> Call:
+        call = directory.awaits[event] = self._awaited(event, directory.candidates(event))
+        return call
+
+    def _driven(self, event: type[AnyEvent], candidates: list[Candidate]) -> Callable[[AnyEvent], Any]:
+        return self._pipelines.driven(event, candidates)
+
+    def _awaited(self, event: type[AnyEvent], candidates: list[Candidate]) -> Call:
+        return self._pipelines.awaited(event, candidates)
+
+    def _raised(self, event: AnyEvent, error: Exception) -> None:
+        """What came out of a pipeline: errors of uno's tree are refusals, others are a handler's bug."""
+        if isinstance(error, NeedsAwait) or (isinstance(error, UnoError) and not isinstance(error, Misconfigured)):
+            raise error
+        self._failed(event, error)
+
+    def _refused(self, event: AnyEvent, error: Exception) -> None:
+        if not isinstance(error, EventUnhandled):
+            self._failed(event, error)
+
+    def _failed(self, event: AnyEvent, error: Exception) -> None:
+        candidates = self._directory.candidates(event.__class__)
+        module = blamed(error, candidates[0].module if len(candidates) == 1 else None)
+        if self.config.propagate_exceptions:
+            raise EventHandlingError("The event could not be handled", event, module, error) from error
+        name = "" if module is None else label(module)
+        log.error("Event %s failed in module %s", label_of(event), name, exc_info=error)
+
+    # ── named payloads ──
+
+    async def publish(
+        self,
+        event_name: str,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        stream: str | None = None,
+    ) -> str:
+        """Send a named payload to the modules that handle an `ExternalEvent` of that name; gives its message id.
+
+        `data` is what JSON can hold. In an `App` with a database it is delivered by the worker once
+        the unit of work has committed, with effects in the database exactly once; elsewhere here
+        and now, at most once. Raises `Invalid`, and `Misconfigured` for a domain event.
+        """
+        published = payload(event_name, data, {**self._headers(), **(headers or {})}, stream or "")
+        await self._send(published)
+        self._counts.events_published += 1
+        return published.event_id
+
+    def _headers(self) -> dict[str, str]:
+        return trace_headers() if self.config.enable_tracing else {}
+
+    async def _send(self, published: Published) -> None:
+        event: ExternalEvent = external(published)
+        try:
+            await self.handle_async(event)
+        except UnoError:  # the receiver's, not the publisher's: counted and kept like any other; the log shows it
+            log.exception("The published event %s failed", label_of(event))
