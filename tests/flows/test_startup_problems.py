@@ -128,7 +128,7 @@ mark a class or a factory for it with @singleton, @scoped or @transient, or pass
 7. route clash: POST /orders
    PlaceOrder and CancelOrder have the same path; give one a path= of its own.
 8. unchecked access: GET /orders/{{order_id}}
-   GetOrder asks for access 'authenticated' but nothing here can authenticate; use access="open".
+   GetOrder asks for access 'authenticated' but nothing here can authenticate; set App(auth=...), or use access="open".
 9. unknown path field: GET /shops/{{shop_id}}/orders
    ListOrders has no field 'shop_id'; add it or change the path.
 10. unmarked handler: forgotten

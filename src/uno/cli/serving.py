@@ -33,7 +33,7 @@ def run(
     loaded = load(app)
     settings = loaded.app.settings
     host = host or settings.api.host
-    if not open and not is_loopback(host):
+    if not open and loaded.app.auth is None and not is_loopback(host):
         raise Misconfigured(
             f"Nobody who calls is authenticated, so uno does not listen on {host}; "
             "with --open everybody who can reach it may do everything."

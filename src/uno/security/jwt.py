@@ -1,0 +1,158 @@
+"""JSON Web Tokens: access tokens, and refresh tokens that can be used once."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from uno import clock, ids
+from uno.errors import Invalid
+from uno.security.claims import Rules, Use, payload, permissions_of
+from uno.security.keys import Keys
+from uno.security.revocations import MemoryRevocations, Revocations
+from uno.security.strict import Refused, parse
+from uno.security.tokens import MAX_TOKEN_BYTES, AuthProvider, TokenClaims, TokenPair
+from uno.settings import JWTSettings, read
+from uno.telemetry import emit
+
+# The `typ` of a header; RFC 9068 for the second.
+_ACCESS_TYPES = frozenset({"", "jwt", "at+jwt"})
+_TYPES: dict[Use, str] = {"access": "JWT", "refresh": "refresh+jwt"}
+_OWN = ("sub", "exp", "iat", "permissions", "jti")
+
+
+class JWTAuthProvider(AuthProvider):
+    """Tokens signed with the keys of `settings`, by default of `UNO_JWT_*`.
+
+    Raises `Misconfigured` if there is no key, or a weak one. `revocations` is where revoked tokens
+    are kept; the default is the memory of this process.
+    """
+
+    def __init__(self, settings: JWTSettings | None = None, *, revocations: Revocations | None = None) -> None:
+        settings = settings or read(JWTSettings)
+        self.leeway = settings.leeway
+        self._keys = Keys(settings)
+        self._rules = Rules(settings.audience, settings.issuer, settings.leeway, settings.permissions_claim)
+        self._revocations = MemoryRevocations() if revocations is None else revocations
+        self._lifetimes: dict[Use, timedelta] = {
+            "access": timedelta(minutes=settings.access_token_expire_minutes),
+            "refresh": timedelta(minutes=settings.refresh_token_expire_minutes),
+        }
+
+    async def validate_token(self, token: str) -> TokenClaims | None:
+        """What an access token says; None if it is not valid. The log says why, under `auth.token_refused`."""
+        claims = self._read(token, "access")
+        return None if claims is None or await self._is_revoked(claims) else claims
+
+    async def create_token(self, claims: TokenClaims | Mapping[str, Any]) -> str:
+        """An access token. A mapping has `sub` and, if wanted, `permissions`, `exp` and other claims."""
+        return self._sign(self._claims(claims, "access"), "access")
+
+    async def create_refresh_token(self, claims: TokenClaims | Mapping[str, Any]) -> str:
+        """A token that gets one pair of new tokens and opens nothing. It begins a session, `sid`."""
+        made = self._claims(claims, "refresh")
+        made.extra.setdefault("sid", ids.new_id())
+        return self._sign(made, "refresh")
+
+    async def redeem(self, token: str) -> TokenClaims | None:
+        """What a refresh token says, which cannot be used again; None if it is not valid.
+
+        One that comes a second time was stolen, or its replacement was: its whole session ends
+        (RFC 9700, section 4.14.2).
+        """
+        claims = self._read(token, "refresh")
+        if claims is None:
+            return None
+        session, jti = claims.extra.get("sid"), claims.jti
+        if not isinstance(session, str) or jti is None:
+            emit("auth.token_refused", reason="it is a refresh token without a session")
+            return None
+        if await self._revocations.revoked((session,)):
+            emit("auth.token_refused", reason="it is revoked")
+            return None
+        if not await self._revocations.revoke(jti, self._end(claims.exp)):
+            await self._end_session(session)
+            emit("auth.refresh_reused", subject=claims.sub)
+            return None
+        return claims
+
+    async def refresh(self, token: str) -> TokenPair | None:
+        """New tokens for a refresh token, with its permissions; None if it is not valid."""
+        claims = await self.redeem(token)
+        if claims is None:
+            return None
+        said = {**claims.extra, "sub": claims.sub, "permissions": claims.permissions}
+        return TokenPair(
+            await self.create_token(said),
+            await self.create_refresh_token(said),
+            int(self._lifetimes["access"].total_seconds()),
+        )
+
+    async def revoke(self, token: str) -> bool:
+        """End an access token, or with a refresh token its session; False if there was nothing to end."""
+        for use in ("access", "refresh"):
+            claims = self._read(token, use, quiet=True)
+            if claims is not None:
+                session = claims.extra.get("sid") if use == "refresh" else None
+                if isinstance(session, str):
+                    return await self._end_session(session)
+                return claims.jti is not None and await self._revocations.revoke(claims.jti, self._end(claims.exp))
+        return False
+
+    def _read(self, token: str, use: Use, *, quiet: bool = False) -> TokenClaims | None:
+        try:
+            if not isinstance(token, str):
+                raise Refused("it is no text")
+            kind, data = self._keys.verified(token)
+            if kind not in _ACCESS_TYPES if use == "access" else kind != _TYPES[use]:
+                raise Refused(f"it is not for {use}")
+            return self._rules.read(parse(data), use)
+        except Refused as refusal:
+            if not quiet:
+                emit("auth.token_refused", reason=str(refusal))
+            return None
+
+    async def _is_revoked(self, claims: TokenClaims) -> bool:
+        session, jti = claims.extra.get("sid"), claims.jti
+        found = [one for one in (jti, session) if isinstance(one, str)]
+        if not found or not await self._revocations.revoked(tuple(found)):
+            return False
+        emit("auth.token_refused", reason="it is revoked")
+        return True
+
+    async def _end_session(self, session: str) -> bool:
+        # Nothing of the session that exists now lives longer, and nothing new is made.
+        return await self._revocations.revoke(session, self._end(clock.now() + self._lifetimes["refresh"]))
+
+    def _end(self, expires: datetime) -> datetime:
+        return expires + timedelta(seconds=self.leeway)
+
+    def _claims(self, given: TokenClaims | Mapping[str, Any], use: Use) -> TokenClaims:
+        if isinstance(given, TokenClaims):
+            return self._again(given, use)
+        now = clock.now()
+        extra = {name: value for name, value in given.items() if name not in _OWN}
+        exp, iat = _moment(given.get("exp", now + self._lifetimes[use])), _moment(given.get("iat", now))
+        permissions = permissions_of(given.get("permissions"))
+        return TokenClaims(given.get("sub", ""), exp, iat, permissions, extra, given.get("jti") or ids.new_id())
+
+    def _again(self, given: TokenClaims, use: Use) -> TokenClaims:
+        """The same claims for a new token; a refresh token has its own end and id."""
+        is_access = use == "access"
+        exp = given.exp if is_access else clock.now() + self._lifetimes[use]
+        jti = given.jti if is_access and given.jti else ids.new_id()
+        return TokenClaims(given.sub, exp, given.iat, given.permissions, dict(given.extra), jti)
+
+    def _sign(self, claims: TokenClaims, use: Use) -> str:
+        subject: Any = claims.sub
+        if not isinstance(subject, str) or not subject:
+            raise Invalid.field("sub", "A token needs a subject.")
+        text = json.dumps(payload(claims, use, self._rules), separators=(",", ":"), allow_nan=False)
+        token = self._keys.sign(text.encode(), _TYPES[use])
+        if len(token) > MAX_TOKEN_BYTES:
+            raise Invalid(f"The token would have {len(token)} bytes; {MAX_TOKEN_BYTES} are accepted: put less into it.")
+        return token
+
+
+def _moment(value: datetime | float) -> datetime:
+    return value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
