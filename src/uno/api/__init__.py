@@ -2,6 +2,8 @@
 
 application.py  asgi(app): the ASGI application
 entrance.py     what every request passes first: context, correlation id, size of the body
+auth.py         who asks: AuthMiddleware
+access.py       what they may: require_auth, require_permissions, the access of endpoints
 table.py        finds what answers a path, whatever the number of paths
 operations.py   uno's endpoints as routes
 request.py      path, query and body → message
@@ -11,14 +13,71 @@ openapi.py      what OpenAPI says of them
 problems.py     every error as RFC 9457; the only place with HTTP statuses
 injection.py    inject_params(): services in the signature of a FastAPI endpoint
 router.py       DIAPIRouter
-health.py       /health/live, /health/ready
+forms.py        what reads the input of an event
+events.py       input → event → output
+modules.py      ModuleRouter: the events of a host on any FastAPI application
+event_route.py  their routes
+convention.py   their paths
+discovery.py    finding them in a package
+collisions.py   two routes on one path
+health.py       /health, /health/live, /health/ready
+metrics.py      /metrics
 server.py       listen(), serve(): uvicorn, started and stopped properly
 """
 
+from typing import TYPE_CHECKING, Any
+
+from uno import security
+from uno.api.access import get_current_user, require_auth, require_permissions
 from uno.api.application import asgi
+from uno.api.auth import AuthMiddleware
+from uno.api.convention import HTTPMethod, RESTConvention, RouteConvention, RouteInfo
+from uno.api.discovery import DiscoveredEvent, EventDiscovery
+from uno.api.health import add_health_endpoints, create_health_endpoint
 from uno.api.injection import inject_params
+from uno.api.metrics import add_metrics_endpoint
+from uno.api.modules import ModuleRouter
 from uno.api.problems import register_error_handlers
 from uno.api.router import DIAPIRouter
 from uno.api.server import listen, serve
+from uno.modules.exposure import api_endpoint, exclude_from_api, get_api_metadata, is_excluded_from_api
+from uno.security import AuthProvider, TokenClaims
 
-__all__ = ["DIAPIRouter", "asgi", "inject_params", "listen", "register_error_handlers", "serve"]
+if TYPE_CHECKING:
+    from uno.security import JWTAuthProvider as JWTAuthProvider
+
+__all__ = [
+    "AuthMiddleware",
+    "AuthProvider",
+    "DIAPIRouter",
+    "DiscoveredEvent",
+    "EventDiscovery",
+    "HTTPMethod",
+    "JWTAuthProvider",
+    "ModuleRouter",
+    "RESTConvention",
+    "RouteConvention",
+    "RouteInfo",
+    "TokenClaims",
+    "add_health_endpoints",
+    "add_metrics_endpoint",
+    "api_endpoint",
+    "asgi",
+    "create_health_endpoint",
+    "exclude_from_api",
+    "get_api_metadata",
+    "get_current_user",
+    "inject_params",
+    "is_excluded_from_api",
+    "listen",
+    "register_error_handlers",
+    "require_auth",
+    "require_permissions",
+    "serve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "JWTAuthProvider":
+        return security.JWTAuthProvider
+    raise AttributeError(f"module 'uno.api' has no attribute {name!r}")

@@ -7,33 +7,46 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from uno.api.auth import Identification
 from uno.api.entrance import Entrance
 from uno.api.health import health_endpoints
 from uno.api.injection import missing, services_of
+from uno.api.metrics import prometheus
 from uno.api.openapi import amend
 from uno.api.operations import Operations
 from uno.api.problems import register_error_handlers
 from uno.api.request import unreadable
 from uno.api.router import DIAPIRouter, routers_in
 from uno.app import App
+from uno.app.endpoints import shape
 from uno.errors import Misconfigured, Problem
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.api")
 
 
-def asgi(app: App, *, title: str | None = None, routers: Sequence[APIRouter] = (), **options: Any) -> FastAPI:
+def asgi(
+    app: App,
+    *,
+    title: str | None = None,
+    routers: Sequence[APIRouter] = (),
+    metrics: bool | None = None,
+    **options: Any,
+) -> FastAPI:
     """The ASGI application of `app`; `options` are FastAPI's.
 
-    It runs `app.lifespan()` and answers its endpoints, `/health/live`, `/health/ready` and, unless
-    `settings.api.docs` is off, `/openapi.json` and `/docs`. Give your own routers here, or call
+    It runs `app.lifespan()` and answers its endpoints, `/health`, `/health/live`, `/health/ready` and,
+    unless `settings.api.docs` is off, `/openapi.json` and `/docs`. `metrics=True`, or
+    `settings.api.metrics`, opens `/metrics` to everybody who reaches the port. Give your own routers here, or call
     `include_router` on it. Raises one `Misconfigured` with everything that only a web framework can
     know; what is included later is checked when the lifespan starts.
     """
-    api = UnoAPI(app, title=title or _title(app), **options)
+    opened = app.settings.api.metrics if metrics is None else metrics
+    api = UnoAPI(app, metrics=opened, title=title or _title(app), **options)
     for router in routers:
         api.include_router(router)
     api.check()
@@ -47,11 +60,12 @@ def _title(app: App) -> str:
 class UnoAPI(FastAPI):
     """What `asgi` gives back; `state.uno` is the `App`."""
 
-    def __init__(self, app: App, **options: Any) -> None:
+    def __init__(self, app: App, *, metrics: bool = False, **options: Any) -> None:
         if "lifespan" in options:
             raise Misconfigured("An application has one lifespan: give yours to App(lifespan=...), not to asgi().")
         self.uno = app
-        self.operations = Operations(app.endpoints, app.bus)
+        self.operations = Operations(app.endpoints, app.bus, app.host.handle_async, app.policies)
+        self._answers = health_endpoints(app) | ({"/metrics": prometheus(app)} if metrics else {})
         self._amended: dict[str, Any] | None = None
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
         options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
@@ -78,12 +92,15 @@ class UnoAPI(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         # The first moment at which all routes are there.
         taken = {context.path for context in self._own_contexts()} | {one.path for one in self.operations.routes}
-        for path, answer in health_endpoints(self.uno).items():
+        for path, answer in self._answers.items():
             if path in taken:
                 log.info("%s is the application's own", path)
             else:
                 # Before the user's routes: one of them may take every path.
                 self.router.routes.insert(1, Route(path, answer, methods=["GET"], include_in_schema=False))
+        if self.uno.auth is not None:
+            # Around the user's middleware, which may want to know; inside what answers for bugs.
+            self.user_middleware.insert(0, Middleware(Identification, provider=self.uno.auth))
         return Entrance(super().build_middleware_stack(), self.uno.settings.api.max_body_bytes)
 
     def openapi(self) -> dict[str, Any]:
@@ -110,7 +127,7 @@ class UnoAPI(FastAPI):
             path, name = context.path or "", _name(context.endpoint)
             for method in sorted(context.methods or ()):
                 key = method, re.sub(r"\{[^}:]*", "{", path)
-                first = ours.get((method, _shape(path))) or theirs.get(key)
+                first = ours.get((method, shape(path))) or theirs.get(key)
                 theirs[key] = f"The FastAPI route {name}"
                 if first is not None:
                     yield Problem(
@@ -142,10 +159,6 @@ async def _lifespan(api: UnoAPI) -> AsyncIterator[None]:
     api.check()
     async with api.uno.lifespan():
         yield
-
-
-def _shape(path: str) -> str:
-    return re.sub(r"\{[^}]*\}", "{}", path)
 
 
 def _methods(context: RouteContext) -> str:

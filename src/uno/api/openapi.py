@@ -12,13 +12,16 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from uno.api.problems import MEDIA_TYPE, WITHOUT_BODY
+from uno.api.forms import form
+from uno.api.problems import FORBIDDEN, MEDIA_TYPE, NOT_IMPLEMENTED, UNAUTHENTICATED, WITHOUT_BODY
 from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
-from uno.app import Endpoint
-from uno.messages import Command, Message
+from uno.app.endpoints import Endpoint
+from uno.messages import Command
+from uno.modules.event import is_event
 
 _REF = "#/components/schemas/"
+_BEARER = "bearer"
 _FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
@@ -50,24 +53,34 @@ class ProblemDocument(BaseModel):
 
 def described(endpoint: Endpoint, result: Any, operation_id: str) -> APIRoute:
     """A route for FastAPI's generator. It is never called."""
-    answer = _function(endpoint)
+
+    async def answer() -> None: ...
+
+    answer.__name__ = endpoint.name
+    answer.__signature__ = inspect.Signature(parameters(endpoint))  # type: ignore[attr-defined]
+    extra: dict[str, Any] | None = {"security": [{_BEARER: []}]} if _is_guarded(endpoint) else None
+    return APIRoute(endpoint.path, answer, openapi_extra=extra, **options(endpoint, result, operation_id))
+
+
+def options(endpoint: Endpoint, result: Any, operation_id: str | None) -> dict[str, Any]:
+    """What FastAPI wants to know of a route beside its path and its parameters."""
     has_body = endpoint.status not in WITHOUT_BODY
-    return APIRoute(
-        endpoint.path,
-        answer,
-        methods=[endpoint.method],
-        status_code=endpoint.status,
-        response_model=_response_model(result) if has_body else None,
-        responses=_responses(endpoint),
-        tags=list(endpoint.tags),
-        summary=endpoint.summary or _summary(endpoint.name),
-        description=_description(endpoint.message),
-        operation_id=operation_id,
-        name=endpoint.name,
-    )
+    return {
+        "methods": [endpoint.method],
+        "status_code": endpoint.status,
+        "response_model": _response_model(result) if has_body else None,
+        "responses": _responses(endpoint),
+        "tags": list(endpoint.tags),
+        "summary": endpoint.summary or _summary(endpoint.name),
+        "description": endpoint.description or _description(endpoint.message),
+        "deprecated": endpoint.deprecated or None,
+        "response_model_exclude_none": endpoint.exclude_none,
+        "operation_id": operation_id,
+        "name": endpoint.name,
+    }
 
 
-def _description(message: type[Message]) -> str:
+def _description(message: type[Any]) -> str:
     # Not the docstring that is inherited from Command.
     return inspect.cleandoc(message.__dict__.get("__doc__") or "")
 
@@ -83,33 +96,30 @@ def _response_model(result: Any) -> Any:
     return wire_type(result) if adapter(result) else Any
 
 
-def _function(endpoint: Endpoint) -> Any:
-    async def answer() -> None: ...
-
-    parameters = [*_path(endpoint), *_rest(endpoint)]
-    answer.__name__ = endpoint.name
-    answer.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return answer
+def parameters(endpoint: Endpoint, fields: type[BaseModel] | None = None) -> list[inspect.Parameter]:
+    """The signature of a function that takes what the endpoint takes; `fields` instead of what uno would read."""
+    fields = fields or form(endpoint.message, endpoint.path_fields)
+    return [*_path(endpoint, fields), *_rest(endpoint, fields)]
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
-def _path(endpoint: Endpoint) -> list[inspect.Parameter]:
-    fields = endpoint.message.model_fields
+def _path(endpoint: Endpoint, message: type[BaseModel]) -> list[inspect.Parameter]:
+    fields = message.model_fields
     return [
         _parameter(
             name,
             Annotated[(fields[name].annotation, *fields[name].metadata, Path(description=fields[name].description))],
         )
         for name in endpoint.path_fields
+        if name in fields
     ]
 
 
-def _rest(endpoint: Endpoint) -> list[inspect.Parameter]:
+def _rest(endpoint: Endpoint, message: type[BaseModel]) -> list[inspect.Parameter]:
     """The fields that are not in the path: a query, or a body."""
-    message = endpoint.message
     fields = {name: field for name, field in message.model_fields.items() if name not in endpoint.path_fields}
     if not fields:
         return []
@@ -136,26 +146,43 @@ def _query(name: str, field: FieldInfo) -> inspect.Parameter:
     return _parameter(name, Annotated[(field.annotation, *field.metadata, told)], default)
 
 
-def _part(message: type[Message], name: str, fields: dict[str, FieldInfo]) -> type[BaseModel]:
+def _part(message: type[BaseModel], name: str, fields: dict[str, FieldInfo]) -> type[BaseModel]:
     given: dict[str, Any] = {name: (field.annotation, copy(field)) for name, field in fields.items()}
     return create_model(
         f"{message.__name__}{name}", __config__=message.model_config, __module__=message.__module__, **given
     )
 
 
+def _is_guarded(endpoint: Endpoint) -> bool:
+    return endpoint.access != "open" or bool(endpoint.permissions)
+
+
 def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
     """The errors an endpoint can give, without their schema: `amend` adds it."""
     found = {400: "The request cannot be read", 422: "The input is not valid"}
+    if _is_guarded(endpoint):
+        found |= {UNAUTHENTICATED: "There is no valid token", FORBIDDEN: "It is not allowed"}
     if endpoint.path_fields:
         found[404] = "There is no such thing"
     if issubclass(endpoint.message, Command):
         found[409] = "It clashes with what is stored"
+    if is_event(endpoint.message):
+        found[NOT_IMPLEMENTED] = "No module handles it"
     if endpoint.method not in BODILESS:
         found |= {413: "The body is too large", 415: "The body is not JSON"}
     responses: dict[int | str, dict[str, Any]] = {
         status: {"description": text} for status, text in sorted(found.items())
     }
     return responses | {"default": {"description": "Any other error"}}
+
+
+def with_schemas(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a route in an application whose document nobody will `amend`."""
+    made = ProblemDocument.model_json_schema()
+    made["properties"]["errors"]["items"] = made.pop("$defs")["ProblemField"]
+    content = {MEDIA_TYPE: {"schema": made}}
+    responses = {status: {**told, "content": content} for status, told in options["responses"].items()}
+    return options | {"responses": responses}
 
 
 # ── the whole document ──
@@ -168,6 +195,9 @@ def amend(document: dict[str, Any]) -> None:
     content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REF}{name}"}}}
     for path in document.get("paths", {}).values():
         for operation in path.values():
+            if {_BEARER: []} in operation.get("security", ()):
+                schemes = document["components"].setdefault("securitySchemes", {})
+                schemes[_BEARER] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
             for status, response in operation.get("responses", {}).items():
                 if _is_error(status) and _is_undescribed(response):
                     response["content"] = content

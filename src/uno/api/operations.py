@@ -12,6 +12,9 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from uno.api.access import guarded
+from uno.api.auth import local_path
+from uno.api.events import Handle, answering, event_app, promised
 from uno.api.openapi import described
 from uno.api.problems import NO_CONTENT, allow, not_allowed
 from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
@@ -19,7 +22,9 @@ from uno.api.response import Encoders, Respond, checked, locator, responder, res
 from uno.api.table import Table
 from uno.app import Endpoint
 from uno.bus import Bus
+from uno.modules.event import is_event
 from uno.result import Failure
+from uno.security import Policies
 
 
 class Operation(APIRoute):
@@ -49,14 +54,22 @@ class Operation(APIRoute):
 
 
 class Operations(BaseRoute):
-    """All of uno's endpoints as one entry of a router, whatever their number."""
+    """All of uno's endpoints as one entry of a router, whatever their number. `handle` is for events."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], bus: Bus) -> None:
+    def __init__(
+        self, endpoints: Sequence[Endpoint], bus: Bus, handle: Handle, policies: Policies | None = None
+    ) -> None:
         encoders = Encoders()
-        names = _operation_ids(endpoints)
-        self.routes = [_operation(one, endpoints, bus, encoders, names[n]) for n, one in enumerate(endpoints)]
+        names = operation_ids(endpoints)
+        self.routes = [
+            _event_operation(one, endpoints, handle, encoders, names[n])
+            if is_event(one.message)
+            else _operation(one, endpoints, bus, encoders, names[n])
+            for n, one in enumerate(endpoints)
+        ]
         self.table: Table[Operation] = Table()
         for route in self.routes:
+            route.app = guarded(route.app, route.declared, policies or {})
             self.table.add(route.declared.method, route.declared.path, route)
         for route in self.routes:
             if route.declared.method == "GET":
@@ -65,7 +78,7 @@ class Operations(BaseRoute):
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] != "http":
             return Match.NONE, {}
-        path = _path(scope)
+        path = local_path(scope)
         found = self.table.find(scope["method"], path)
         if found is None:
             methods = self.table.methods(path)
@@ -89,14 +102,7 @@ class Operations(BaseRoute):
         raise NoMatchFound(name, path_params)
 
 
-def _path(scope: Scope) -> str:
-    """The path below where the application is mounted."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "")
-    return path[len(root) :] if root and path.startswith(f"{root}/") else path
-
-
-def _operation_ids(endpoints: Sequence[Endpoint]) -> list[str]:
+def operation_ids(endpoints: Sequence[Endpoint]) -> list[str]:
     """The endpoints' names; where two have the same, with method and path behind it."""
     times = Counter(one.name for one in endpoints)
     return [one.name if times[one.name] == 1 else f"{one.name}_{_slug(one)}" for one in endpoints]
@@ -113,6 +119,13 @@ def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, enco
     )
     make = _without_body if endpoint.method in WITHOUT_BODY else _with_body
     return Operation(endpoint, make(endpoint, bus, respond), result, name)
+
+
+def _event_operation(
+    endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle, encoders: Encoders, name: str
+) -> Operation:
+    answer = answering(endpoint, endpoints, handle, encoders)
+    return Operation(endpoint, event_app(endpoint, answer), promised(endpoint.message), name)
 
 
 def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:

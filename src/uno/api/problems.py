@@ -37,13 +37,15 @@ from uno.errors import (
     UnoError,
     VersionConflict,
 )
+from uno.modules.errors import EventHandlingError, EventUnhandled
 from uno.telemetry.logs import get_logger
-from uno.telemetry.trace import parse_traceparent
+from uno.telemetry.spans import parse_traceparent
 
 log = get_logger("uno.api")
 
 MEDIA_TYPE = "application/problem+json"
-OK, CREATED, NO_CONTENT, RESET_CONTENT, NOT_MODIFIED, UNAVAILABLE = 200, 201, 204, 205, 304, 503
+UNAUTHENTICATED, FORBIDDEN = 401, 403
+OK, CREATED, NO_CONTENT, RESET_CONTENT, NOT_MODIFIED, NOT_IMPLEMENTED, UNAVAILABLE = 200, 201, 204, 205, 304, 501, 503
 WITHOUT_BODY = frozenset({NO_CONTENT, RESET_CONTENT, NOT_MODIFIED})
 
 
@@ -67,13 +69,14 @@ class Kind:
 
 KINDS: dict[type[Exception], Kind] = {
     Malformed: Kind(400, "malformed", "The request cannot be read"),
-    Unauthenticated: Kind(401, "unauthenticated", "Nobody is logged in"),
-    Forbidden: Kind(403, "forbidden", "Not allowed"),
+    Unauthenticated: Kind(UNAUTHENTICATED, "unauthenticated", "Nobody is logged in"),
+    Forbidden: Kind(FORBIDDEN, "forbidden", "Not allowed"),
     NotFound: Kind(404, "not-found", "Not found"),
     Conflict: Kind(409, "conflict", "Conflict"),
     VersionConflict: Kind(409, "version-conflict", "Changed by somebody else"),
     Invalid: Kind(422, "invalid", "The input is not valid"),
     UnoError: Kind(422, "refused", "Refused"),
+    EventUnhandled: Kind(NOT_IMPLEMENTED, "not-implemented", "Nothing here does this"),
     RateLimited: Kind(429, "rate-limited", "Too many requests"),
     Unavailable: Kind(UNAVAILABLE, "unavailable", "Not available now"),
     OutcomeUnknown: Kind(UNAVAILABLE, "outcome-unknown", "The outcome is not known"),
@@ -120,6 +123,11 @@ def not_allowed(methods: Iterable[str]) -> HTTPException:
     return HTTPException(405, headers=allow(methods))
 
 
+def failed() -> HTTPException:
+    """A handler failed, and its error is in the log already."""
+    return HTTPException(INTERNAL.status, "Something went wrong. The log says what.")
+
+
 def field_errors(error: ValidationError, root: str) -> list[FieldError]:
     """What pydantic found; `root` names an error that is about no field."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
@@ -144,7 +152,10 @@ def invalid(errors: Sequence[FieldError], *, malformed: bool = False) -> Invalid
 
 
 def kind_of(error: Exception) -> Kind:
-    """The nearest kind up the tree."""
+    """The nearest kind up the tree, or that of the status the error itself names."""
+    said = getattr(error, "status_code", None)
+    if isinstance(said, int):
+        return _kind_of_status(said)
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
 
 
@@ -185,9 +196,15 @@ def _response(made: dict[str, Any], headers: Mapping[str, str] | None = None) ->
     return Response(body, made["status"], headers, MEDIA_TYPE)
 
 
+def challenge_of(error: UnoError) -> dict[str, str]:
+    """The header that says how to log in (RFC 6750, section 3)."""
+    said = getattr(error, "challenge", "Bearer" if isinstance(error, Unauthenticated) else None)
+    return {} if said is None else {"WWW-Authenticate": said}
+
+
 def _headers_of(error: UnoError) -> dict[str, str]:
-    if isinstance(error, Unauthenticated):
-        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, Unauthenticated | Forbidden):
+        return challenge_of(error)
     if isinstance(error, RateLimited | Unavailable):
         return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
     return {}
@@ -198,7 +215,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
     if isinstance(error, HTTPException):
         return _http_response(error, scope)
     errors = error.errors if isinstance(error, Invalid) else ()
-    made = document(kind_of(error), str(error), scope, errors)
+    made = document(kind_of(error), str(error), scope, errors, **getattr(error, "extensions", {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)
 
 
@@ -231,6 +248,29 @@ async def _on_validation(request: Request, error: Any) -> Response:
     return problem_response(invalid(found), request.scope)
 
 
+def cause_of(error: Exception) -> Exception:
+    """What went wrong inside the handler of an event; any other error is its own cause."""
+    while isinstance(error, EventHandlingError) and isinstance(error.original_error, Exception):
+        error = error.original_error
+    return error
+
+
+async def _on_event(request: Request, error: Exception) -> Response:
+    """The error of a handler as if it had been raised here: an error of uno's tree, or a bug."""
+    return await answer(request, cause_of(error))
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The problem document for any error; a bug is logged and tells nothing."""
+    if isinstance(error, EventHandlingError):
+        error = cause_of(error)
+    if isinstance(error, RequestValidationError):
+        return await _on_validation(request, error)
+    if isinstance(error, UnoError | HTTPException) and not isinstance(error, Misconfigured | EventHandlingError):
+        return problem_response(error, request.scope)
+    return await _on_bug(request, error)
+
+
 async def _reraise(_request: Request, error: Exception) -> Response:
     raise error
 
@@ -250,6 +290,7 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(UnoError, _on_error)
     app.add_exception_handler(HTTPException, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(EventHandlingError, _on_event)
     # A bug: it passes on to the handler of bugs.
     app.add_exception_handler(Misconfigured, _reraise)
     app.add_exception_handler(Exception, _on_bug)

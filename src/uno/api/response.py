@@ -47,7 +47,7 @@ def result_of(message: type[Message]) -> Any:
 class WrongResult(TypeError):
     """A handler returned something else than its message promises: a bug."""
 
-    def __init__(self, message: type[Message], promised: Any, value: Any, detail: str = "") -> None:
+    def __init__(self, message: type[Any], promised: Any, value: Any, detail: str = "") -> None:
         super().__init__(
             f"The handler of {message.__qualname__} returned {type(value).__qualname__}, "
             f"but the message promises {getattr(promised, '__qualname__', promised)}{detail}."
@@ -65,17 +65,19 @@ class Encoders:
             self._adapters[annotation] = adapter(annotation)
         return self._adapters[annotation]
 
-    def encode(self, annotation: Any) -> Encode:
+    def encode(self, annotation: Any, *, exclude_none: bool = False) -> Encode:
         """A function from a value of this type to JSON."""
         if annotation is None or annotation is Any:
             return _anything
-        if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        if inspect.isclass(annotation) and issubclass(annotation, BaseModel) and not exclude_none:
             return _model(annotation)
         found = self.adapter(annotation)
         if found is None:
             return _anything
         serializer, warnings = found.serializer, _warnings(annotation, found.core_schema)
-        return lambda value: serializer.to_json(value, by_alias=True, warnings=warnings, fallback=plain)
+        return lambda value: serializer.to_json(
+            value, by_alias=True, exclude_none=exclude_none, warnings=warnings, fallback=plain
+        )
 
 
 def _warnings(annotation: Any, core_schema: Any) -> Any:
@@ -86,7 +88,7 @@ def _warnings(annotation: Any, core_schema: Any) -> Any:
     return False if by_class or "'type': 'generator'" in repr(core_schema) else "error"
 
 
-def checked(encode: Encode, message: type[Message], promised: Any) -> Encode:
+def checked(encode: Encode, message: type[Any], promised: Any) -> Encode:
     """`encode` for results of `message`: it raises `WrongResult` instead of writing what OpenAPI does not promise."""
     # Pydantic writes `null` for None whatever the type, and takes any object for a model.
     wanted, items = _objects(promised), _objects(_item(promised))
@@ -186,7 +188,7 @@ def _located(collection: str, fields: tuple[str, ...], id_field: str) -> Locate:
     quoted = quote(collection, safe="/%{}")
 
     def locate(value: Any, message: Message, scope: Scope) -> str | None:
-        found = _id_of(value, id_field)
+        found = id_of(value, id_field)
         if found is None:
             return None
         root, path = scope.get("root_path"), quoted
@@ -197,7 +199,8 @@ def _located(collection: str, fields: tuple[str, ...], id_field: str) -> Locate:
     return locate
 
 
-def _id_of(value: Any, id_field: str) -> Any:
+def id_of(value: Any, id_field: str) -> Any:
+    """The id of what was created, called as in the path or plainly `id`; a bare id is its own."""
     if isinstance(value, dict):
         return value.get(id_field, value.get("id"))
     found = getattr(value, id_field, None)

@@ -2,12 +2,19 @@
 
 `resolve("uno.core.AggregateEntity")` gives `uno.domain.AggregateRoot`. The table grows with uno;
 `docs/seeds.md` is made from it.
+
+errors.py       the errors of pymodules.api, as errors of uno's tree
+pymodules.py    PyModulesAPI
+variables.py    PYMODULES_* variables
 """
 
 from importlib import import_module
 from typing import Any
 
+from uno.compat.variables import adopt_environment, environment
 from uno.errors import Misconfigured
+
+__all__ = ["NAMES", "adopt_environment", "environment", "resolve"]
 
 NAMES: dict[str, str] = {
     "uno.core.AggregateEntity": "uno.domain.AggregateRoot",
@@ -45,13 +52,87 @@ NAMES: dict[str, str] = {
     "uno.dependencies.singleton": "uno.di.singleton",
     "uno.dependencies.transient": "uno.di.transient",
     "uno.model.UnoModel": "uno.data.Model",
+    "pymodules.AsyncEventHandler": "uno.modules.AsyncEventHandler",
+    "pymodules.Event": "uno.modules.Event",
+    "pymodules.EventHandler": "uno.modules.EventHandler",
+    "pymodules.EventInput": "uno.modules.EventInput",
+    "pymodules.EventLike": "uno.modules.EventLike",
+    "pymodules.EventOutput": "uno.modules.EventOutput",
+    "pymodules.Metrics": "uno.modules.Metrics",
     "pymodules.Module": "uno.modules.Module",
+    "pymodules.ModuleHost": "uno.modules.ModuleHost",
+    "pymodules.ModuleHostConfig": "uno.modules.ModuleHostConfig",
+    "pymodules.ModuleMetadata": "uno.modules.ModuleMetadata",
+    "pymodules.api": "uno.api",
+    "pymodules.api.APIError": "uno.compat.errors.APIError",
+    "pymodules.api.AuthenticationError": "uno.compat.errors.AuthenticationError",
+    "pymodules.api.AuthorizationError": "uno.compat.errors.AuthorizationError",
+    "pymodules.api.DiscoveredEvent": "uno.api.DiscoveredEvent",
+    "pymodules.api.ErrorCode": "uno.compat.errors.ErrorCode",
+    "pymodules.api.EventDiscovery": "uno.api.EventDiscovery",
+    "pymodules.api.HTTPMethod": "uno.api.HTTPMethod",
+    "pymodules.api.ModuleRouter": "uno.api.ModuleRouter",
+    "pymodules.api.NotFoundError": "uno.compat.errors.NotFoundError",
+    "pymodules.api.RESTConvention": "uno.api.RESTConvention",
+    "pymodules.api.RouteConvention": "uno.api.RouteConvention",
+    "pymodules.api.RouteInfo": "uno.api.RouteInfo",
+    "pymodules.api.ValidationError": "uno.compat.errors.ValidationError",
+    "pymodules.api.api_endpoint": "uno.api.api_endpoint",
+    "pymodules.api.auth.AuthMiddleware": "uno.api.AuthMiddleware",
+    "pymodules.api.auth.AuthProvider": "uno.api.AuthProvider",
+    "pymodules.api.auth.JWTAuthProvider": "uno.api.JWTAuthProvider",
+    "pymodules.api.auth.JWTSettings": "uno.security.JWTSettings",
+    "pymodules.api.auth.TokenClaims": "uno.api.TokenClaims",
+    "pymodules.api.auth.get_current_user": "uno.api.get_current_user",
+    "pymodules.api.auth.require_auth": "uno.api.require_auth",
+    "pymodules.api.auth.require_permissions": "uno.api.require_permissions",
+    "pymodules.api.exclude_from_api": "uno.api.exclude_from_api",
+    "pymodules.api.get_api_metadata": "uno.api.get_api_metadata",
+    "pymodules.api.is_excluded_from_api": "uno.api.is_excluded_from_api",
+    "pymodules.api.register_error_handlers": "uno.api.register_error_handlers",
+    "pymodules.configure_logging": "uno.telemetry.configure_logging",
+    "pymodules.db.DatabaseSettings": "uno.data.DatabaseSettings",
     "pymodules.db.TimestampMixin": "uno.data.TimestampMixin",
     "pymodules.db.UUIDMixin": "uno.data.UUIDMixin",
-    "pymodules.db.DatabaseSettings": "uno.data.DatabaseSettings",
-    "pymodules.health.HealthStatus": "uno.health.HealthStatus",
-    "pymodules.health.HealthReport": "uno.health.HealthReport",
+    "pymodules.exceptions": "uno.modules.errors",
+    "pymodules.exceptions.EventHandlingError": "uno.modules.EventHandlingError",
+    "pymodules.exceptions.ModuleRegistrationError": "uno.modules.ModuleRegistrationError",
+    "pymodules.exceptions.PyModulesError": "uno.errors.UnoError",
+    "pymodules.fastapi": "uno.compat.pymodules",
+    "pymodules.fastapi.PyModulesAPI": "uno.compat.pymodules.PyModulesAPI",
+    "pymodules.fastapi.event_endpoint": "uno.compat.pymodules.event_endpoint",
+    "pymodules.get_logger": "uno.telemetry.get_logger",
+    "pymodules.health": "uno.health",
+    "pymodules.health.HealthCheck": "uno.health.HealthCheck",
     "pymodules.health.HealthCheckResult": "uno.health.HealthCheckResult",
+    "pymodules.health.HealthReport": "uno.health.HealthReport",
+    "pymodules.health.HealthStatus": "uno.health.HealthStatus",
+    "pymodules.health.create_callable_check": "uno.health.create_callable_check",
+    "pymodules.health.create_http_check": "uno.health.create_http_check",
+    "pymodules.health.create_tcp_check": "uno.health.create_tcp_check",
+    "pymodules.module": "uno.modules.module",
+    "pymodules.resilience": "uno.resilience",
+    "pymodules.resilience.CircuitBreaker": "uno.resilience.CircuitBreaker",
+    "pymodules.resilience.CircuitBreakerOpen": "uno.resilience.CircuitBreakerOpen",
+    "pymodules.resilience.CircuitState": "uno.resilience.CircuitState",
+    "pymodules.resilience.DeadLetterEntry": "uno.resilience.DeadLetterEntry",
+    "pymodules.resilience.DeadLetterQueue": "uno.resilience.DeadLetterQueue",
+    "pymodules.resilience.Fallback": "uno.resilience.Fallback",
+    "pymodules.resilience.RateLimitExceeded": "uno.resilience.RateLimitExceeded",
+    "pymodules.resilience.RateLimiter": "uno.resilience.RateLimiter",
+    "pymodules.resilience.RetryPolicy": "uno.resilience.RetryPolicy",
+    "pymodules.tracing": "uno.telemetry",
+    "pymodules.tracing.OpenTelemetryExporter": "uno.telemetry.OpenTelemetryExporter",
+    "pymodules.tracing.Span": "uno.telemetry.Span",
+    "pymodules.tracing.TraceContext": "uno.telemetry.TraceContext",
+    "pymodules.tracing.Tracer": "uno.telemetry.Tracer",
+    "pymodules.tracing.extract_trace_context": "uno.telemetry.extract_trace_context",
+    "pymodules.tracing.generate_id": "uno.telemetry.generate_id",
+    "pymodules.tracing.get_correlation_id": "uno.telemetry.get_correlation_id",
+    "pymodules.tracing.get_current_trace": "uno.telemetry.get_current_trace",
+    "pymodules.tracing.get_tracer": "uno.telemetry.get_tracer",
+    "pymodules.tracing.inject_trace_context": "uno.telemetry.inject_trace_context",
+    "pymodules.tracing.set_tracer": "uno.telemetry.set_tracer",
 }
 
 
