@@ -5,13 +5,21 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import bus, http, memory, startup
+from benchmarks import auth, bus, http, memory, modules, resilience, startup
 from benchmarks.measure import Section, as_json, machine, rendered
 
 README = Path(__file__).with_name("README.md")
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 # Rounds of each: the shorter a round, the more of them.
-ALL = ((bus.measure, 9), (http.measure, 5), (startup.measure, 5), (memory.measure, 3))
+ALL = (
+    (bus.measure, 9),
+    (modules.measure, 5),
+    (resilience.measure, 15),
+    (http.measure, 5),
+    (startup.measure, 5),
+    (auth.measure, 7),
+    (memory.measure, 3),
+)
 
 
 async def _measure() -> list[Section]:

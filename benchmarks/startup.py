@@ -114,7 +114,7 @@ async def building(rounds: int) -> list[Line]:
     ]
 
 
-def asking(app: Any, path: str) -> Callable[[int], Awaitable[None]]:
+def asking(app: Any, path: str, *headers: tuple[bytes, bytes]) -> Callable[[int], Awaitable[None]]:
     """`times` requests in process, without a socket."""
     scope = {
         "type": "http",
@@ -123,7 +123,7 @@ def asking(app: Any, path: str) -> Callable[[int], Awaitable[None]]:
         "raw_path": path.encode(),
         "query_string": b"text=hello",
         "root_path": "",
-        "headers": [(b"host", b"localhost")],
+        "headers": [(b"host", b"localhost"), *headers],
         "http_version": "1.1",
         "scheme": "http",
         "server": ("localhost", 80),

@@ -11,19 +11,21 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     sync.py        asynchronous code driven for synchronous callers
     messages.py    Message, Command[R], Query[R], DomainEvent, Envelope
     settings.py    the settings tree, each section with its prefix: UNO_DB_, UNO_API_ …
-    health.py      checks, reports, liveness and readiness
-    telemetry/     logs, spans and metrics
+    health/        checks, reports, liveness and readiness
+    telemetry/     signals, logs, spans and metrics; OpenTelemetry and Prometheus
+    resilience/    breaker, retry, limit, fallback, timeout, bulkhead, dead letters
     domain/        entity, value, aggregate, specification
     di/            singleton, scoped, transient: a surface over dishka
     bus/           registry, pipeline, dispatch and publish
     data/          database, unit of work, repository, changes; postgres, sqlite, embedded
-    modules/       a part of an application: handlers, providers, models, routes
+    modules/       a part of an application, and the host of typed events between parts
     audit/         who changed what: a row per change, in the transaction of the change
     queue/         deliveries, the outbox, the worker, dead letters
+    security/      principals, tokens, policies: who asks, and what they may
     app/           the composition root: modules in, one wired application out
     api/           routes from messages, problems, the ASGI application
     examples/      inventory: the demo application, which the docs and the tests use
-    compat.py      the names of the systems uno grew out of, and where they live now
+    compat/        the names of the systems uno grew out of, and where they live now
     cli/           uno demo, run, worker, routes, messages, db, dead, doctor
     testing/       what tests of applications on uno need
 
@@ -83,8 +85,24 @@ if TYPE_CHECKING:
         UnoError as UnoError,
     )
     from uno.messages import Command as Command, DomainEvent as DomainEvent, Query as Query
-    from uno.modules import Module as Module
+    from uno.modules import (
+        Event as Event,
+        EventInput as EventInput,
+        EventOutput as EventOutput,
+        Module as Module,
+        ModuleHost as ModuleHost,
+        ModuleHostConfig as ModuleHostConfig,
+        handles as handles,
+        module as module,
+    )
+    from uno.resilience import (
+        CircuitBreaker as CircuitBreaker,
+        RateLimiter as RateLimiter,
+        RetryPolicy as RetryPolicy,
+        Timeout as Timeout,
+    )
     from uno.result import Failure as Failure, Result as Result, Success as Success
+    from uno.security import Principal as Principal
 
 __version__ = "0.1.0"
 
@@ -105,8 +123,12 @@ _HOMES = {
         "Unauthenticated", "Unavailable", "UnoError",
     ],
     "uno.messages": ["Command", "DomainEvent", "Query"],
-    "uno.modules": ["Module"],
+    "uno.modules": [
+        "Event", "EventInput", "EventOutput", "Module", "ModuleHost", "ModuleHostConfig", "handles", "module",
+    ],
+    "uno.resilience": ["CircuitBreaker", "RateLimiter", "RetryPolicy", "Timeout"],
     "uno.result": ["Failure", "Result", "Success"],
+    "uno.security": ["Principal"],
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

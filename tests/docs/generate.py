@@ -21,6 +21,7 @@ import uno
 from uno import compat, settings
 from uno.api import problems
 from uno.cli.entry import _cli
+from uno.telemetry.catalogue import SIGNALS, SPANS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -63,7 +64,7 @@ def _kind(annotation: Any) -> str:
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     plain = str(annotation).removesuffix(" | None") if "|" in str(annotation) else annotation.__name__
-    return "text" if annotation in (str, SecretStr | None) else plain
+    return "text" if annotation in (str, str | None, SecretStr | None) else plain
 
 
 def _default(value: Any) -> str:
@@ -119,12 +120,32 @@ def house(_written: str) -> str:
     return "\n".join(["```text", *rooms, "```"])
 
 
+# ── telemetry.md ──
+
+
+def signals(_written: str) -> str:
+    rows = [
+        (f"`{name}`", signal.level, signal.text, ", ".join(f"`{field}`" for field in signal.fields))
+        for name, signal in sorted(SIGNALS.items())
+    ]
+    return _table(["signal", "level", "what happened", "fields"], rows)
+
+
+def spans(_written: str) -> str:
+    return _table(["span", "kind", "what it is"], [(f"`{one.pattern}`", one.kind, one.text) for one in SPANS])
+
+
+def told(written: str) -> str:
+    return f"{spans(written)}\n\n{signals(written)}"
+
+
 TABLES: dict[str, tuple[str, Callable[[str], str]]] = {
     "seeds.md": ("names", seeds),
     "settings.md": ("variables", variables),
     "cli.md": ("commands", commands),
     "api.md": ("problems", kinds),
     "architecture.md": ("map", house),
+    "telemetry.md": ("signals", told),
 }
 
 
