@@ -19,18 +19,31 @@ IMPORT_EACH_ALONE = """
 import os, sys, traceback
 import alembic, asyncpg, dishka, fastapi, httpx2, pydantic_settings, rich, sqlalchemy.ext.asyncio
 import structlog, typer, ulid, uvicorn
+import joserfc.jwt, limits.aio, opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.sdk.metrics
+import prometheus_client
 
-broken = []
-for name in sys.argv[1:]:
-    if not (child := os.fork()):
-        try:
-            __import__(name)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1]:
+broken, running = [], {}
+
+def wait():
+    child, status = os.wait()
+    name = running.pop(child)
+    if status:
         broken.append(name)
+
+for name in sys.argv[1:]:
+    if len(running) == os.cpu_count():
+        wait()
+    if child := os.fork():
+        running[child] = name
+        continue
+    try:
+        __import__(name)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+while running:
+    wait()
 sys.exit(", ".join(broken) or None)
 """
 

@@ -17,7 +17,6 @@ from uno.resilience.shapes import Guard
 from uno.result import Failure
 from uno.telemetry.signals import emit
 
-
 # Who waits for exactly `retry_after` must not come too early by a rounding error; in seconds.
 _ROUNDING = 1e-6
 
