@@ -92,8 +92,6 @@ if TYPE_CHECKING:
         Module as Module,
         ModuleHost as ModuleHost,
         ModuleHostConfig as ModuleHostConfig,
-        handles as handles,
-        module as module,
     )
     from uno.resilience import (
         CircuitBreaker as CircuitBreaker,
@@ -123,9 +121,7 @@ _HOMES = {
         "Unauthenticated", "Unavailable", "UnoError",
     ],
     "uno.messages": ["Command", "DomainEvent", "Query"],
-    "uno.modules": [
-        "Event", "EventInput", "EventOutput", "Module", "ModuleHost", "ModuleHostConfig", "handles", "module",
-    ],
+    "uno.modules": ["Event", "EventInput", "EventOutput", "Module", "ModuleHost", "ModuleHostConfig"],
     "uno.resilience": ["CircuitBreaker", "RateLimiter", "RetryPolicy", "Timeout"],
     "uno.result": ["Failure", "Result", "Success"],
     "uno.security": ["Principal"],
