@@ -20,6 +20,7 @@ from uno.data import embedded
 from uno.examples.inventory import generate
 
 DEADLINE = 120.0
+STEPS = ["start", "ready", "scan", "classified", "listed", "approve", "history", "refused", "again"]
 DEMO = [sys.executable, "-m", "uno.cli", "demo"]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("UNO_")} | {
     # The demo brings its own database whatever the settings say.
@@ -55,12 +56,15 @@ def test_the_check_drives_the_application_and_leaves_nothing_behind(tmp_path: Pa
     finally:
         shutil.rmtree(temporary)
     names = re.findall(r"^✓ (\w+) +[\d,]+ ms  ", done.stdout, re.MULTILINE)
-    assert names == ["start", "ready", "scan", "classified", "listed", "approve", "history", "refused", "again", "stop"]
+    assert names == [*STEPS, "metrics", "stop"]
     assert "20 found, 20 discovered, 0 updated, 0 unchanged, 0 removed, 0 unreadable" in done.stdout
     assert "8 permissive, 4 weak-copyleft, 4 strong-copyleft, 4 unknown" in done.stdout
     assert "422 names approved_by, role" in done.stdout
     assert "20 found, 0 discovered, 0 updated, 20 unchanged, 0 removed" in done.stdout
-    assert re.search(r"^All 10 steps passed in \d+\.\d s\.$", done.stdout, re.MULTILINE)
+    assert "without a token: 401; with it sample-00000 is approved by check; twice: 409 " in done.stdout
+    assert "3 audit rows: create, update, update, that one by check" in done.stdout
+    assert re.search(r"/metrics counts \d+ messages, 2 of them ApprovePackage$", done.stdout, re.MULTILINE)
+    assert re.search(r"^All 11 steps passed in \d+\.\d s\.$", done.stdout, re.MULTILINE)
 
 
 def test_the_check_can_be_repeated_on_the_same_data_and_tells_programs(tmp_path: Path, folder: Path) -> None:
@@ -105,12 +109,49 @@ def test_the_demo_serves_until_a_signal_and_keeps_its_data(tmp_path: Path, folde
             url = str(re.search(r"Serving on (\S+), and", text)[1])  # type: ignore[index]
             assert f"Data: embedded PostgreSQL in {folder}\n" in text
             assert f"{url}/docs\n" in text
+            assert f"{url}/metrics\n" in text
             found.append(len(httpx2.get(f"{url}/packages").json()))
             generate(tmp_path, 7)
             assert httpx2.post(f"{url}/packages/scan", json={"path": str(tmp_path)}, timeout=30).status_code == 200
             process.send_signal(signal.SIGINT)
             assert process.wait(DEADLINE) == 0
     assert found == [0, 7]
+
+
+def test_what_the_demo_prints_can_be_pasted(tmp_path: Path, folder: Path) -> None:
+    generate(tmp_path / "one", 1)
+    command = [*DEMO, "--port", "0", "--data-dir", str(folder), "--path", str(tmp_path / "one")]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        told = _until(process, "Ctrl-C stops everything")
+        scan, listed, *deciding = re.findall(r"^  ((?:curl|TOKEN=).*)$", told, re.MULTILINE)
+        script = "\n".join([scan, listed, *deciding]).replace("/packages/typer/", "/packages/sample-00000/")
+        assert script.count("/packages/sample-00000/") == 3
+        pasted = subprocess.run(
+            ["bash", "-c", script.replace("curl", "curl -sS -w '\\n'")], capture_output=True, text=True
+        )
+        process.send_signal(signal.SIGINT)
+        assert process.wait(DEADLINE) == 0
+    answers = [json.loads(line) for line in pasted.stdout.splitlines()]
+    assert (answers[0]["discovered"], answers[1][0]["id"], answers[2]["status"]) == (1, "sample-00000", 401)
+    assert (answers[3]["status"], answers[3]["decided_by"], answers[4][-1]["actor"]) == ("approved", "you", "you")
+
+
+def test_without_the_extras_the_demo_is_open_and_says_so(tmp_path: Path, folder: Path) -> None:
+    """As after `pip install uno`: every package of this Python is there but theirs."""
+    site, packages = tmp_path / "site", Path(httpx2.__file__).parents[1]
+    site.mkdir()
+    for one in packages.iterdir():
+        if not one.name.startswith(("joserfc", "prometheus_client")):
+            (site / one.name).symlink_to(one)
+    source = Path(embedded.__file__).parents[3]
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(source), str(site)])}
+    generate(tmp_path / "few", 3)
+    # -S: without the packages of this Python itself.
+    command = [sys.executable, "-S", *DEMO[1:], "--check", "--data-dir", str(folder), "--path", str(tmp_path / "few")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^✓ (\w+)", done.stdout, re.MULTILINE) == [*STEPS, "stop"]
+    assert "without the extra 'auth' everybody may: sample-00000 is approved by check" in done.stdout
 
 
 def _until(process: subprocess.Popen[str], wanted: str) -> str:

@@ -27,8 +27,8 @@ from uno.examples.inventory import (
     ScanEnvironment,
     ScanSummary,
     Status,
+    app as inventory,
     generate,
-    inventory,
 )
 from uno.messages import message_name
 from uno.queue.tables import deliveries
@@ -37,7 +37,7 @@ from uno.testing.postgres import DatabaseFarm
 
 async def create_schema(url: str) -> None:
     async with Database(url) as database:
-        await App(inventory, database=database).create_schema()
+        await inventory(database=database).create_schema()
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ async def url(request: pytest.FixtureRequest, farm: DatabaseFarm, tmp_path: Path
 
 @pytest.fixture
 async def app(url: str) -> AsyncIterator[App]:
-    async with App(inventory, database=url) as app:
+    async with inventory(database=url) as app:
         yield app
 
 

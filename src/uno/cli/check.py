@@ -1,6 +1,7 @@
 """`uno demo --check`: starts the demo, drives it over HTTP as a user would, stops it."""
 
 import asyncio
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -14,8 +15,8 @@ import httpx2
 import typer
 
 from uno import clock, ids
-from uno.api import asgi, listen, serve
-from uno.cli.demo import HOST, inventory_app, starting
+from uno.api import listen, serve
+from uno.cli.demo import HOST, Demonstration, demonstration, starting
 from uno.cli.loop import run_async
 from uno.cli.output import Progress, emit, say
 from uno.cli.serving import configure_logs
@@ -26,6 +27,8 @@ from uno.settings import load
 PATIENCE = 120.0
 PAGE = 500
 INTERRUPTED = 130
+# Whose token it is.
+DECIDER = "check"
 
 
 class Failed(UnoError):
@@ -64,10 +67,11 @@ def check_demo(port: int, data_dir: Path | None, path: str | None, *, as_json: b
 
 async def _check(folder: Path, port: int, path: str | None, progress: Progress, tell: Callable[[Step], None]) -> None:
     began = clock.monotonic()
-    async with _serving(folder, port, progress) as url, httpx2.AsyncClient(base_url=url, timeout=60.0) as client:
+    made = demonstration(folder, progress, decider=DECIDER)
+    async with _serving(made, port) as url, httpx2.AsyncClient(base_url=url, timeout=60.0) as client:
         progress.stop()
         tell(Step("start", f"PostgreSQL and the application answer on {url}", _ms_since(began)))
-        visit = Visit(client, path)
+        visit = Visit(client, path, made.token)
         for do in (
             visit.ready,
             visit.scan,
@@ -77,6 +81,7 @@ async def _check(folder: Path, port: int, path: str | None, progress: Progress, 
             visit.history,
             visit.refused,
             visit.again,
+            *([visit.metrics] if made.metrics else []),
         ):
             tell(await _timed(do))
 
@@ -93,8 +98,11 @@ async def _timed(do: Callable[[], Any]) -> Step:
 class Visit:
     """The steps, each a method that gives back its figures in a sentence."""
 
-    def __init__(self, client: httpx2.AsyncClient, path: str | None) -> None:
+    def __init__(self, client: httpx2.AsyncClient, path: str | None, token: str | None) -> None:
         self._client = client
+        # Where nobody has to log in, one says who one is.
+        self._who = {} if token else {"approved_by": DECIDER}
+        self._token = {"Authorization": f"Bearer {token}"} if token else {}
         self._scan = {"path": path} if path else {}
         self._found = 0
         self._package: dict[str, Any] = {}
@@ -128,16 +136,20 @@ class Visit:
         return f"{len(packages)} packages; {first['name']} {first['release']} is {first['status']}, {first['licence']}"
 
     async def approve(self) -> str:
+        """Only with the token; that is who approves."""
+        approve, before = f"{self._path}/approve", "without the extra 'auth' everybody may: "
+        if self._token:
+            await self._problem(401, "POST", approve)
+            before = "without a token: 401; with it "
         if self._package["status"] == "approved":
-            await self._ask(
-                "POST", f"{self._path}/reject", json={"rejected_by": "check", "reason": "to approve it anew"}
-            )
-        approval = {"approved_by": "check"}
-        headers = {"X-Correlation-ID": self._correlation_id}
-        package = await self._ask("POST", f"{self._path}/approve", json=approval, headers=headers)
-        _expect(package["status"] == "approved", f"its status is {package['status']}")
-        twice = await self._problem(409, "POST", f"{self._path}/approve", json=approval)
-        return f"{package['name']} is approved by {package['decided_by']}; twice: 409 {twice['detail']}"
+            reason = {"reason": "to approve it anew"} | ({} if self._token else {"rejected_by": DECIDER})
+            await self._ask("POST", f"{self._path}/reject", json=reason, headers=self._token)
+        headers = {"X-Correlation-ID": self._correlation_id} | self._token
+        package = await self._ask("POST", approve, json=self._who, headers=headers)
+        decided = (package["status"], package["decided_by"])
+        _expect(decided == ("approved", DECIDER), f"its status is {decided[0]}, by {decided[1]}")
+        twice = await self._problem(409, "POST", approve, json=self._who, headers=self._token)
+        return f"{before}{package['name']} is approved by {decided[1]}; twice: 409 {twice['detail']}"
 
     async def history(self) -> str:
         entries = await self._ask("GET", f"{self._path}/history")
@@ -145,16 +157,21 @@ class Visit:
         _expect(
             len(mine) == 1, f"{len(mine)} of its {len(entries)} audit rows carry the correlation id of the approval"
         )
-        return f"{len(entries)} audit rows: " + ", ".join(one["operation"] for one in entries)
+        actor = mine[0]["actor"]
+        _expect(actor == (DECIDER if self._token else None), f"the audit row of the approval names {actor}")
+        by = f", that one by {actor}" if actor else ""
+        return f"{len(entries)} audit rows: " + ", ".join(one["operation"] for one in entries) + by
 
     async def refused(self) -> str:
         """Bad requests are answered with a problem document that names the field, and write nothing."""
         before = await self._ask("GET", f"{self._path}/history")
         bad = {"approved_by": "", "role": "root"}
-        wrong = await self._problem(422, "POST", f"{self._path}/approve", json=bad)
+        wrong = await self._problem(422, "POST", f"{self._path}/approve", json=bad, headers=self._token)
         fields = [error["field"] for error in wrong.get("errors", ())]
         _expect(sorted(fields) == ["approved_by", "role"], f"the fields named are {fields}")
-        await self._problem(400, "POST", f"{self._path}/approve", content='{"approved_by": ', headers=JSON)
+        await self._problem(
+            400, "POST", f"{self._path}/approve", content='{"approved_by": ', headers=JSON | self._token
+        )
         await self._problem(404, "GET", "/packages/no-such-package")
         _expect(await self._ask("GET", f"{self._path}/history") == before, "a refused request has written something")
         return f"422 names {', '.join(fields)}; malformed JSON 400; unknown id 404; nothing written"
@@ -164,6 +181,14 @@ class Visit:
         changes = {kind: summary[kind] for kind in ("discovered", "updated", "removed") if summary[kind]}
         _expect(not changes, f"the second scan changed {changes}")
         return f"the second scan changed nothing: {_scanned(summary)}"
+
+    async def metrics(self) -> str:
+        """The page counts each kind of message; what was refused before it became one is not among them."""
+        page = (await self._client.get("/metrics")).text
+        counts = {name: int(float(n)) for name, n in re.findall(COUNTED, page, re.MULTILINE)}
+        approvals = sum(n for name, n in counts.items() if name.endswith(".ApprovePackage"))
+        _expect(approvals == APPROVALS, f"{approvals} approvals are counted, not {APPROVALS}")
+        return f"/metrics counts {sum(counts.values())} messages, {approvals} of them ApprovePackage"
 
     @property
     def _path(self) -> str:
@@ -193,6 +218,9 @@ class Visit:
 
 
 JSON = {"content-type": "application/json"}
+COUNTED = r'^uno_message_seconds_count\{message="([^"]+)"\} (\S+)$'
+# The one that succeeds, and the one that is a conflict.
+APPROVALS = 2
 
 
 @contextmanager
@@ -212,7 +240,7 @@ def _data_folder(given: Path | None) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def _serving(folder: Path, port: int, progress: Progress) -> AsyncIterator[str]:
+async def _serving(made: Demonstration, port: int) -> AsyncIterator[str]:
     """The URL of the demo, served beside us; where it stops before we let it, so do we."""
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     us, done = asyncio.current_task(), False
@@ -222,7 +250,7 @@ async def _serving(folder: Path, port: int, progress: Progress) -> AsyncIterator
             us.cancel()
 
     with closing(listen(HOST, port)) as sock:
-        server = asyncio.create_task(serve(asgi(inventory_app(folder, progress)), sock=sock, ready=ready.set_result))
+        server = asyncio.create_task(serve(made.api, sock=sock, ready=ready.set_result))
         server.add_done_callback(stopped)
         try:
             yield await ready

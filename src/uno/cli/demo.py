@@ -3,9 +3,12 @@
 import json as json_library
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from secrets import token_urlsafe
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,19 +18,30 @@ from uno.cli.serving import configure_logs
 
 if TYPE_CHECKING:
     from uno.app import App
+    from uno.security import AuthProvider
 
 HOST = "127.0.0.1"
+# Minutes for which a token of the demo's own is valid: longer than anybody looks at it.
+A_DAY = 24 * 60
 TRY = """\
 Serving on {url}, and delivering events. To try:
 
-  {url}/docs
+  {pages}
 
   curl -X POST {url}/packages/scan -H 'content-type: application/json' -d {body}
   curl '{url}/packages?limit=5'
-  curl -X POST {url}/packages/{id}/approve -H 'content-type: application/json' -d '{{"approved_by": "me"}}'
+{approve}
   curl {url}/packages/{id}/history
 
-Ctrl-C stops everything; the data stay in {folder}"""
+{note}Ctrl-C stops everything; the data stay in {folder}"""
+# The first is refused.
+PROTECTED = """\
+  curl -X POST {url}/packages/{id}/approve
+  TOKEN={token}
+  curl -H "Authorization: Bearer $TOKEN" -X POST {url}/packages/{id}/approve"""
+OPEN = """\
+  curl -X POST {url}/packages/{id}/approve -H 'content-type: application/json' -d '{{"approved_by": "me"}}'"""
+UNPROTECTED = "Everybody may approve: a token is needed only after python -m pip install 'uno[auth]'.\n"
 
 
 def demo(
@@ -63,30 +77,70 @@ def _serve(port: int | None, data_dir: Path | None, path: str | None) -> None:
     folder = (data_dir or embedded.default_folder()).expanduser().absolute()
     with Progress() as progress, starting(folder, progress):
         say(f"Data: embedded PostgreSQL in {folder}")
-        from uno.api import asgi, listen, serve
+        from uno.api import listen, serve
 
-        app = inventory_app(folder, progress)
+        made = demonstration(folder, progress, decider="you")
+        settings = made.app.settings
 
         def ready(url: str) -> None:
             progress.stop()
-            body = quote(json_library.dumps({"path": path} if path else {}))
-            say(TRY.format(url=url, body=body, id="typer", folder=folder))
+            say(_to_try(made, url, path, folder))
 
-        with closing(listen(HOST, app.settings.api.port if port is None else port)) as sock:
-            configure_logs(app.settings)
-            run_async(serve(asgi(app), sock=sock, ready=ready))
+        with closing(listen(HOST, settings.api.port if port is None else port)) as sock:
+            configure_logs(settings)
+            run_async(serve(made.api, sock=sock, ready=ready))
 
 
-def inventory_app(folder: Path, progress: Callable[[str], None]) -> "App":
+def _to_try(made: "Demonstration", url: str, path: str | None, folder: Path) -> str:
+    package = "typer"
+    approve = (PROTECTED if made.token else OPEN).format(url=url, id=package, token=made.token)
+    pages = "\n  ".join(f"{url}/{page}" for page in ("docs", *(["metrics"] if made.metrics else [])))
+    body = quote(json_library.dumps({"path": path} if path else {}))
+    note = "" if made.token else UNPROTECTED
+    return TRY.format(url=url, pages=pages, body=body, id=package, approve=approve, note=note, folder=folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """The demo application, and what a visitor needs: a token that may decide, whether there is `/metrics`.
+
+    Both need an extra; without it the demo is open, and has no such page.
+    """
+
+    app: "App"
+    api: Any
+    token: str | None = field(repr=False)
+    metrics: bool
+
+
+def demonstration(folder: Path, progress: Callable[[str], None], *, decider: str) -> Demonstration:
     """The demo application with a worker inside, on the server in `folder`, whatever UNO_DB_URL says."""
-    from uno.app import App
+    from uno.api import asgi
     from uno.data import Database
-    from uno.examples.inventory import inventory
+    from uno.examples.inventory import DECIDE, app
+    from uno.examples.inventory.application import tokens
     from uno.settings import load
+    from uno.sync import drive
 
     settings = load()
     database = Database(f"embedded:{folder}", settings=settings.db, progress=progress)
-    return App(inventory, settings=settings, database=database, worker=True)
+    auth = tokens(settings.jwt) or _own_tokens()
+    made = app(settings=settings, auth=auth, database=database, worker=True)
+    token = drive(auth.create_token({"sub": decider, "permissions": [DECIDE]})) if auth else None
+    metrics = find_spec("prometheus_client") is not None
+    return Demonstration(made, asgi(made, metrics=metrics), token, metrics)
+
+
+def _own_tokens() -> "AuthProvider | None":
+    """Of a key that nobody knows and that ends with this process."""
+    if find_spec("joserfc") is None:
+        return None
+    from pydantic import SecretStr
+
+    from uno.security import JWTAuthProvider, JWTSettings
+
+    key = SecretStr(token_urlsafe(48))
+    return JWTAuthProvider(JWTSettings(algorithm="HS256", secret_key=key, access_token_expire_minutes=A_DAY))
 
 
 @contextmanager

@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uno.app import App
-from uno.examples.inventory import ScanEnvironment, generate, inventory
+from uno.examples.inventory import ScanEnvironment, app as inventory, generate
 
 INVENTORY = "uno.examples.inventory:app"
 SQLITE = {"UNO_DB_URL": "sqlite:///inventory.db"}
@@ -52,7 +51,7 @@ def test_the_doctor_says_what_an_application_stands_on(uno: Any, url: str, tmp_p
     generate(tmp_path / "site", 3)
 
     async def scan() -> None:
-        app = App(inventory, database=url)
+        app = inventory(database=url)
         assert app.database is not None
         async with app.database:
             await app.create_schema()

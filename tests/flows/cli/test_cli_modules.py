@@ -64,9 +64,10 @@ def test_modules_are_listed_with_what_they_handle(uno: Any) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["MODULE", "VERSION", "DESCRIPTION", "HANDLES", "MODELS"]
     assert "ScanEnvironment" in lines[1]
-    [entry] = json.loads(uno("modules", INVENTORY, "--json", **SQLITE).stdout)
+    entry, licences = json.loads(uno("modules", INVENTORY, "--json", **SQLITE).stdout)
     assert (entry["name"], entry["version"], entry["asked"]) == ("inventory", "1.0.0", False)
     assert "uno.examples.inventory.scanning.ScanEnvironment" in entry["handles"]
+    assert (licences["name"], licences["handles"]) == ("licences", ["licences.classify"])
 
 
 def test_the_graph_is_mermaid_or_json(uno: Any) -> None:
@@ -74,6 +75,8 @@ def test_the_graph_is_mermaid_or_json(uno: Any) -> None:
     assert drawn[:2] == ["flowchart LR", '    m0["inventory"]']
     edges = json.loads(uno("graph", INVENTORY, "--json", **SQLITE).stdout)
     assert {"module": "inventory", "relation": "handles", "message": "ScanEnvironment", "kind": "command"} in edges
+    for module, relation in (("inventory", "sends"), ("licences", "handles")):
+        assert {"module": module, "relation": relation, "message": "ClassifyLicence", "kind": "event"} in edges
 
 
 def test_a_crossed_boundary_is_told_with_its_place_and_fails(uno: Any, tmp_path: Path) -> None:

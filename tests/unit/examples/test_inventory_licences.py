@@ -3,13 +3,12 @@
 import pytest
 from hypothesis import given, strategies as st
 
-from uno.examples.inventory.licences import (
+from uno.examples.inventory.licences import LicenceClass, LicenceDeclaration
+from uno.examples.inventory.licences.classification import (
     PERMISSIVE,
     STRONG_COPYLEFT,
     UNKNOWN,
     WEAK_COPYLEFT,
-    LicenceClass,
-    LicenceDeclaration,
     all_apply,
     any_applies,
     classify,

@@ -2,7 +2,7 @@
 
 The demo application, to be read from the inside out:
 
-    licences.py        what a licence asks of those who use the package: pure functions
+    licences/          a module of its own: what a licence asks of those who use the package
     distributions.py   what is installed, read with importlib.metadata
     packages.py        the aggregate Package, and the events that tell what happened to it
     tables.py          how both are stored
@@ -11,16 +11,18 @@ The demo application, to be read from the inside out:
     decisions.py       the commands of people: approve, reject, annotate
     queries.py         what can be asked
     subscribers.py     what follows from the events: licences are classified
-    module.py          all of it put together; `app()` makes the application
+    notices.py         another module: a webhook is told of flagged licences, behind a breaker
+    settings.py        the URL of that webhook
+    application.py     all of it put together, and who may do what; `app()` makes the application
     samples.py         environments to scan that nobody has installed
 
-Serve it with `uno run uno.examples.inventory:app`.
+Serve it with `uno run uno.examples.inventory:app`; `uno graph` draws its modules, `uno check` their boundaries.
 """
 
+from uno.examples.inventory.application import DECIDE, app
 from uno.examples.inventory.decisions import AnnotatePackage, ApprovePackage, RejectPackage
 from uno.examples.inventory.distributions import Unreadable
-from uno.examples.inventory.licences import LicenceClass, LicenceDeclaration
-from uno.examples.inventory.module import app, inventory
+from uno.examples.inventory.licences import ClassifyLicence, LicenceClass, LicenceDeclaration
 from uno.examples.inventory.packages import (
     LicenceFlagged,
     Package,
@@ -37,8 +39,10 @@ from uno.examples.inventory.scanning import ScanEnvironment, ScanSummary
 from uno.examples.inventory.tables import LicenceCheck
 
 __all__ = [
+    "DECIDE",
     "AnnotatePackage",
     "ApprovePackage",
+    "ClassifyLicence",
     "FindDependents",
     "GetPackage",
     "GetPackageHistory",
@@ -60,5 +64,4 @@ __all__ = [
     "Unreadable",
     "app",
     "generate",
-    "inventory",
 ]

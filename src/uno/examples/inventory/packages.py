@@ -9,7 +9,7 @@ from uno import clock
 from uno.domain import AggregateRoot
 from uno.errors import Conflict
 from uno.examples.inventory.distributions import Distribution
-from uno.examples.inventory.licences import STRONG_COPYLEFT, LicenceClass, LicenceDeclaration
+from uno.examples.inventory.licences import LicenceClass, LicenceDeclaration
 from uno.messages import DomainEvent
 
 
@@ -138,7 +138,7 @@ class Package(AggregateRoot[str]):
     def classify(self, licence: LicenceClass) -> None:
         """Remember the class of the licence; strong copyleft is flagged."""
         self.licence = licence
-        if licence is STRONG_COPYLEFT:
+        if licence is LicenceClass.STRONG_COPYLEFT:
             self.register_event(LicenceFlagged(package_id=self.id, release=self.release, licence=licence))
 
     def _describes(self, found: Distribution) -> bool:

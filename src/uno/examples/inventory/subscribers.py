@@ -3,9 +3,9 @@
 import logging
 
 from uno import clock
-from uno.bus import event_handler
+from uno.bus import CommandBus, event_handler
 from uno.data import Repository
-from uno.examples.inventory.licences import classify
+from uno.examples.inventory.licences import ClassifyLicence
 from uno.examples.inventory.packages import LicenceFlagged, Package, PackageDiscovered, PackageUpdated
 from uno.examples.inventory.tables import LicenceCheck
 
@@ -16,10 +16,13 @@ CLASSIFY = "inventory.classify-licence"
 @event_handler(PackageDiscovered, durable=True, name=CLASSIFY)
 @event_handler(PackageUpdated, durable=True, name=CLASSIFY)
 async def classify_licence(
-    event: PackageDiscovered | PackageUpdated, packages: Repository[Package], checks: Repository[LicenceCheck]
+    event: PackageDiscovered | PackageUpdated,
+    bus: CommandBus,
+    packages: Repository[Package],
+    checks: Repository[LicenceCheck],
 ) -> None:
     """Durable: a worker runs it, again after a crash, and its effects happen exactly once."""
-    licence = classify(event.licence)
+    licence = (await bus.dispatch(ClassifyLicence(input=event.licence))).unwrap()
     check = LicenceCheck(package_id=event.package_id, release=event.release, licence=licence, checked_at=clock.now())
     await checks.add(check)
     package = await packages.get_by_id(event.package_id)

@@ -7,37 +7,13 @@ A package may declare its licence in three ways, from the newest to the oldest: 
 import re
 from collections import deque
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from uno.domain import ValueObject
-
-
-class LicenceClass(StrEnum):
-    """What it takes to use the package in a program of one's own."""
-
-    PERMISSIVE = "permissive"
-    WEAK_COPYLEFT = "weak-copyleft"
-    STRONG_COPYLEFT = "strong-copyleft"
-    UNKNOWN = "unknown"
-
+from uno.examples.inventory.licences.messages import LicenceClass, LicenceDeclaration, title
 
 PERMISSIVE, WEAK_COPYLEFT, STRONG_COPYLEFT, UNKNOWN = LicenceClass
 # From the most lenient to the strictest: an unknown licence may be anything but known to be strict.
 _STRICTNESS = (PERMISSIVE, WEAK_COPYLEFT, UNKNOWN, STRONG_COPYLEFT)
-
-
-class LicenceDeclaration(ValueObject):
-    """What a package says about its licence, in its own words."""
-
-    expression: str = ""
-    text: str = ""
-    classifiers: tuple[str, ...] = ()
-
-    @property
-    def stated(self) -> str:
-        """One line for people; empty where nothing is declared."""
-        return self.expression or self.text or ", ".join(map(_title, self.classifiers))
 
 
 def classify(declared: LicenceDeclaration) -> LicenceClass:
@@ -146,7 +122,7 @@ _PHRASES = [
 
 def classify_classifiers(classifiers: Iterable[str]) -> LicenceClass:
     """The class of trove classifiers. They do not say "and" or "or": the strictest that is known counts."""
-    found = (classify_text(_title(classifier)) for classifier in classifiers)
+    found = (classify_text(title(classifier)) for classifier in classifiers)
     return all_apply(one for one in found if one is not UNKNOWN)
 
 
@@ -155,7 +131,3 @@ def classify_text(text: str) -> LicenceClass:
     mentioned = (found for found, phrase in _PHRASES if re.search(phrase, text, re.IGNORECASE))
     exact = classify_expression(text)
     return all_apply(mentioned) if exact is UNKNOWN else exact
-
-
-def _title(classifier: str) -> str:
-    return classifier.rpartition(" :: ")[2]
