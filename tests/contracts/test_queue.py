@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, ClassVar
 
 import asyncpg
@@ -307,6 +307,20 @@ async def test_bugs_and_passing_errors_are_retried_with_back_off(
     row = (await database.query(select(deliveries).where(deliveries.c.subscriber == "tests.bill")))[0]
     assert (row.failures, row.attempt, row.error) == (2, 3, None)
     assert await effects(database) == ["bill a", "note a"]
+
+
+async def test_an_error_that_says_when_to_come_back_is_believed_up_to_the_longest_pause(
+    app: App, database: Database
+) -> None:
+    for told, longest, expected in ((40.0, 300.0, 40), (4000.0, 300.0, 300)):
+        behaviour.errors = [Unavailable("later", retry_after=told)]
+        await app.bus.dispatch(Send(ids=("a",)))
+        await worker(app, max_delay=longest).drain()
+        waiting = deliveries.c.run_at, deliveries.c.state
+        (row,) = await database.query(select(*waiting).where(deliveries.c.state == "ready"))
+        in_seconds = (row.run_at.replace(tzinfo=UTC) - clock.now()).total_seconds()
+        assert expected - 30 < in_seconds <= expected + 1
+        await change(database, state="done")
 
 
 async def test_a_bug_that_comes_every_time_ends_in_the_dead_letters(app: App, database: Database) -> None:

@@ -221,7 +221,7 @@ class Worker:
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         failures = delivery.failures + 1
         retry = _may_retry(error) and failures < self._settings.max_attempts
-        pause = self._delay(failures) if retry else None
+        pause = max(self._delay(failures), self._asked_for(error)) if retry else None
         text = _described(error)
         if not await self._deliveries.failed(delivery, text, retry_in=pause):
             return
@@ -229,6 +229,11 @@ class Worker:
             log.warning("delivery failed, again in %.1f s: %s", pause, text, extra=_labels(delivery))
         else:
             log.error("delivery is dead: %s", text, extra=_labels(delivery))
+
+    def _asked_for(self, error: Exception) -> float:
+        """The seconds after which, says the error itself, it makes sense to try again."""
+        # Not getattr: Unavailable has a guess for whoever says nothing.
+        return min(self._settings.max_delay, float(vars(error).get("retry_after", 0.0)))
 
     def _delay(self, failures: int) -> float:
         """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter")."""
