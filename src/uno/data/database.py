@@ -335,6 +335,7 @@ def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     }
     return create_async_engine(
         url,
+        hide_parameters=True,
         poolclass=WatchedPool,
         pool_size=settings.pool_size,
         max_overflow=settings.max_overflow,
@@ -351,6 +352,7 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     memory = url.database in (None, "", ":memory:")
     engine = create_async_engine(
         url,
+        hide_parameters=True,
         pool_reset_on_return=None,
         connect_args={
             "isolation_level": None,

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeo
 from sqlalchemy.orm.exc import StaleDataError
 
 from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, UnoError, VersionConflict
+from uno.redact import redact
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
 _LOST = (
@@ -46,8 +47,13 @@ def translate(error: BaseException) -> UnoError | None:
         if isinstance(one, StaleDataError):
             return VersionConflict("row", (), repeatable=True)
         if isinstance(one, asyncpg.DataError | OverflowError):
-            return Invalid(f"The database cannot store this: {one}.")
+            return Invalid(f"The database cannot store this: {_without_values(one)}.")
     return _lost(error)
+
+
+def _without_values(error: Exception) -> str:
+    """The error goes into logs and spans, where parameters of statements have no place."""
+    return redact(str(error.args[0] if error.args else error))
 
 
 def _lost(error: BaseException) -> UnoError | None:
@@ -76,7 +82,7 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
     if state in ("40001", "40P01"):
         return Conflict("Somebody else changed the same rows at the same moment.", repeatable=True)
     if state.startswith(("22", "54")):  # 54: a value beyond what an index or a row can hold
-        return Invalid(f"The database cannot store this: {error}.")
+        return Invalid(f"The database cannot store this: {_without_values(error)}.")
     if state in ("57014", "25P03", "55P03"):
         return TimedOut("The database stopped a statement that took too long.")
     if state == "42501":

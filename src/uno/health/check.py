@@ -1,13 +1,13 @@
 """Checks and their report.
 
-A `Check` is a name and an async function that raises, or returns how it is: None or True is healthy,
+A `Check` is a name and a function that raises, or returns how it is: None or True is healthy,
 False is unhealthy, a `HealthStatus` or a whole `HealthCheckResult` is what it says.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,8 +15,14 @@ from typing import Any
 
 from uno import clock
 from uno.errors import Misconfigured
+from uno.health.thread import asking
+from uno.redact import clean, said
 
 log = logging.getLogger("uno.health")
+# Of a message, in characters: what is shown to everybody is no place for a whole traceback.
+LONGEST = 300
+# Seconds that a check whose time is over has for putting away what it used.
+_GRACE = 0.1
 _OUTSIDE = re.compile(
     r"database|postgres|mysql|sqlite|redis|mongo|kafka|rabbit|(?:^|[^a-z])(?:db|sql)(?:[^a-z]|$)", re.I
 )
@@ -43,26 +49,33 @@ class HealthCheckResult:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "name": self.name,
+            "name": clean(self.name),
             "status": self.status.value,
-            "message": self.message,
+            "message": clean(self.message),
             "duration_ms": self.duration_ms,
-            "details": dict(self.details),
+            "details": clean(self.details),
         }
-
-
-Answer = HealthCheckResult | HealthStatus | bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question, answered within `timeout` seconds or unhealthy."""
+    """One question, answered within `timeout` seconds or unhealthy; what is not async is asked on a thread."""
 
     name: str
-    ask: Callable[[], Awaitable[Answer]]
+    ask: Callable[[], Any]
     timeout: float = 2.0
     liveness: bool = False
     readiness: bool = True
+
+    def __post_init__(self) -> None:
+        name: Any = self.name
+        if not isinstance(name, str) or not callable(self.ask):
+            raise Misconfigured(f"A check is a name and a function: Check('cache', ask), not {_said(self)}.")
+        object.__setattr__(self, "ask", asking(self.ask))
+
+
+def _said(check: Check) -> str:
+    return f"Check({check.name!r}, {check.ask!r})"
 
 
 def worst(results: Iterable[HealthCheckResult]) -> HealthStatus:
@@ -92,7 +105,7 @@ class HealthReport:
 
 def _result(name: str, answer: Any) -> HealthCheckResult:
     if isinstance(answer, HealthCheckResult):
-        return answer
+        return replace(answer, status=HealthStatus(answer.status))
     if isinstance(answer, HealthStatus):
         return HealthCheckResult(name, answer)
     if answer is None or answer is True:
@@ -104,21 +117,44 @@ def _result(name: str, answer: Any) -> HealthCheckResult:
     )
 
 
-async def _ask(check: Check) -> HealthCheckResult:
-    limit = asyncio.timeout(check.timeout)
+async def _answer(check: Check) -> HealthCheckResult:
     try:
-        async with limit:
-            return _result(check.name, await check.ask())
-    except Exception as error:  # a failing check is the answer, and the report shows it
-        late = isinstance(error, TimeoutError) and limit.expired()
-        message = f"no answer within {check.timeout:g} s" if late else str(error) or type(error).__name__
-        return HealthCheckResult(check.name, HealthStatus.UNHEALTHY, message)
+        return _result(check.name, await check.ask())
+    # A failing check is the answer, and the report shows it. One that asks the process to exit fails too:
+    # out of a task that would go through the whole event loop.
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        return _unhealthy(check, said(error, str if isinstance(error, Exception) else repr) or type(error).__name__)
+
+
+def _unhealthy(check: Check, message: str) -> HealthCheckResult:
+    return HealthCheckResult(check.name, HealthStatus.UNHEALTHY, message)
+
+
+async def _ask(check: Check) -> HealthCheckResult:
+    """In a task of its own: what is cancelled inside is not the report, and what will not end is left behind."""
+    task = asyncio.create_task(_answer(check), name=f"uno.health {check.name}")
+    try:
+        done, _ = await asyncio.wait([task], timeout=check.timeout)
+    except asyncio.CancelledError:
+        await _end(task)
+        raise
+    if not done:
+        await _end(task)
+        return _unhealthy(check, f"no answer within {check.timeout:g} s")
+    return _unhealthy(check, "it was cancelled") if task.cancelled() else task.result()
+
+
+async def _end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait([task], timeout=_GRACE)
 
 
 async def _timed(check: Check) -> HealthCheckResult:
     started = clock.monotonic()
     result = await _ask(check)
-    return replace(result, duration_ms=round((clock.monotonic() - started) * 1000, 3))
+    # It may be the text of a driver's error, which names its address with the password.
+    message = said(result.message, str)[:LONGEST]
+    return replace(result, message=message, duration_ms=round((clock.monotonic() - started) * 1000, 3))
 
 
 async def report(checks: Iterable[Check], *, version: str = "", uptime_seconds: float = 0.0) -> HealthReport:

@@ -7,22 +7,27 @@ from typing import Any
 from uno import clock
 from uno.errors import Misconfigured
 from uno.health.check import Check, HealthCheckResult, HealthReport, HealthStatus, report, warn_of_restarts
-from uno.health.thread import asking
 
 # Seconds for a check that does not say how long it takes.
 TIMEOUT = 5.0
 
 
 class HealthCheck:
-    """A registry of checks. With a `host` (a `ModuleHost`) there is the check "host", degraded without modules."""
+    """A registry of checks. With a `host` (a `ModuleHost`) there is the check "host", degraded without modules.
 
-    def __init__(self, host: Any = None, version: str = "", checks: Iterable[Check] = ()) -> None:
+    `checks` are there from the start; a function that gives checks is asked each time which they are.
+    """
+
+    def __init__(
+        self, host: Any = None, version: str = "", checks: Iterable[Check] | Callable[[], Iterable[Check]] = ()
+    ) -> None:
         self.version = version
         self._began = clock.monotonic()
         self._checks: dict[str, Check] = {}
+        self._others = checks if callable(checks) else tuple
         if host is not None:
             self._add(Check("host", _of_host(host), TIMEOUT, liveness=True))
-        for check in checks:
+        for check in () if callable(checks) else checks:
             self._add(check)
 
     def add_check(
@@ -39,7 +44,7 @@ class HealthCheck:
         async runs on a thread. Another check of the same name gives way.
         """
         own: float = getattr(func, "timeout", TIMEOUT)
-        self._add(Check(name, asking(func), timeout or own, liveness, readiness))
+        self._add(Check(name, func, timeout or own, liveness, readiness))
 
     def _add(self, check: Check) -> None:
         self._checks[check.name] = check
@@ -51,7 +56,7 @@ class HealthCheck:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        return tuple(self._checks.values())
+        return (*self._others(), *self._checks.values())
 
     async def check_async(self) -> HealthReport:
         """Ask all."""

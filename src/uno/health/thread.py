@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any
 
-from uno.health.check import Answer
 
-
-def asking(function: Callable[[], Any]) -> Callable[[], Awaitable[Answer]]:
+def asking(function: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
     """`function` as the async function of a `Check`."""
+    if isinstance(function, _Threaded) or inspect.iscoroutinefunction(function):
+        return function
     call = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
     return function if inspect.iscoroutinefunction(call) else _Threaded(function)
 
@@ -26,14 +26,13 @@ class _Threaded:
         self._running: Future[Any] | None = None
         self.outside = getattr(function, "outside", False)
 
-    async def __call__(self) -> Answer:
+    async def __call__(self) -> Any:
         answer: Any = await asyncio.wrap_future(self._asked())
         if inspect.iscoroutine(answer) and inspect.getcoroutinestate(answer) != inspect.CORO_CREATED:
             # Somebody who asked at the same time awaits it already.
             return await self()
         # A lambda around an async function: awaited here, where its loop is.
-        found: Answer = await answer if inspect.isawaitable(answer) else answer
-        return found
+        return await answer if inspect.isawaitable(answer) else answer
 
     def _asked(self) -> Future[Any]:
         """A future of its own for each caller: who gives up waiting must not cancel it for the others."""

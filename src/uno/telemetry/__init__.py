@@ -3,7 +3,6 @@
 signals.py      emit(): something noteworthy happened
 catalogue.py    all names it may have
 logs.py         configure_logging(): JSON or console lines, each with its ids
-redact.py       what may be written down
 spans.py        Span
 traces.py       TraceContext: the spans of one trace
 trace.py        Tracer, and the one of this process
@@ -11,7 +10,7 @@ watch.py        span(): your own piece of work
 propagation.py  trace context in headers and events
 metrics.py      rate, errors, duration by message; gauges
 observe.py      the middleware that counts, times and traces messages
-otel.py         OpenTelemetryExporter (extra `otel`), over otel_wire.py
+otel.py         OpenTelemetryExporter (extra `otel`), over otel_wire.py and otel_session.py
 prometheus.py   the metrics page (extra `metrics`)
 extras.py       those files, or one sentence that says what to install
 assembly.py     Telemetry: all that one application counts and traces

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from uno.telemetry.signals import emit
+from uno.redact import said
+from uno.telemetry.signals import count, emit
 
 # Upper bounds in seconds; a last, unbounded bucket follows.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -43,12 +44,16 @@ class MessageMetrics:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A figure that is asked for when somebody looks; `label` names what the keys of a mapping are."""
+    """A figure that is asked for when somebody looks; `label` names what the keys of a mapping are.
+
+    `total`: it is a counter, which only grows.
+    """
 
     name: str
     help: str
     ask: Ask
     label: str = ""
+    total: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class Metrics:
     def __init__(self) -> None:
         self._messages: dict[str, MessageMetrics] = {}
         self._gauges: dict[str, Gauge] = {}
+        self._failing: set[str] = set()
 
     def message(self, name: str) -> MessageMetrics:
         """The figures of the message called `name`, created when first asked for."""
@@ -83,24 +89,57 @@ class Metrics:
         """
         self._gauges[name] = Gauge(name, help, ask, label)
 
+    def counter(self, name: str, help: str, ask: Ask, *, label: str = "") -> None:
+        """The same for what only grows, counted by somebody else; Prometheus adds `_total` to `name`."""
+        self._gauges[name] = Gauge(name, help, ask, label, total=True)
+
     async def figures(self) -> list[Figure]:
         """All gauges, asked at the same time; one that fails or is late is left out and told."""
         gauges = [self._gauges[name] for name in sorted(self._gauges)]
-        found = await asyncio.gather(*(_read(gauge) for gauge in gauges))
+        found = await asyncio.gather(*(self._read(gauge) for gauge in gauges))
         return [figure for figure in found if figure is not None]
+
+    async def _read(self, gauge: Gauge) -> Figure | None:
+        try:
+            figure = await _asked(gauge)
+        # One gauge must not hide the others, or end the process; the signal names it.
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            self._left_out(gauge, error)
+            return None
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Something that it waits for was cancelled, not this.
+            self._left_out(gauge, error)
+            return None
+        self._failing.discard(gauge.name)
+        return figure
+
+    def _left_out(self, gauge: Gauge, error: BaseException) -> None:
+        """Told when it begins to fail, counted at each look."""
+        if gauge.name in self._failing:
+            count("gauge.failed")
+        else:
+            self._failing.add(gauge.name)
+            emit("gauge.failed", gauge=gauge.name, error=said(error, str) or type(error).__name__)
 
     def to_dict(self) -> dict[str, Any]:
         return {name: metrics.to_dict() for name, metrics in self.messages.items()}
 
 
-async def _read(gauge: Gauge) -> Figure | None:
-    try:
-        async with asyncio.timeout(GAUGE_TIMEOUT):
-            said = gauge.ask()
-            value = await said if inspect.isawaitable(said) else said
-    except Exception as error:  # one gauge must not hide the others; the signal names it
-        emit("gauge.failed", gauge=gauge.name, error=str(error) or type(error).__name__)
-        return None
+async def _asked(gauge: Gauge) -> Figure | None:
+    async with asyncio.timeout(GAUGE_TIMEOUT):
+        answer = gauge.ask()
+        value = await answer if inspect.isawaitable(answer) else answer
     if value is None:
         return None
-    return Figure(gauge, value if isinstance(value, Mapping) else {"": value})
+    values = value if isinstance(value, Mapping) else {"": value}
+    return Figure(gauge, {str(key): _number(one) for key, one in values.items()})
+
+
+def _number(value: Any) -> float:
+    """Raises `TypeError` for what is none; a text is none even if it looks like one."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"a {type(value).__name__} is no number")
+    return float(value)

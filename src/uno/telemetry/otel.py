@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from uno.redact import redact
 from uno.settings import OtelSettings
 from uno.telemetry.metrics import Figure, Metrics
 from uno.telemetry.otel_wire import Collector, Copier, Snapshot, global_provider, is_live
@@ -64,7 +65,7 @@ class OpenTelemetryExporter:
         self._lost = 0
 
     def __repr__(self) -> str:
-        return f"OpenTelemetryExporter({self._endpoint or 'a provider'!r}, dropped={self._lost})"
+        return f"OpenTelemetryExporter({redact(self._endpoint or 'a provider')!r}, dropped={self._lost})"
 
     @property
     def available(self) -> bool:

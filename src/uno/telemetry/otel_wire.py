@@ -32,8 +32,9 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from uno.redact import clean, said
 from uno.telemetry.metrics import BUCKETS, Figure, MessageMetrics
-from uno.telemetry.redact import clean, redact
+from uno.telemetry.otel_session import BoundedSession
 from uno.telemetry.spans import Span, wall
 
 _KINDS = {kind.name.lower(): kind for kind in SpanKind}
@@ -89,7 +90,7 @@ class Copier:
         for event in span.events:
             made.add_event(event["name"], _attributes(event["attributes"]), timestamp=_nano(event["timestamp"]))
         if span.status == "error":
-            made.set_status(Status(StatusCode.ERROR, redact(str(span.attributes.get("error", "")))))
+            made.set_status(Status(StatusCode.ERROR, said(span.attributes.get("error", ""), str)))
         elif span.status != "ok":
             # Refused, as it should be: no fault, but worth finding.
             made.set_attribute("uno.status", span.status)
@@ -138,13 +139,15 @@ class Collector:
 
     def __init__(self, endpoint: str, service_name: str, headers: Mapping[str, str], timeout: float) -> None:
         base = endpoint.rstrip("/")
+        # Of the exporters, which close theirs, each has its own.
+        self._sessions = BoundedSession(), BoundedSession()
         options: dict[str, Any] = {"headers": dict(headers), "timeout": timeout}
         self._resource = Resource.create({SERVICE_NAME: service_name})
         self._collected = _Collected()
         self.provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
         self.provider.add_span_processor(self._collected)
-        self._spans = OTLPSpanExporter(f"{base}/v1/traces", **options)
-        self._metrics = OTLPMetricExporter(f"{base}/v1/metrics", **options)
+        self._spans = OTLPSpanExporter(f"{base}/v1/traces", session=self._sessions[0], **options)
+        self._metrics = OTLPMetricExporter(f"{base}/v1/metrics", session=self._sessions[1], **options)
         self._began = time.time_ns()
         self._closed = False
 
@@ -158,11 +161,13 @@ class Collector:
         return self._metrics.export(data) is MetricExportResult.SUCCESS
 
     def close(self) -> None:
-        """Also ends an attempt that is being repeated on another thread."""
+        """Also ends a request that is under way or being repeated on another thread."""
         if not self._closed:
             self._closed = True
             self._spans.shutdown()  # type: ignore[no-untyped-call]
             self._metrics.shutdown()
+            for session in self._sessions:
+                session.abort()
 
 
 # ── metrics ──
@@ -172,7 +177,7 @@ def metrics_data(snapshot: Snapshot, resource: Resource, began: int) -> MetricsD
     """Everything uno counts, cumulated since `began` (nanoseconds since 1970)."""
     now = time.time_ns()
     found = [*_of_messages(snapshot.messages, began, now), _of_signals(snapshot.signals, began, now)]
-    found += [_of_gauge(figure, now) for figure in snapshot.figures]
+    found += [_of_gauge(figure, began, now) for figure in snapshot.figures]
     scope = ScopeMetrics(InstrumentationScope("uno"), [m for m in found if m.data.data_points], "")
     return MetricsData([ResourceMetrics(resource, [scope], "")])
 
@@ -212,9 +217,12 @@ def _sum(label: str, counts: Mapping[str, int], began: int, now: int) -> Sum:
     return Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True)
 
 
-def _of_gauge(figure: Figure, now: int) -> Metric:
-    label = figure.gauge.label
+def _of_gauge(figure: Figure, began: int, now: int) -> Metric:
+    gauge = figure.gauge
+    since = began if gauge.total else now
     points = [
-        NumberDataPoint({label: key} if label else {}, now, now, value) for key, value in sorted(figure.values.items())
+        NumberDataPoint({gauge.label: key} if gauge.label else {}, since, now, value)
+        for key, value in sorted(figure.values.items())
     ]
-    return Metric(figure.gauge.name, figure.gauge.help, "1", Gauge(points))
+    total = Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True)
+    return Metric(gauge.name, gauge.help, "1", total if gauge.total else Gauge(points))

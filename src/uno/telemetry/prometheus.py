@@ -60,7 +60,8 @@ def _of_signals() -> Metric:
 
 def _of_gauge(figure: Figure) -> Metric:
     gauge = figure.gauge
-    family = GaugeMetricFamily(gauge.name, gauge.help, labels=[gauge.label] if gauge.label else None)
+    made = CounterMetricFamily if gauge.total else GaugeMetricFamily
+    family = made(gauge.name, gauge.help, labels=[gauge.label] if gauge.label else None)
     for key, value in sorted(figure.values.items()):
         family.add_metric([key] if gauge.label else [], value)
     return family

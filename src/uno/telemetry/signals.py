@@ -20,11 +20,16 @@ def emit(name: str, /, **fields: Any) -> None:
     A field called like an attribute of log records gets the signal's first word before its name.
     """
     signal = SIGNALS[name]
-    with _lock:
-        _counts[name] += 1
+    count(name)
     subject = name.partition(".")[0]
     extra = {f"{subject}_{key}" if key in _TAKEN else key: value for key, value in fields.items()}
     logging.getLogger(f"uno.{subject}").log(_LEVELS[signal.level], signal.text, extra={"signal": name, **extra})
+
+
+def count(name: str) -> None:
+    """The count alone, for what was told and goes on."""
+    with _lock:
+        _counts[name] += 1
 
 
 def signal_counts() -> dict[str, int]:

@@ -63,6 +63,7 @@ class Span:
         span_id: str | None = None,
         parent_span_id: str | None = None,
         started: float | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = name
         self.trace_id = trace_id
@@ -71,13 +72,15 @@ class Span:
         self.started = perf_counter() if started is None else started
         self.ended: float | None = None
         self.status = "ok"
+        if attributes:
+            self._attributes: dict[str, Any] = dict(attributes)
 
     @property
     def attributes(self) -> dict[str, Any]:
         try:
             return self._attributes
         except AttributeError:
-            self._attributes: dict[str, Any] = {}
+            self._attributes = {}
             return self._attributes
 
     @property

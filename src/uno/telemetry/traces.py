@@ -8,7 +8,7 @@ from typing import Any
 
 from uno import clock, context, ids
 from uno.context import Context
-from uno.telemetry.redact import redact
+from uno.redact import said
 from uno.telemetry.spans import Span, parse_traceparent
 
 # Spans of one trace; later ones are counted only.
@@ -112,7 +112,7 @@ class TraceContext:
 def failed(span: Span, error: BaseException) -> None:
     """Note on a span how it ended."""
     span.status = "error"
-    span.attributes.update(error=redact(str(error)), error_type=type(error).__name__)
+    span.attributes.update(error=said(error, str), error_type=type(error).__name__)
 
 
 def continued(correlation_id: str | None, attributes: Mapping[str, Any] | None) -> TraceContext:

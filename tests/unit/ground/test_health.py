@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import math
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from uno.health import Check, HealthReport, HealthStatus, report
+from uno.health import Check, HealthCheckResult, HealthReport, HealthStatus, report
 
 
 async def well() -> None:
@@ -79,6 +82,76 @@ async def test_a_cancelled_report_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def exits() -> None:
+    raise SystemExit(2)
+
+
+async def interrupts() -> None:
+    raise KeyboardInterrupt
+
+
+async def awaits_what_was_cancelled() -> None:
+    other = asyncio.create_task(hanging())
+    other.cancel()
+    await other
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no")
+
+
+async def mute() -> None:
+    raise MuteError
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (exits, "SystemExit(2)"),
+        (interrupts, "KeyboardInterrupt()"),
+        (awaits_what_was_cancelled, "it was cancelled"),
+        (mute, "<MuteError>"),
+    ],
+)
+async def test_however_a_check_fails_the_others_are_reported(ask: Callable[[], Awaitable[None]], message: str) -> None:
+    first, other = (await report([Check("x", ask), Check("other", well)])).checks
+    assert (first.name, first.status, first.message) == ("x", HealthStatus.UNHEALTHY, message)
+    assert other.status is HealthStatus.HEALTHY
+
+
+async def test_a_check_that_will_not_be_cancelled_does_not_hold_the_report() -> None:
+    over = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await over.wait()
+
+    async with asyncio.timeout(20):
+        [found] = (await report([Check("x", stubborn, timeout=0.02)])).checks
+    assert found.message == "no answer within 0.02 s"
+    over.set()
+
+
+async def test_whatever_a_check_tells_has_a_json_form() -> None:
+    async def ask() -> HealthCheckResult:
+        details = {"o": object(), "nan": math.nan, 1: {2}, "half": "\ud800"}
+        return HealthCheckResult("x", HealthStatus.HEALTHY, "\ud800", details=details)  # type: ignore[arg-type]
+
+    told = (await report([Check("x", ask)])).to_dict()
+    json.dumps(told, allow_nan=False, ensure_ascii=False).encode()
+    assert told["checks"][0]["details"]["nan"] == "nan"
+
+
+async def test_a_status_that_is_none_is_unhealthy() -> None:
+    async def ask() -> HealthCheckResult:
+        return HealthCheckResult("x", "fine")  # type: ignore[arg-type]
+
+    [found] = (await report([Check("x", ask)])).checks
+    assert found.status is HealthStatus.UNHEALTHY
 
 
 async def test_a_report_is_plain_json() -> None:

@@ -63,6 +63,29 @@ def test_logging_can_be_configured_again_without_doubling_the_lines() -> None:
     assert len(lines("configure_logging(json=True)\nlog.info('once')")) == 1
 
 
+@pytest.mark.parametrize("level", ["logging.DEBUG", "'debug'", "level=logging.DEBUG", "level='DEBUG'"])
+def test_a_level_is_a_number_or_a_name_and_the_logger_of_uno_comes_back(level: str) -> None:
+    program = f"made = configure_logging({level}, json=True)\nmade.debug(made.name)"
+    found = lines(f"{program}\nget_logger('uno.x').debug('x')")
+    assert [(line["event"], line["logger"]) for line in found] == [("uno", "uno"), ("x", "uno.x")]
+
+
+def test_lines_go_to_a_handler_of_ones_own_in_unos_form() -> None:
+    program = (
+        "import io\n"
+        "page = io.StringIO()\n"
+        "configure_logging('INFO', handler=logging.StreamHandler(page))\n"
+        "log.info('opening %s', 'postgresql://ada:hunter2@db/shop')\n"
+        "import sys; sys.stderr.write(page.getvalue())\n"
+        'plain = logging.StreamHandler(); plain.setFormatter(logging.Formatter(\'{"mine": "%(message)s"}\'))\n'
+        "configure_logging(handler=plain)\n"
+        "log.info('sold')\n"
+    )
+    first, second = lines(program)
+    assert (first["event"], first["level"]) == ("opening postgresql://ada:***@db/shop", "info")
+    assert second == {"mine": "sold"}
+
+
 SECRETS = [
     "log.info('opening %s', 'postgresql://ada:hunter2@db/shop')",
     "log.info('opening', extra={'url': 'redis://:hunter2@cache:6379/0'})",
@@ -144,3 +167,14 @@ asyncio.run(main())
     assert [line["subscriber"] for line in (raised, failed)] == ["shop.raises", "shop.fails"]
     assert [line["event_name"] for line in (raised, failed)] == ["__main__.Sold"] * 2
     assert [line["correlation_id"] for line in (raised, failed)] == ["c-1"] * 2
+
+
+def test_the_end_of_a_pool_of_connections_is_no_news() -> None:
+    program = (
+        "import asyncio\n"
+        "from uno.data import Database\n"
+        "async def stop():\n"
+        "    async with Database('sqlite://'): pass\n"
+        "asyncio.run(stop())\n"
+    )
+    assert lines(program) == []

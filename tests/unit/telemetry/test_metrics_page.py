@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from uno.bus import Bus, command_handler, per_message
 from uno.errors import Conflict
 from uno.messages import Command
-from uno.telemetry import MessageCollector, Metrics, Tracer, emit, exposition, observed
+from uno.telemetry import MessageCollector, Metrics, Tracer, emit, exposition, observed, signal_counts
 from uno.telemetry.metrics import BUCKETS
 
 
@@ -92,6 +94,51 @@ async def test_a_gauge_that_fails_is_left_out_and_told_and_the_others_stay(caplo
         samples = await page(metrics)
     assert {name for name, _ in samples if name.startswith("shop")} == {"shop_works"}
     assert [(vars(r)["gauge"], vars(r)["error"]) for r in caplog.records] == [("shop_broken", "no database")]
+
+
+async def cancelled() -> float:
+    other = asyncio.get_running_loop().create_future()
+    other.cancel()
+    await other
+    return 1
+
+
+def exits() -> float:
+    raise SystemExit(2)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [cancelled, exits, lambda: "many", lambda: "12", lambda: {"a": object()}, lambda: 10**400, lambda: {"a": "b"}],
+)
+async def test_whatever_a_gauge_says_the_others_stay(ask: Any, caplog: pytest.LogCaptureFixture) -> None:
+    metrics, before = Metrics(), signal_counts().get("gauge.failed", 0)
+    metrics.gauge("shop_odd", "Odd.", ask, label="key")
+    metrics.gauge("shop_works", "Works.", lambda: 1)
+    with caplog.at_level(logging.WARNING, logger="uno.gauge"):
+        for _ in range(3):
+            samples = await page(metrics)
+            assert {name for name, _ in samples if name.startswith("shop")} == {"shop_works"}
+    assert [vars(r)["gauge"] for r in caplog.records] == ["shop_odd"]
+    assert signal_counts()["gauge.failed"] == before + 3
+
+
+async def test_keys_of_any_kind_become_labels() -> None:
+    metrics = Metrics()
+    mixed: Any = {1: 1.0, "a": 2, None: Decimal(3)}
+    metrics.gauge("shop_mixed", "Mixed.", lambda: mixed, label="key")
+    samples = await page(metrics)
+    assert [samples["shop_mixed", (key,)] for key in ("1", "a", "None")] == [1, 2, 3]
+
+
+async def test_a_page_that_is_cancelled_is_cancelled() -> None:
+    metrics = Metrics()
+    metrics.gauge("shop_slow", "Slow.", lambda: asyncio.sleep(600, 1.0))
+    task = asyncio.create_task(page(metrics))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_gauges_are_asked_at_the_same_time() -> None:

@@ -70,6 +70,14 @@ def test_a_span_by_itself() -> None:
     assert told["duration_ms"] == pytest.approx((one.end_time - one.start_time) * 1000, abs=0.01)
 
 
+def test_a_span_is_made_with_attributes_that_are_its_own() -> None:
+    given = {"rows": 3}
+    one = Span("work", "a" * 32, attributes=given)
+    one.set_attribute("rows", 4)
+    assert (one.to_dict()["attributes"], given) == ({"rows": 4}, {"rows": 3})
+    assert Span("work", "a" * 32, "b" * 16, None, 1.0).attributes == {}
+
+
 def test_the_times_of_a_span_are_those_of_the_day() -> None:
     before = clock.now().timestamp()
     one = Span("work", "a" * 32)
