@@ -13,6 +13,7 @@ from typing import Any
 from uno import clock
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience.faults import is_fault, is_verdict
+from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard
 from uno.result import Failure
 from uno.telemetry.signals import emit
@@ -74,8 +75,14 @@ class CircuitBreaker(Guard):
     ) -> None:
         if not (name is None or isinstance(name, str)):
             raise Misconfigured(f"The first argument of CircuitBreaker is its name; write failure_threshold={name!r}.")
-        if failure_threshold < 1 or success_threshold < 1 or not recovery_timeout >= 0:
-            raise Misconfigured("The thresholds of a CircuitBreaker are 1 or more, and its recovery_timeout 0 or more.")
+        require_numbers(
+            "a CircuitBreaker",
+            failure_threshold=failure_threshold,
+            recovery_timeout=recovery_timeout,
+            success_threshold=success_threshold,
+        )
+        if failure_threshold < 1 or success_threshold < 1 or not recovery_timeout > 0:
+            raise Misconfigured("The thresholds of a CircuitBreaker are 1 or more, and its recovery_timeout above 0.")
         self.name = name or "unnamed"
         self.failure_threshold = failure_threshold
         self.recovery_timeout = recovery_timeout

@@ -7,6 +7,7 @@ from types import CoroutineType
 from typing import Any
 
 from uno.errors import Misconfigured, Unavailable
+from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard, finish
 from uno.resilience.turns import Line, Turn
 from uno.telemetry.signals import emit
@@ -24,6 +25,7 @@ class Bulkhead(Guard):
     """
 
     def __init__(self, max_concurrent: int = 10, max_waiting: int = 0, *, name: str | None = None) -> None:
+        require_numbers("a Bulkhead", max_concurrent=max_concurrent, max_waiting=max_waiting)
         if max_concurrent < 1 or max_waiting < 0:
             raise Misconfigured("The max_concurrent of a Bulkhead is 1 or more, its max_waiting 0 or more.")
         self.max_concurrent = max_concurrent

@@ -93,15 +93,19 @@ class DeadLetterQueue(Guard):
         return len(self._entries)
 
     def _keep(self, entry: DeadLetterEntry) -> None:
+        self._put(next(self._numbers), entry)
+        self._tell(entry)
+
+    def _put(self, number: int, entry: DeadLetterEntry, *, last: bool = True) -> None:
         with self._lock:
-            self._entries[next(self._numbers)] = entry
+            self._entries[number] = entry
+            self._entries.move_to_end(number, last)
             full = len(self._entries) > self.max_size
             if full:
                 self._entries.popitem(last=False)
                 self.dropped += 1
         if full:
             emit("dead_letter.dropped", queue=self.name, dropped=self.dropped)
-        self._tell(entry)
 
     def _tell(self, entry: DeadLetterEntry) -> None:
         if self.on_add is not None:
@@ -118,7 +122,7 @@ class DeadLetterQueue(Guard):
             found = f(*args, **kwargs)
             if type(found) is CoroutineType or isawaitable(found):
                 found = await found
-        except Exception as error:
+        except Exception as error:  # kept for the owner of the queue, and raised again
             self.add(_event(args, kwargs), error)
             raise
         if type(found) is Failure:
@@ -142,7 +146,8 @@ class DeadLetterQueue(Guard):
 
         To be awaited where `handler` is async. A failed one goes back with its attempts added up: it
         failed when `handler` raises, gives a `Failure`, adds it to this queue, or gives the event
-        itself unhandled.
+        itself unhandled. `Misconfigured` comes from a wrong program and not from the event: it is
+        raised, and the entry stays as it was.
         """
         trials = self.reprocess_async(handler, max_entries)
         return trials if is_async(handler) else finish(trials)
@@ -167,12 +172,17 @@ class DeadLetterQueue(Guard):
             if isawaitable(found):
                 found = await found
             failed = trial.failed or self._unhandled(trial.entry, found)
+        except Misconfigured:
+            self._undo(trial, number)
+            raise
         except Exception as error:  # kept with the entry, where its owner looks for it
             failed = trial.failed or replace(trial.entry, error=error, attempts=1)
-        except BaseException:
-            self._end(trial, trial.entry)  # cancelled: as if it had not been tried
+        except BaseException:  # cancelled
+            self._undo(trial, number)
             raise
-        self._end(trial, failed and _once_more(trial.entry, failed))
+        self._end(trial)
+        if failed is not None:
+            self._keep(_once_more(trial.entry, failed))
         return failed is None
 
     def _start(self, number: int) -> "_Trial | None":
@@ -184,11 +194,14 @@ class DeadLetterQueue(Guard):
             trial = self._trials[id(entry.event)] = _Trial(entry)
             return trial
 
-    def _end(self, trial: "_Trial", back: DeadLetterEntry | None) -> None:
+    def _end(self, trial: "_Trial") -> None:
         with self._lock:
             del self._trials[id(trial.entry.event)]
-        if back is not None:
-            self._keep(back)
+
+    def _undo(self, trial: "_Trial", number: int) -> None:
+        """As if it had not been tried: in front, for what was there before it has been tried."""
+        self._end(trial)
+        self._put(number, trial.entry, last=False)
 
     def _unhandled(self, entry: DeadLetterEntry, found: object) -> DeadLetterEntry | None:
         if isinstance(found, Failure):

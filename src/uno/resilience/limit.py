@@ -5,10 +5,9 @@ seconds at most `burst + rate × t` are taken. Times are on `clock.monotonic()`.
 """
 
 import math
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from uno import clock
 from uno.errors import Misconfigured, RateLimited
 from uno.resilience.deadline import remaining
+from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard, finish, pause
 from uno.resilience.turns import Line, Turn
 from uno.telemetry.signals import emit
@@ -45,13 +45,20 @@ class _Bucket:
         self.at = at
         self.line: Line | None = None
 
+    def called(self) -> Line | None:
+        """The line, if anybody waits; the first one knows then that it is its turn."""
+        if self.line is not None and self.line.call_first() is None:
+            self.line = None
+        return self.line
+
 
 class RateLimiter(Guard):
     """Lets through `rate` calls a second, and `burst` at once after a pause.
 
     The others get `RateLimitExceeded`, or with `block=True` wait, first come first served; who is
     cancelled while waiting takes nothing. With a `key` each key has a bucket of its own; of more
-    than `max_keys` the one used longest ago is forgotten. Thread-safe.
+    than `max_keys` the one used longest ago is forgotten. Thread-safe, also where the handler of a
+    signal raises.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class RateLimiter(Guard):
         name: str | None = None,
         max_keys: int = KEYS,
     ) -> None:
+        require_numbers("a RateLimiter", rate=rate, burst=burst, max_keys=max_keys)
         if not 0 < rate < math.inf or burst < 1 or max_keys < 1:
             raise Misconfigured("The rate of a RateLimiter is above 0, its burst and max_keys are 1 or more.")
         self.rate = float(rate)
@@ -70,32 +78,31 @@ class RateLimiter(Guard):
         self.block = block
         self.name = name or "unnamed"
         self.max_keys = max_keys
-        # The bucket for all, and who takes it out is alone with everything here. A threading.Lock costs
-        # more than all the rest of a call; `pop` and `append` are as atomic.
-        self._alone = deque([_Bucket(self.burst, -math.inf)])
+        # The bucket for all. A lock would cost more than all the rest of a call; it needs none, because
+        # between reading and writing its tokens nothing is called and no loop goes round: only there does
+        # CPython (with its GIL) change to another thread or run the handler of a signal. `at` is written
+        # first: whatever comes before `tokens` is, nobody gets too many.
+        self._own = _Bucket(self.burst, -math.inf)
+        # For the lines and the keys. Reentrant: the handler of a signal may ask the limiter as well.
+        self._lock = threading.RLock()
         self._keys: OrderedDict[Hashable, _Bucket] = OrderedDict()
 
     # ── taking tokens ──
 
-    def try_acquire(self, tokens: float = 1, *, key: Hashable = None) -> float:
+    def try_acquire(self, tokens: float = 1.0, *, key: Hashable = None) -> float:
         """0 if `tokens` were taken; else nothing was, and these are the seconds until it could be."""
+        if key is not None:
+            return self._try_key(tokens, key)
+        own = self._own
         now = clock.monotonic()
-        try:
-            own = self._alone.pop()
-        except IndexError:
-            own = self._soon()
-        try:
-            bucket = own if key is None else self._bucket_of(key, now)
-            there = bucket.tokens + (now - bucket.at) * self.rate
-            if there > self.burst:
-                there = self.burst
-            if not 0 < tokens <= there or bucket.line is not None:
-                return self._short_of(bucket, there, now, tokens)
-            bucket.tokens = there - tokens
-            bucket.at = now
-            return 0.0
-        finally:
-            self._alone.append(own)
+        there = own.tokens + (now - own.at) * self.rate
+        if there > self.burst:
+            there = self.burst
+        if not 0 < tokens <= there or own.line is not None:
+            return self._try_slowly(tokens)
+        own.at = now
+        own.tokens = there - tokens
+        return 0.0
 
     def acquire(self, tokens: float = 1, *, key: Hashable = None) -> bool:
         """Take `tokens`. Raises `RateLimitExceeded`, or with `block=True` blocks the thread until they are there."""
@@ -111,32 +118,25 @@ class RateLimiter(Guard):
 
     def reset(self) -> None:
         """Fill all buckets."""
-        with self._everything() as own:
-            for bucket in (own, *self._keys.values()):
+        with self._lock:
+            for bucket in (self._own, *self._keys.values()):
                 bucket.tokens = self.burst
-            self._keys = OrderedDict((key, bucket) for key, bucket in self._keys.items() if bucket.line is not None)
+            self._keys = OrderedDict((key, bucket) for key, bucket in self._keys.items() if bucket.called() is not None)
 
     # ── around a call ──
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives, for one token."""
-        # try_acquire() by hand: these lines run for every call.
-        now = clock.monotonic()
-        try:
-            own = self._alone.pop()
-        except IndexError:
-            own = self._soon()
-        try:
-            there = own.tokens + (now - own.at) * self.rate
-            if there > self.burst:
-                there = self.burst
-            taken = there >= 1 and own.line is None
-            if taken:
-                own.tokens = there - 1
-                own.at = now
-        finally:
-            self._alone.append(own)
-        if not taken:
+        # try_acquire() by hand, and clock.monotonic(): these lines run for every call.
+        own = self._own
+        now = clock._clock.monotonic()
+        there = own.tokens + (now - own.at) * self.rate
+        if there > self.burst:
+            there = self.burst
+        if there >= 1.0 and own.line is None:
+            own.at = now
+            own.tokens = there - 1.0
+        else:
             await self.acquire_async()
         found = f(*args, **kwargs)
         if type(found) is CoroutineType or isawaitable(found):
@@ -149,15 +149,34 @@ class RateLimiter(Guard):
 
     # ── when there are not enough ──
 
-    def _short_of(self, bucket: _Bucket, there: float, now: float, tokens: float) -> float:
-        """Seconds until `tokens` can be taken behind those who wait already."""
+    def _try_slowly(self, tokens: float) -> float:
+        with self._lock:
+            return self._try(self._own, tokens)
+
+    def _try_key(self, tokens: float, key: Hashable) -> float:
+        with self._lock:
+            return self._try(self._bucket_of(key, clock.monotonic()), tokens)
+
+    def _try(self, bucket: _Bucket, tokens: float) -> float:
+        """As `try_acquire`, behind those who wait already."""
         if not 0 < tokens <= self.burst:
             raise Misconfigured(f"The bucket of {self.name} holds {self.burst:g} tokens: nobody can take {tokens:g}.")
-        if bucket.line is not None:
-            return (tokens + len(bucket.line)) / self.rate
-        if there < tokens - _ROUNDING:
-            return (tokens - there) / self.rate
-        bucket.tokens, bucket.at = max(0.0, there - tokens), now
+        if (line := bucket.called()) is not None:
+            return (tokens + len(line)) / self.rate
+        return self._take(bucket, tokens)
+
+    def _take(self, bucket: _Bucket, tokens: float) -> float:
+        """0 if they were taken, else the seconds until they are there."""
+        # As in try_acquire(), nothing is called after this line.
+        now = clock.monotonic()
+        there = bucket.tokens + (now - bucket.at) * self.rate
+        if there > self.burst:
+            there = self.burst
+        missing = tokens - there
+        if missing > _ROUNDING:
+            return missing / self.rate
+        bucket.at = now
+        bucket.tokens = 0.0 if missing > 0.0 else -missing
         return 0.0
 
     async def late(self, seconds: float, tokens: float = 1, key: Hashable = None) -> None:
@@ -172,54 +191,41 @@ class RateLimiter(Guard):
 
     async def _wait(self, tokens: float, key: Hashable) -> None:
         """Stand in line; in front of it wait for the tokens."""
-        with self._everything() as own:
-            bucket = own if key is None else self._bucket_of(key, clock.monotonic())
-            line = bucket.line = bucket.line or Line()
-            turn = line.join()
-            in_front = line.first is turn
+        turn, bucket = Turn(), self._own
         try:
+            with self._lock:
+                if key is not None:
+                    bucket = self._bucket_of(key, clock.monotonic())
+                in_front = self._join(bucket, turn)
             if not in_front:
                 await turn.wait()
-            while seconds := self._take_in_front(bucket, tokens):
-                await pause(seconds)
+            while seconds := self._take(bucket, tokens):
+                await pause(max(seconds, 1e-6))
         finally:
-            self._go(bucket, line, turn)
+            # First, and without a call: what has left is passed over, even if a signal ends all of the following.
+            turn.left = True
+            self._leave(bucket, turn)
 
-    def _take_in_front(self, bucket: _Bucket, tokens: float) -> float:
-        now = clock.monotonic()
-        with self._everything():
-            there = min(self.burst, bucket.tokens + (now - bucket.at) * self.rate)
-            if there < tokens - _ROUNDING:
-                return max((tokens - there) / self.rate, 1e-6)
-            bucket.tokens, bucket.at = max(0.0, there - tokens), now
-            return 0.0
+    def _join(self, bucket: _Bucket, turn: Turn) -> bool:
+        """Stand in line. Whether that is in front."""
+        line = bucket.line = Line() if bucket.line is None else bucket.line
+        line.join(turn)
+        return line.call_first() is turn
 
-    def _go(self, bucket: _Bucket, line: Line, turn: Turn) -> None:
-        with self._everything():
-            was_first = line.first is turn
-            line.leave(turn)
-            if was_first:
-                line.call_first()
-            if not line:
-                bucket.line = None
-
-    @contextmanager
-    def _everything(self) -> Iterator[_Bucket]:
-        own = self._soon()
+    def _leave(self, bucket: _Bucket, turn: Turn) -> None:
         try:
-            yield own
-        finally:
-            self._alone.append(own)
+            self._call_next(bucket, turn)
+        except BaseException:  # raised by the handler of a signal: the next one must not wait for ever because of it
+            self._call_next(bucket, turn)
+            raise
 
-    def _soon(self) -> _Bucket:
-        """The bucket for all, once the other thread has put it back, which it does without waiting for anything."""
-        while True:
-            try:
-                return self._alone.pop()
-            except IndexError:
-                time.sleep(0)
+    def _call_next(self, bucket: _Bucket, turn: Turn) -> None:
+        with self._lock:
+            if bucket.line is not None:
+                bucket.line.leave(turn)
+            bucket.called()
 
-    # ── a bucket for each key; whoever calls these is alone ──
+    # ── a bucket for each key; under the lock ──
 
     def _bucket_of(self, key: Hashable, now: float) -> _Bucket:
         bucket = self._keys.get(key)
@@ -238,7 +244,7 @@ class RateLimiter(Guard):
                 return
             bucket = self._keys[oldest]
             full = bucket.tokens + (now - bucket.at) * self.rate >= self.burst
-            if bucket.line is not None:
+            if bucket.called() is not None:
                 self._keys.move_to_end(oldest)
             elif full or len(self._keys) >= self.max_keys:
                 del self._keys[oldest]

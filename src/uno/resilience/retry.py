@@ -6,6 +6,7 @@ Blog, 2015: a random part of `min(max_delay, base_delay * exponential_base ** at
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from inspect import isawaitable
 from itertools import count
 from types import CoroutineType
@@ -16,6 +17,7 @@ from uno.errors import Misconfigured, OutcomeUnknown, UnoError
 from uno.resilience import deadline as deadlines
 from uno.resilience.budget import RetryBudget
 from uno.resilience.faults import is_fault, is_verdict, told_to_wait
+from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard, pause
 from uno.resilience.timeout import Timeout
 from uno.result import Failure
@@ -68,6 +70,8 @@ class RetryPolicy(Guard):
         name: str | None = None,
         on_retry: Callable[[Exception, int, float], object] | None = None,
     ) -> None:
+        require_numbers("a RetryPolicy", max_retries=max_retries, base_delay=base_delay, max_delay=max_delay)
+        require_numbers("a RetryPolicy", exponential_base=exponential_base)
         if max_retries < 0 or base_delay < 0 or max_delay < 0 or exponential_base < 1:
             raise Misconfigured("A RetryPolicy has no negative numbers, and an exponential_base of 1 or more.")
         self.max_retries = max_retries
@@ -103,20 +107,30 @@ class RetryPolicy(Guard):
                 return found
             failed = found
         try:
-            return await self._again(failed, before, f, args, kwargs)
+            return await self.again(failed, before, partial(f, *args, **kwargs))
         finally:
             del failed  # its traceback holds this frame
 
-    async def _again(
-        self, failed: Exception | Failure, before: int, f: Callable[..., Any], args: Any, kwargs: Any
+    async def again(
+        self,
+        failed: Exception | Failure,
+        before: int,
+        f: Callable[[], Any],
+        *,
+        decide: Callable[..., float | None] | None = None,
     ) -> Any:
+        """By hand, after the first attempt: what calls of `f()` give, at last; `before` is from `begin`.
+
+        `decide` takes the place of `next_delay`.
+        """
+        decide = decide or self.next_delay
         try:
             attempt = 0
-            while (delay := self.next_delay(_error(failed), attempt, before=before)) is not None:
+            while (delay := decide(_error(failed), attempt, before=before)) is not None:
                 await self._pause(delay, failed)
                 attempt += 1
                 try:
-                    found = f(*args, **kwargs)
+                    found = f()
                     if isawaitable(found):
                         found = await found
                 except Exception as error:  # retried, or raised again below

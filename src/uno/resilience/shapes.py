@@ -38,6 +38,8 @@ class Guard:
 
     def __call__(self, f: Callable[P, R]) -> "Guarded[P, R]":
         """`f` with this around each of its calls."""
+        if isinstance(f, classmethod | staticmethod):
+            return cast("Guarded[P, R]", type(f)(self(f.__func__)))
         return guarded(self.call if is_async(f) else self.run, f)
 
     def middleware(self, message: Any, call_next: CallNext) -> Awaitable[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from uno import clock, sync
 from uno.errors import Misconfigured, TimedOut
 from uno.resilience import deadline
+from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard
 from uno.telemetry.signals import emit
 
@@ -20,6 +21,7 @@ class Timeout(Guard):
     """
 
     def __init__(self, seconds: float, *, name: str | None = None) -> None:
+        require_numbers("a Timeout", seconds=seconds)
         if not seconds > 0:
             raise Misconfigured("A Timeout is above 0 seconds.")
         self.seconds = seconds

@@ -6,30 +6,38 @@ from collections import OrderedDict
 
 
 class Turn:
-    """One place in the line."""
+    """One place in the line; `left` when nobody waits there any more."""
 
-    __slots__ = ("_event", "_loop")
+    __slots__ = ("_event", "_gate", "_given", "_loop", "left")
 
     def __init__(self) -> None:
+        self.left = False
+        self._given = False
         self._loop = asyncio._get_running_loop()
-        self._event = threading.Event() if self._loop is None else asyncio.Event()
+        self._event = asyncio.Event()
+        # Not a threading.Event: its lock would stay locked where the handler of a signal raises in its `wait`.
+        self._gate = threading.Lock()
+        self._gate.acquire()
 
     async def wait(self) -> None:
-        """Until it is this one's turn; blocks the thread where there is no event loop."""
-        if isinstance(self._event, threading.Event):
-            self._event.wait()
+        """Until it is this one's turn, once; blocks the thread where there is no event loop."""
+        if self._loop is None:
+            self._gate.acquire()
         else:
             await self._event.wait()
 
     def give(self) -> bool:
         """Say that it is; false where the event loop of who waits is gone."""
-        if self._loop is None:
-            self._event.set()
+        if self._given:
             return True
         try:
-            self._loop.call_soon_threadsafe(self._event.set)
+            if self._loop is None:
+                self._gate.release()
+            else:
+                self._loop.call_soon_threadsafe(self._event.set)
         except RuntimeError:
-            return False
+            return self._loop is None  # it was given, and an interrupt came before the next line
+        self._given = True
         return True
 
 
@@ -42,9 +50,9 @@ class Line:
         # A plain dict takes ever longer to find its first entry while entries are taken from the front.
         self._turns: OrderedDict[Turn, None] = OrderedDict()
 
-    def join(self) -> Turn:
+    def join(self, turn: Turn | None = None) -> Turn:
         """Stand at the end."""
-        turn = Turn()
+        turn = turn or Turn()
         self._turns[turn] = None
         return turn
 
@@ -55,12 +63,15 @@ class Line:
     @property
     def first(self) -> Turn | None:
         """Who is in front."""
-        return next(iter(self._turns), None)
+        while (turn := next(iter(self._turns), None)) is not None and turn.left:
+            self.leave(turn)
+        return turn
 
-    def call_first(self) -> None:
-        """Give the first one the turn; whose event loop is gone is passed over."""
+    def call_first(self) -> Turn | None:
+        """Give the first one the turn, and tell who that is; whose event loop is gone is passed over."""
         while (turn := self.first) is not None and not turn.give():
             self.leave(turn)
+        return turn
 
     def __len__(self) -> int:
         return len(self._turns)

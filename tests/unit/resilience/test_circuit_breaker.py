@@ -266,6 +266,49 @@ async def test_it_decorates_functions_and_methods_async_or_not() -> None:
         await Shop().sell("tea")
 
 
+async def test_it_decorates_class_methods_and_static_ones_above_and_below() -> None:
+    breaker = CircuitBreaker("shop", failure_threshold=1)
+
+    class Shop:
+        name = "shop"
+
+        @breaker
+        @classmethod
+        async def sell(cls, what: str) -> str:
+            return f"{cls.name}: {what}"
+
+        @classmethod
+        @breaker
+        def closed(cls) -> str:
+            return f"{cls.name}: closed"
+
+        @breaker
+        @staticmethod
+        def count(n: int) -> int:
+            return n + 1
+
+        @staticmethod
+        @breaker
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+    class Branch(Shop):
+        name = "branch"
+
+    assert [await kind.sell("tea") for kind in (Shop, Branch, Branch())] == ["shop: tea", "branch: tea", "branch: tea"]
+    assert [kind.closed() for kind in (Shop, Branch, Branch())] == ["shop: closed", "branch: closed", "branch: closed"]
+    assert [kind.count(1) for kind in (Shop, Branch, Branch())] == [2, 2, 2]
+    assert asyncio.iscoroutinefunction(Shop.sell)
+    assert asyncio.iscoroutinefunction(Branch().fail)
+    with pytest.raises(ZeroDivisionError):
+        await Branch().fail()
+    for call in (Shop.closed, lambda: Shop.count(1)):
+        with pytest.raises(CircuitBreakerOpen):
+            call()
+    with pytest.raises(CircuitBreakerOpen):
+        await Shop.sell("tea")
+
+
 async def test_what_it_wraps_can_be_called_and_awaited() -> None:
     breaker = CircuitBreaker("api")
 
@@ -318,7 +361,13 @@ async def test_in_a_pipeline_a_success_passes_through() -> None:
     assert await CircuitBreaker().middleware("tea", handler) == Success("TEA")
 
 
-@pytest.mark.parametrize("wrong", [{"name": 5}, {"failure_threshold": 0}, {"success_threshold": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"name": 5}, {"failure_threshold": 0}, {"success_threshold": 0}),
+        *({"recovery_timeout": seconds} for seconds in (0, -1, float("nan"))),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(Misconfigured):
         CircuitBreaker(**wrong)

@@ -10,6 +10,7 @@ import pytest
 from uno.bus import Bus, command_handler
 from uno.errors import Conflict, Misconfigured, Unavailable
 from uno.messages import Command
+from uno.modules import Event as HostedEvent, Module, ModuleHost, ModuleHostConfig, handles
 from uno.resilience import DeadLetterEntry, DeadLetterQueue
 from uno.result import Failure
 from uno.telemetry import signal_counts
@@ -153,6 +154,50 @@ async def test_a_cancelled_one_stays_as_it_was() -> None:
         await running
     assert sorted(e.event.name for e in queue.entries) == ["event 0", "event 1"]
     assert {e.attempts for e in queue.entries} == {1}
+
+
+async def test_a_wrong_program_is_told_and_leaves_the_entries_as_they_were() -> None:
+    heard: list[DeadLetterEntry] = []
+    queue = filled(3, on_add=heard.append)
+    before, dropped = queue.entries, queue.dropped
+
+    def wrong(event: Event) -> None:
+        raise Misconfigured("await handle_async")
+
+    async def wrong_async(event: Event) -> None:
+        wrong(event)
+
+    with pytest.raises(Misconfigured, match="handle_async"):
+        queue.reprocess(wrong)
+    with pytest.raises(Misconfigured, match="handle_async"):
+        await queue.reprocess(wrong_async)
+    assert queue.entries == before == heard
+    assert queue.dropped == dropped
+    assert await queue.reprocess_async(lambda event: None) == (3, 0)
+
+
+class Tea(HostedEvent[str, str]):
+    pass
+
+
+class Kitchen(Module):
+    @handles(Tea)
+    async def make(self, what: str) -> str:
+        raise OSError("the kettle is cold")
+
+
+async def test_where_a_loop_runs_a_host_with_async_handlers_says_to_await_and_the_real_error_stays() -> None:
+    queue = DeadLetterQueue()
+    host = ModuleHost(ModuleHostConfig(dead_letter_queue=queue, propagate_exceptions=False)).register(Kitchen())
+    async with host:
+        await host.handle_async(Tea(input="green"))
+        before = queue.entries
+        with pytest.raises(Misconfigured, match="handle_async"):
+            queue.reprocess(host.handle)
+        assert queue.entries == before
+        assert [(str(entry.error), entry.attempts) for entry in before] == [("the kettle is cold", 1)]
+        assert await queue.reprocess(host.handle_async) == (0, 1)
+        assert [entry.attempts for entry in queue.entries] == [2]
 
 
 async def test_two_that_try_again_at_the_same_time_share_the_work() -> None:

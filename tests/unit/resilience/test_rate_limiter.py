@@ -1,9 +1,11 @@
 """The rate limiter: never more than it says, first come first served, and nothing taken in vain."""
 
 import asyncio
+import sys
 import threading
 import time
 import tracemalloc
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -94,18 +96,30 @@ async def test_of_1000_concurrent_calls_no_more_get_through_than_allowed() -> No
     assert sum(isinstance(o, RateLimitExceeded) and o.retry_after > 0 for o in outcomes) == 1000 - ran
 
 
-def test_threads_get_no_more_than_tasks() -> None:
-    limiter, ran = RateLimiter(rate=0.001, burst=500), []
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("interval", [1e-6, sys.getswitchinterval()])
+def test_threads_get_no_more_than_tasks(guarded: bool, interval: float) -> None:
+    limiter, ran = RateLimiter(rate=0.001, burst=2500), []
 
     def call() -> None:
-        ran.append(taken(limiter, 1000))
+        if not guarded:
+            ran.append(taken(limiter, 1000))
+            return
+        for _ in range(1000):
+            with suppress(RateLimitExceeded):
+                limiter.run(ran.append, 1)
 
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(ran) == 500
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(interval)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert sum(ran) == 2500
 
 
 async def test_who_waits_is_served_in_the_order_of_arrival(steered: Any) -> None:
@@ -157,7 +171,7 @@ async def test_tasks_and_threads_stand_in_one_line() -> None:
         *(limiter.acquire_async() for _ in range(10)), *(asyncio.to_thread(limiter.acquire) for _ in range(10))
     )
     assert time.monotonic() - started >= 20 / 200 - 0.001
-    assert limiter._alone[0].line is None
+    assert limiter._own.line is None
 
 
 def test_a_thread_that_may_wait_waits(skipping: Any) -> None:

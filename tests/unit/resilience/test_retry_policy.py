@@ -233,6 +233,25 @@ async def test_the_budget_can_be_switched_off(skipping: Any) -> None:
     assert one.calls == 400
 
 
+async def test_by_hand_the_first_attempt_is_the_callers_own_and_so_is_what_is_decided(skipping: Any) -> None:
+    policy, one, asked = RetryPolicy(jitter=False), Failing(OSError("down"), times=2), []
+
+    def decide(error: Exception, attempt: int, *, before: int) -> float | None:
+        asked.append((str(error), attempt))
+        return policy.next_delay(error, attempt, before=before)
+
+    before = policy.begin()
+    first = await failed(one.run)
+    assert isinstance(first, OSError)
+    assert await policy.again(first, before, one.run, decide=decide) == "done"
+    assert asked == [("down", 0), ("down", 1)]
+    assert skipping.slept == [1.0, 2.0]
+    no = NotFound("order", 1)
+    assert await failed(lambda: policy.again(no, policy.begin(), one.run)) is no
+    assert await policy.again(Failure(no), policy.begin(), one.run) == Failure(no)
+    assert one.calls == 3
+
+
 async def test_a_cancelled_wait_ends_the_retries(steered: Any) -> None:
     one = Failing(OSError())
     running = asyncio.create_task(RetryPolicy().call(one.run))
