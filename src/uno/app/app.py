@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
+from uno.app.mistakes import refuse_mistakes
 from uno.app.wiring import Wiring, wire
 from uno.bus import Bus, Middleware
 from uno.data import Database, schema
 from uno.di import ServiceProvider
 from uno.errors import Misconfigured, Problem, Unavailable
-from uno.health import Check, HealthReport, report, warn_of_restarts
+from uno.health import Check, HealthCheck, HealthReport, warn_of_restarts
 from uno.modules import Module, ModuleHost, ModuleHostConfig
 from uno.queue import Worker
 from uno.security import AuthProvider, Policies, policy_problems
@@ -29,7 +30,8 @@ class App:
     and left before they stop. `middleware` is added for every message. `worker=True` delivers events in
     this process too, otherwise `uno worker` does. With `auth` endpoints are for the authenticated unless
     their `access` says otherwise; `policies` names sets of permissions for it.
-    `host` says what stands around the events of modules, instead of `UNO_HOST_*`.
+    `host` says what stands around the events of modules, instead of `UNO_HOST_*`. `version` is that of
+    the program, in health reports and OpenAPI.
     """
 
     def __init__(
@@ -44,8 +46,12 @@ class App:
         auth: AuthProvider | None = None,
         policies: Policies | None = None,
         host: ModuleHostConfig | None = None,
+        version: str = "",
     ) -> None:
+        refuse_mistakes(modules, auth)
         self.modules = modules
+        self.version = version
+        self.health_check = HealthCheck(version=version, checks=self.checks)
         self.settings = settings or load()
         self.auth = auth
         self.policies: Policies = policies or {}
@@ -106,7 +112,7 @@ class App:
 
     async def health(self, *, liveness: bool = False) -> HealthReport:
         """Liveness asks the checks marked for it; readiness all that are not only for liveness."""
-        return await report(c for c in self.checks() if (c.liveness if liveness else c.readiness))
+        return await (self.health_check.liveness_async() if liveness else self.health_check.readiness_async())
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator["App"]:

@@ -10,19 +10,21 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from uno.app.app import App
+from uno.app.entities import entities
 from uno.app.sql_names import tables_in
+from uno.app.uses import uses
 from uno.messages import Message, result_type
 from uno.modules import EventInput, EventOutput, Module, input_type, output_type
 from uno.modules.chain import declared
 from uno.modules.event import is_event
 
 _ASK = "use a message of it instead, or move what both need to a file of its own."
+_DISPATCH = "dispatch a message of that module instead."
 _QUERY = "ask for the data with a query of that module."
 
 
@@ -109,6 +111,11 @@ def _owner(name: str, homes: Mapping[str, list[ModuleType]]) -> str | None:
     return next((owner for owner, files in homes.items() if any(file.__name__ == name for file in files)), None)
 
 
+def _packages(homes: Mapping[str, list[ModuleType]]) -> set[str]:
+    """The top-level packages in which modules live."""
+    return {file.__name__.partition(".")[0] for files in homes.values() for file in files}
+
+
 # ── what a file uses ──
 
 
@@ -118,49 +125,21 @@ def _of_file(
     path = Path(str(file.__file__))
     if path.suffix != ".py":
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            for imported, value in _imported(node, file):
-                owner = _owner(imported, homes)
-                if owner not in (None, name) and not _allowed(value, imported):
-                    what = f"imports {_shown(imported, value)}"
-                    yield Crossing(str(path), node.lineno, name, str(owner), what, _ASK)
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for line, imported, value in uses(tree, file, _packages(homes)):
+        owner = _owner(imported, homes)
+        if owner not in (None, name) and not _allowed(value, imported):
+            yield Crossing(str(path), line, name, str(owner), f"imports {_shown(imported, value)}", _ASK)
+    for line, entity in entities(tree, file):
+        owner = _owner(entity.__module__, homes)
+        if owner not in (None, name):
+            what = f"reads or writes {entity.__qualname__}"
+            yield Crossing(str(path), line, name, str(owner), what, _DISPATCH)
+    for node in ast.walk(tree):
         for table in tables_in(node):
             if tables.get(table, name) != name:
                 what = f"touches the table {table}"
                 yield Crossing(str(path), getattr(node, "lineno", 1), name, tables[table], what, _QUERY)
-
-
-def _imported(node: ast.Import | ast.ImportFrom, file: ModuleType) -> Iterator[tuple[str, Any]]:
-    """The Python module of each imported thing, and the thing; whole modules as themselves."""
-    if isinstance(node, ast.Import):
-        yield from ((alias.name, _load(alias.name)) for alias in node.names)
-        return
-    source = _source(node, file)
-    for alias in node.names:
-        below = f"{source}.{alias.name}"
-        inner = _load(below) if below in sys.modules or not hasattr(_load(source), alias.name) else None
-        if isinstance(inner, ModuleType):
-            yield below, inner
-        elif alias.name == "*":
-            yield source, _load(source)
-        else:
-            yield source, getattr(_load(source), alias.name, None)
-
-
-def _source(node: ast.ImportFrom, file: ModuleType) -> str:
-    if not node.level:
-        return node.module or ""
-    package = (file.__package__ or "").split(".")
-    base = package[: len(package) - node.level + 1]
-    return ".".join([*base, node.module] if node.module else base)
-
-
-def _load(name: str) -> Any:
-    try:
-        return sys.modules.get(name) or import_module(name)
-    except ImportError:  # one that is made at run time, or for other platforms: nobody's here
-        return None
 
 
 def _shown(imported: str, value: Any) -> str:

@@ -22,8 +22,14 @@ from uno.modules.route import Access, Route
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z]+")
 _SUFFIXES = ("command", "query", "event")
-# What the rules of `plural` would get wrong.
-_PLURALS = {"person": "people", "child": "children", "man": "men", "woman": "women", "datum": "data", "news": "news"}
+# What the rules of `plural` would get wrong: chief and golf, photo and logo keep f and o.
+_IRREGULAR = """
+person/people child/children man/men woman/women mouse/mice goose/geese foot/feet tooth/teeth
+datum/data news/news sheep/sheep deer/deer leaf/leaves loaf/loaves thief/thieves half/halves
+calf/calves self/selves shelf/shelves wolf/wolves life/lives wife/wives knife/knives
+hero/heroes echo/echoes potato/potatoes tomato/tomatoes veto/vetoes
+"""
+_PLURALS: dict[str, str] = dict(re.findall(r"(\w+)/(\w+)", _IRREGULAR))
 _METHODS = {"create": "POST", "get": "GET", "list": "GET", "update": "PUT", "delete": "DELETE", "search": "POST"}
 _STATUS = {"create": 201, "delete": 204}
 
@@ -80,6 +86,8 @@ def plural(noun: str, own: Mapping[str, str] | None = None) -> str:
         return noun[:-1] + "ies"
     if re.search(r"[^aeiou]is$", noun):
         return noun[:-2] + "es"
+    if noun.endswith("iz"):
+        return noun + "zes"
     if re.search(r"(ss|x|z|ch|sh|us)$", noun):
         return noun + "es"
     return noun if noun.endswith("s") else noun + "s"
@@ -150,20 +158,31 @@ def _own_id(fields: Collection[str], collection: str, plurals: Mapping[str, str]
     return next(named, "id" if "id" in fields else None)
 
 
-def endpoint(route: Route, module: str, default_access: Access = "open") -> Endpoint:
-    """The endpoint of a route: what it says, what `@api_endpoint` says, and the rest derived from the name."""
+def endpoint(
+    route: Route,
+    module: str,
+    default_access: Access = "open",
+    *,
+    usual: Route | None = None,
+) -> Endpoint:
+    """The endpoint of a route: what it says, what `@api_endpoint` says, what is `usual`, and the rest by its name.
+
+    `usual` is what a convention says. `default_access` is for what says nothing and is not `public`;
+    permissions are asked for in any case.
+    """
     message: Any = route.message
+    usual = usual or Route(message)
     said = get_api_metadata(message)
     derived = derive(message, field_names(message))
     return Endpoint(
-        method=(route.method or said.get("method") or derived.method).upper(),
-        path=route.path or said.get("path") or derived.path,
+        method=(route.method or said.get("method") or usual.method or derived.method).upper(),
+        path=route.path or said.get("path") or usual.path or derived.path,
         message=message,
         status=route.status or success_status(message, derived.verb),
         access=route.access or ("open" if said.get("public") else default_access),
         name=message.__name__,
-        tags=tuple(route.tags or said.get("tags") or (module,)),
-        summary=route.summary or said.get("summary"),
+        tags=tuple(route.tags or said.get("tags") or usual.tags or ((module,) if module else ())),
+        summary=route.summary or said.get("summary") or usual.summary or None,
         description=said.get("description"),
         deprecated=said.get("deprecated", False),
         exclude_none=said.get("response_model_exclude_none", False),

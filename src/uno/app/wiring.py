@@ -141,6 +141,7 @@ def wire(
 
     telemetry = Telemetry.of(app.settings.otel)
     metrics, tracer = telemetry.metrics, telemetry.tracer
+    _host_figures(metrics, hosted)
     if opened is not None:
         _gauges(metrics, opened)
     units = None if opened is None else Units(opened, [AuditBook()])
@@ -189,6 +190,22 @@ def _pipeline(telemetry: Telemetry, users: Sequence[Middleware], host: Hosted, u
         # Only where somebody sees it: the handler alone, without what stands around it.
         pipeline.append(per_message(handling(telemetry.tracer)))
     return pipeline
+
+
+def _host_figures(metrics: Metrics, host: Hosted) -> None:
+    """What the host of the modules counts, where it counts events at all."""
+
+    def events() -> dict[str, float] | None:
+        counts = host.metrics
+        if counts is None:
+            return None
+        return {name.removeprefix("events_"): n for name, n in counts.to_dict().items() if name.startswith("events_")}
+
+    def modules() -> float | None:
+        return None if host.metrics is None else host.metrics.modules_registered
+
+    metrics.counter("uno_host_events", "Events of modules, by what became of them.", events, label="outcome")
+    metrics.gauge("uno_host_modules", "Modules of the host.", modules)
 
 
 def _gauges(metrics: Metrics, database: Database) -> None:

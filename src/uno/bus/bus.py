@@ -193,6 +193,9 @@ class Bus:
     async def _late(self, message: Any) -> Call:
         """The pipeline of a message that is not in the table: not started yet, or no handler."""
         await self._ready()
+        if isinstance(message, type):
+            name = name_of(message)
+            raise Misconfigured(f"{name} is a class; dispatch a message of it: {name}(...).")
         call = self.call_for(type(message))
         if call is None:
             raise Misconfigured(f"Nothing handles {name_of(type(message))}; give the bus its handler.")

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args, get_type_hints
 
+from uno.bus.annotations import contradicts, hints_of
 from uno.bus.pipeline import Call
 from uno.bus.registry import Handles
 from uno.di import MARK, Dependency, ServiceProvider, dependencies_of
+from uno.di.dependencies import name_of as hint_name
 from uno.errors import Misconfigured, Problem
-from uno.messages import Message
+from uno.messages import Message, result_type
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.bus")
@@ -60,7 +62,7 @@ def shape_problem(mark: Handles) -> Problem | None:
         return Problem("wrong handler", where, "It is not async; write `async def`.")
     if len(inspect.signature(method).parameters) <= first:
         return Problem("wrong handler", where, "It takes no message; make the message its first parameter.")
-    return _other_message(mark, method)
+    return _other_message(mark, method) or _other_result(mark, method)
 
 
 def _other_message(mark: Handles, method: Any) -> Problem | None:
@@ -76,6 +78,17 @@ def _other_message(mark: Handles, method: Any) -> Problem | None:
     found = " | ".join(one.__qualname__ for one in classes)
     wanted = mark.message.__qualname__
     text = f"It is marked for {wanted}, but its parameter {name} is a {found}; make them the same."
+    return Problem("wrong handler", name_of(mark.handler), text)
+
+
+def _other_result(mark: Handles, method: Any) -> Problem | None:
+    """Where it says that it gives back something else than the message promises: known before anything is stored."""
+    promised = result_type(mark.message) if mark.kind in ("command", "query") else None
+    said = hints_of(method).get("return")
+    if promised is None or said is None or not contradicts(said, promised):
+        return None
+    wanted = f"{mark.message.__qualname__} promises {hint_name(promised)}"
+    text = f"It gives back {hint_name(said)}, but {wanted}; make them the same."
     return Problem("wrong handler", name_of(mark.handler), text)
 
 

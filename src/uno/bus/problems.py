@@ -34,7 +34,7 @@ def _grouped(pairs: Iterable[tuple[K, V]]) -> Mapping[K, list[V]]:
 
 def _handlers_of(marks: Sequence[Handles]) -> list[tuple[str, list[Any]]]:
     groups = _grouped((m.message, m) for m in marks if m.kind != "event")
-    return [(name_of(message), [m.handler for m in found]) for message, found in groups.items()]
+    return [(name_of(message), list(map(_handler_name, found))) for message, found in groups.items()]
 
 
 def _subscribers_of(marks: Sequence[Handles]) -> list[tuple[str, list[Any]]]:
@@ -53,7 +53,15 @@ def _ambiguous(kind: str, groups: Iterable[tuple[str, list[Any]]], text: str) ->
     ]
 
 
+def _handler_name(mark: Handles) -> str:
+    """Of an event with its module: two may have the method from one class."""
+    name = _full_name(mark.handler)
+    return f"module {mark.owner}: {name}" if mark.owner else name
+
+
 def _full_name(target: Any) -> str:
+    if isinstance(target, str):
+        return target
     return f"{target.__module__}.{name_of(target)}"
 
 

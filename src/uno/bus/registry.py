@@ -1,10 +1,12 @@
 """Decorators that say which message a function or class handles. They only mark; nothing is registered."""
 
+import inspect
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
 
 from uno.bus.pipeline import Call, Middleware
+from uno.errors import Misconfigured
 from uno.messages import Command, DomainEvent, Message, Query
 from uno.result import Failure, Success
 
@@ -20,7 +22,10 @@ _MARK = "__uno_handles__"
 
 @dataclass(frozen=True, slots=True)
 class Handles:
-    """A mark: `handler` handles `message`. `around` makes of the compiled handler what the pipeline calls."""
+    """A mark: `handler` handles `message`. `around` makes of the compiled handler what the pipeline calls.
+
+    `owner` is the name of the module that it is a method of, if it is one.
+    """
 
     handler: Any
     kind: Kind
@@ -29,6 +34,7 @@ class Handles:
     name: str = ""
     middleware: tuple[Middleware, ...] = ()
     around: Callable[[Call], Call] | None = field(default=None, compare=False)
+    owner: str = field(default="", compare=False)
 
 
 class _Accepts(Protocol[R]):
@@ -56,6 +62,11 @@ def handles_of(target: object) -> tuple[Handles, ...]:
 
 
 def _mark(kind: Kind, message: type[Message], middleware: Iterable[Middleware], **options: Any) -> Callable[[Any], Any]:
+    given: Any = message
+    if not (inspect.isclass(given) and issubclass(given, Message)):
+        shown = getattr(given, "__qualname__", None) or repr(given)
+        raise Misconfigured(f"@{kind}_handler takes the class of a message, as in @{kind}_handler(DoIt), not {shown}.")
+
     def mark(handler: Any) -> Any:
         return mark_with(handler, Handles(handler, kind, message, middleware=tuple(middleware), **options))
 

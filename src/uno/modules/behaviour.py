@@ -8,19 +8,19 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, TypeAlias
 
-from uno import clock
 from uno.bus.pipeline import Call, Middleware
+from uno.errors import TimedOut
 from uno.modules.chain import AnyEvent, blamed
 from uno.modules.config import ModuleHostConfig
 from uno.modules.errors import EventUnhandled
 from uno.modules.metrics import Metrics
 from uno.modules.module import Module, label
+from uno.redact import one_line
 from uno.resilience import CircuitBreakerOpen, RateLimitExceeded, Timeout
 from uno.resilience.faults import is_fault
 from uno.result import Failure
 from uno.telemetry import inject_trace_context
 from uno.telemetry.logs import get_logger
-from uno.telemetry.redact import one_line
 
 log = get_logger("uno.modules")
 Progress: TypeAlias = dict[int, AnyEvent]
@@ -75,25 +75,25 @@ def retried(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
 
     async def repeat(event: Any, call_next: Call) -> Any:
         before = policy.begin()
-        attempt = 0
-        while True:
-            try:
-                found = await call_next(event)
-                if found.__class__ is not Failure:
-                    return found
-            except Exception as error:  # repeated, or raised again
-                delay = again(error, attempt, before)
-                if delay is None:
-                    raise
-            else:
-                delay = again(found.error, attempt, before)
-                if delay is None:
-                    return found
-            await clock.sleep(delay)
-            attempt += 1
-            event.output, event.handled = None, False
+        try:
+            found = await call_next(event)
+        except Exception as error:  # repeated, or raised again by the policy
+            failed: Any = error
+        else:
+            if found.__class__ is not Failure:
+                return found
+            failed = found
 
-    def again(error: Exception, attempt: int, before: int) -> float | None:
+        def afresh() -> Any:
+            event.output, event.handled = None, False
+            return call_next(event)
+
+        try:
+            return await policy.again(failed, before, afresh, decide=decide)
+        finally:
+            del failed  # its traceback holds this frame
+
+    def decide(error: Exception, attempt: int, *, before: int) -> float | None:
         delay = policy.next_delay(error, attempt, before=before)
         if delay is None:
             vars(error)[_ATTEMPTS] = attempt + 1
@@ -109,7 +109,10 @@ def retried(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
 
 def _in_time(middleware: Middleware, timeout: Timeout) -> Middleware:
     async def limit(event: Any, call_next: Call) -> Any:
-        return await timeout.call(middleware, event, call_next)
+        try:
+            return await timeout.call(middleware, event, call_next)
+        except TimedOut as error:  # an error of the handler, not a refusal of the host
+            return Failure(error)
 
     return limit
 
@@ -169,7 +172,7 @@ class Account:
                 else:
                     metrics.events_handled += 1
                 return found
-            except Exception as error:
+            except Exception as error:  # raised again; also for counts, dead letters and `on_error`
                 self.failed(event, error)
                 raise
             except BaseException:  # cancelled or told to exit: nothing to repeat, but not handled either

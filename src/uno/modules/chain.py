@@ -144,7 +144,7 @@ def chain(links: Sequence[Link]) -> Call:
                 found = await link.call(event)
             except UnoError as error:
                 found = _refused(error)
-            except Exception as error:
+            except Exception as error:  # raised again, for who watches the event: with the name of whose it is
                 blame(error, link.module)
                 raise
             if found.__class__ is Failure:

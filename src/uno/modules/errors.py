@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from uno.errors import Misconfigured, UnoError
-from uno.telemetry.redact import one_line
+from uno.modules.event import Event, is_event
+from uno.redact import one_line
 
 if TYPE_CHECKING:
-    from uno.modules.event import Event
     from uno.modules.module import Module
 
 # Of the cause's text, in characters: an event that causes itself would tell its story a thousand times.
@@ -32,7 +32,8 @@ class EventHandlingError(UnoError):
     def __str__(self) -> str:
         parts = [self.message]
         if self.event is not None:
-            parts.append(f"Event: {self.event.name or type(self.event).__qualname__}")
+            name = getattr(self.event, "name", "")
+            parts.append(f"Event: {name or type(self.event).__qualname__}")
         if self.module is not None:
             parts.append(f"Module: {self.module.metadata.name or self.module.name}")
         if self.original_error is not None:
@@ -58,6 +59,14 @@ class EventUnhandled(UnoError):
 def described(error: BaseException) -> str:
     """Class and text of an error, of reasonable length."""
     return f"{type(error).__name__}: {str(error)[:LONGEST]}"
+
+
+def refuse_others(event: type) -> None:
+    """Raises `Misconfigured` for the class of what is no event."""
+    if event is type:
+        raise Misconfigured("The host takes events, not their classes: make one, as in GreetEvent(input=...).")
+    if not is_event(event):
+        raise Misconfigured(f"The host takes events, not {event.__qualname__}: derive its class from Event[In, Out].")
 
 
 class NeedsAwait(Misconfigured):

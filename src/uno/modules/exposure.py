@@ -1,7 +1,9 @@
 """What an event says of itself to HTTP; `uno.api` has these names for users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
+
+from uno.errors import Misconfigured
 
 E = TypeVar("E", bound=type)
 
@@ -35,7 +37,7 @@ def api_endpoint(
         "description": description,
         "deprecated": deprecated,
         "include_in_schema": include_in_schema,
-        "required_permissions": list(required_permissions or ()),
+        "required_permissions": _names(required_permissions),
         "public": public,
         "response_model_exclude_none": response_model_exclude_none,
     }
@@ -45,6 +47,18 @@ def api_endpoint(
         return event
 
     return mark
+
+
+def _names(permissions: Any) -> list[str]:
+    """A text would open the endpoint to each of its letters."""
+    if permissions is None:
+        return []
+    if not isinstance(permissions, Collection) or isinstance(permissions, str | bytes):
+        raise Misconfigured(f"required_permissions of @api_endpoint is a list: [{permissions!r}].")
+    wrong = [one for one in permissions if not isinstance(one, str) or not one]
+    if wrong:
+        raise Misconfigured(f"required_permissions of @api_endpoint has {wrong[0]!r}; name each permission by a text.")
+    return list(permissions)
 
 
 def get_api_metadata(event: type) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, overload
 
-from uno.modules.event import Event
+from uno.errors import Misconfigured
+from uno.modules.event import Event, is_event
 from uno.result import Failure, Success
 
 In = TypeVar("In")
@@ -45,6 +46,9 @@ def handles(event: type[Event[In, Out]], *, inline: bool = False) -> _Accepts[In
     for more parameters, which are injected. `inline=True`: it is synchronous and never blocks, so
     it runs on the event loop instead of in a thread.
     """
+
+    if not is_event(event):
+        raise Misconfigured(f"@handles takes the class of an event, as in @handles(GreetEvent), not {event!r}.")
 
     def mark(method: Any) -> Any:
         setattr(method, _MARK, (*getattr(method, _MARK, ()), (event, inline)))

@@ -1,5 +1,6 @@
 """The host of modules: gives each event to the module that handles it."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
@@ -11,14 +12,13 @@ from uno.errors import Misconfigured, UnoError
 from uno.modules.behaviour import label_of, log
 from uno.modules.chain import AnyEvent, Candidate, Directory, blamed
 from uno.modules.config import ModuleHostConfig
-from uno.modules.errors import EventHandlingError, EventUnhandled, ModuleRegistrationError, NeedsAwait
+from uno.modules.errors import EventHandlingError, EventUnhandled, ModuleRegistrationError, NeedsAwait, refuse_others
 from uno.modules.event import ExternalEvent
 from uno.modules.metrics import Metrics
 from uno.modules.module import Module, label
 from uno.modules.pipelines import Pipelines
 from uno.modules.published import Published, external, payload, trace_headers
-from uno.modules.registration import await_hook, check, run_hook
-from uno.modules.runner import Runner
+from uno.modules.registration import await_hook, check, check_events, run_hook
 from uno.result import Failure
 
 E = TypeVar("E", bound=AnyEvent)
@@ -38,10 +38,8 @@ class ModuleHost:
         self._pipelines = Pipelines(self.config, self._counts)
         self._directory = Directory()
         self._changing = threading.RLock()
-        self._hooks = Runner()
         self._started = clock.monotonic()
-        if self.config.log_level != "INFO":
-            log.setLevel(self.config.log_level.upper())
+        log.setLevel(self.config.log_level.upper())
 
     # ── modules ──
 
@@ -66,30 +64,37 @@ class ModuleHost:
 
     def register(self, module: Module) -> Self:
         """Add a module and call its `on_load`; raises `ModuleRegistrationError`, and then nothing has changed."""
-        with self._changing:
-            check(module, self._directory)
-            module._host = self
-            try:
-                run_hook(module.on_load, self._hooks)
-            except BaseException as error:
-                raise self._rolled_back(module, error) from error
+        self._reserve(module)
+        try:
+            run_hook(module.on_load, self._pipelines.runner)
+        except BaseException as error:
+            raise self._rolled_back(module, error) from error
+        try:
             self._add(module)
+        except ModuleRegistrationError:
+            self._unload(module)
+            raise
         return self
 
     async def register_async(self, module: Module) -> Self:
         """The same where an event loop runs and `on_load` is a coroutine function."""
-        check(module, self._directory)
-        module._host = self
+        self._reserve(module)
         try:
             await await_hook(module.on_load)
-            with self._changing:
-                module._host = None
-                check(module, self._directory)
-                module._host = self
-                self._add(module)
         except BaseException as error:
             raise self._rolled_back(module, error) from error
+        try:
+            self._add(module)
+        except ModuleRegistrationError:
+            await self._unload_async(module)
+            raise
         return self
+
+    def _reserve(self, module: Module) -> None:
+        # Not locked while a hook runs: it may register others, and wait for a thread that does.
+        with self._changing:
+            check(module, self._directory)
+            module._host = self
 
     def _rolled_back(self, module: Module, error: BaseException) -> BaseException:
         module._host = None
@@ -99,31 +104,40 @@ class ModuleHost:
         return ModuleRegistrationError(text, module, error)
 
     def _add(self, module: Module) -> None:
-        # Replaced and not changed: events that are on their way keep what they found.
-        self._directory = Directory((*self._directory.modules, module))
-        self._counts.modules_registered = len(self._directory.modules)
+        with self._changing:
+            check_events(module, self._directory)  # again: others may have come while it was loaded
+            # Replaced and not changed: events that are on their way keep what they found.
+            self._directory = Directory((*self._directory.modules, module))
+            self._counts.modules_registered = len(self._directory.modules)
         log.info("Registered module %s", label(module))
 
     def unregister(self, module: Module) -> Self:
         """Take a module out and call its `on_unload`, whose errors are logged. Others than its own are ignored."""
-        with self._changing:
-            if self._remove(module):
-                try:
-                    run_hook(module.on_unload, self._hooks)
-                except Exception:  # the module is gone in any case; the log shows what it left behind
-                    log.exception("on_unload of module %s failed", label(module))
-                self._removed(module)
+        if self._remove(module):
+            self._unload(module)
+            log.info("Unregistered module %s", label(module))
         return self
 
     async def unregister_async(self, module: Module) -> Self:
         """The same where an event loop runs and `on_unload` is a coroutine function."""
         if self._remove(module):
-            try:
-                await await_hook(module.on_unload)
-            except Exception:  # as in unregister
-                log.exception("on_unload of module %s failed", label(module))
-            self._removed(module)
+            await self._unload_async(module)
+            log.info("Unregistered module %s", label(module))
         return self
+
+    def _unload(self, module: Module) -> None:
+        try:
+            run_hook(module.on_unload, self._pipelines.runner)
+        except Exception:  # the module is gone in any case; the log shows what it left behind
+            log.exception("on_unload of module %s failed", label(module))
+        module._host = None
+
+    async def _unload_async(self, module: Module) -> None:
+        try:
+            await await_hook(module.on_unload)
+        except Exception:  # as in _unload
+            log.exception("on_unload of module %s failed", label(module))
+        module._host = None
 
     def _remove(self, module: Module) -> bool:
         with self._changing:
@@ -134,10 +148,6 @@ class ModuleHost:
                 self._counts.modules_registered = len(left)
             return there
 
-    def _removed(self, module: Module) -> None:
-        module._host = None
-        log.info("Unregistered module %s", label(module))
-
     def get_module(self, kind: type[M]) -> M | None:
         """The first module of this class."""
         return next((one for one in self._directory.modules if isinstance(one, kind)), None)
@@ -146,7 +156,10 @@ class ModuleHost:
         return next((one for one in self._directory.modules if name in (label(one), one.name)), None)
 
     def shutdown(self, wait: bool = True) -> None:
-        """Unregister everything, last first, and end the threads; `wait` for what runs in them."""
+        """Unregister everything, last first, and end the threads; `wait` for what runs in them.
+
+        A handler may call it: its thread, and the event loop of synchronous callers, end after it.
+        """
         log.info("Shutting down the module host")
         for module in reversed(self.modules):
             self.unregister(module)
@@ -157,11 +170,14 @@ class ModuleHost:
         log.info("Shutting down the module host")
         for module in reversed(self.modules):
             await self.unregister_async(module)
-        self._close(wait)
+        await self._close_async(wait)
 
     def _close(self, wait: bool) -> None:
         self._pipelines.close(wait=wait)
-        self._hooks.close()
+
+    async def _close_async(self, wait: bool) -> None:
+        # In a thread: what runs in the others may need this event loop before it ends.
+        await asyncio.to_thread(self._close, wait)
 
     def __enter__(self) -> Self:
         return self
@@ -192,7 +208,7 @@ class ModuleHost:
         run = directory.runs.get(event.__class__) or self._run_of(directory, event.__class__)
         try:
             found = copy_context().run(run, event)
-        except Exception as error:
+        except Exception as error:  # for the caller, unless the configuration leaves it to the log
             self._raised(event, error)
             return event
         if found.__class__ is Failure:
@@ -205,7 +221,7 @@ class ModuleHost:
         call = directory.awaits.get(event.__class__) or self._await_of(directory, event.__class__)
         try:
             found = await call(event)
-        except Exception as error:
+        except Exception as error:  # as in handle
             self._raised(event, error)
             return event
         if found.__class__ is Failure:
@@ -213,10 +229,12 @@ class ModuleHost:
         return event
 
     def _run_of(self, directory: Directory, event: type[AnyEvent]) -> Callable[[AnyEvent], Any]:
+        refuse_others(event)
         run = directory.runs[event] = self._driven(event, directory.candidates(event))
         return run
 
     def _await_of(self, directory: Directory, event: type[AnyEvent]) -> Call:
+        refuse_others(event)
         call = directory.awaits[event] = self._awaited(event, directory.candidates(event))
         return call
 
@@ -257,9 +275,10 @@ class ModuleHost:
 
         `data` is what JSON can hold. In an `App` with a database it is delivered by the worker once
         the unit of work has committed, with effects in the database exactly once; elsewhere here
-        and now, at most once. Raises `Invalid`, and `Misconfigured` for a domain event.
+        and now, at most once. Raises `Invalid`, refusals of the limiter and the breaker, and
+        `Misconfigured` for a domain event.
         """
-        published = payload(event_name, data, {**self._headers(), **(headers or {})}, stream or "")
+        published = payload(event_name, data, headers, stream, self._headers())
         await self._send(published)
         self._counts.events_published += 1
         return published.event_id
@@ -271,5 +290,5 @@ class ModuleHost:
         event: ExternalEvent = external(published)
         try:
             await self.handle_async(event)
-        except UnoError:  # the receiver's, not the publisher's: counted and kept like any other; the log shows it
+        except EventHandlingError:  # the receiver's, not the publisher's: counted and kept; the log shows it
             log.exception("The published event %s failed", label_of(event))

@@ -18,7 +18,7 @@ from uno.modules.handles import is_async
 from uno.modules.host import ModuleHost
 from uno.modules.module import Module, label
 from uno.modules.published import Published, external, trace_headers
-from uno.modules.registration import await_hook, unhandled
+from uno.modules.registration import await_hook, disagreements, unhandled
 from uno.modules.runner import in_a_loop
 from uno.result import Failure
 
@@ -101,7 +101,7 @@ class Hosted(ModuleHost):
             self._compiled[candidate] = told(compiled) if candidate.handled is None else asked(compiled)
             return self._chain(event)
 
-        return mark_with(handle, Handles(handle, "request", event, around=around))
+        return mark_with(handle, Handles(handle, "request", event, around=around, owner=candidate.module.name))
 
     def _chain(self, event: type[AnyEvent]) -> Call:
         threads = self._pipelines.threads
@@ -117,8 +117,10 @@ class Hosted(ModuleHost):
         return self._chain(message) if self.knows(message) else None
 
     def problems(self) -> list[Problem]:
-        """Events that a module says it handles, and does not."""
-        return [Problem("missing handler", label(m), text) for m in self.modules for text in unhandled(m)]
+        """Events that a module says it handles, and does not, or not as they promise."""
+        missing = [Problem("missing handler", label(m), text) for m in self.modules for text in unhandled(m)]
+        wrong = [Problem("wrong handler", label(m), text) for m in self.modules for text in disagreements(m)]
+        return [*missing, *wrong]
 
     # ── its life is that of the application ──
 
@@ -140,7 +142,8 @@ class Hosted(ModuleHost):
         try:
             await await_hook(module.on_unload)
         finally:
-            self._removed(module)
+            module._host = None
+            log.info("Unregistered module %s", label(module))
 
     def stop(self) -> None:
         self._loop = None
@@ -163,7 +166,7 @@ class Hosted(ModuleHost):
         self._close(wait)
 
     async def shutdown_async(self, wait: bool = True) -> None:
-        self._close(wait)
+        await self._close_async(wait)
 
     # ── events ──
 

@@ -10,6 +10,7 @@ from uno.modules.event import Event
 from uno.modules.exposure import is_exposed
 from uno.modules.handles import Handled, handled_by
 from uno.modules.route import Route, as_route
+from uno.redact import one_line
 
 if TYPE_CHECKING:
     from uno.modules.host import ModuleHost
@@ -115,8 +116,8 @@ class Module:
 
 
 def label(module: Module) -> str:
-    """How a module is called in logs and errors."""
-    return module.metadata.name or module.name
+    """How a module is called in logs and errors, on one line."""
+    return one_line(module.metadata.name or module.name)
 
 
 def overrides(module: Module, method: str) -> bool:

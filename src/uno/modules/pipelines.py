@@ -26,7 +26,7 @@ class Pipelines:
         self._config = config
         self._metrics = metrics
         self._numbers = count()
-        self._runner = Runner()
+        self.runner = Runner()
 
     def around(self, only: Module | None) -> list[Middleware | None]:
         """What stands around the modules, outermost first; `only` is the one module that may be asked."""
@@ -58,7 +58,7 @@ class Pipelines:
         def run(given: AnyEvent) -> Any:
             if in_a_loop():
                 raise NeedsAwait(event)
-            return self._runner.run(lambda: enter(given))
+            return self.runner.run(lambda: enter(given))
 
         return run
 
@@ -75,4 +75,4 @@ class Pipelines:
 
     def close(self, *, wait: bool) -> None:
         self.threads.close(wait=wait)
-        self._runner.close()
+        self.runner.close()

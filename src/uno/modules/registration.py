@@ -2,10 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import NoneType
+from typing import Any, is_typeddict
 
-from uno.modules.chain import Candidate, Directory, declared
+from pydantic import BaseModel
+
+from uno.bus.annotations import contradicts, hints_of
+from uno.di.dependencies import name_of
+from uno.modules.chain import AnyEvent, Candidate, Directory, declared
 from uno.modules.errors import ModuleRegistrationError
+from uno.modules.event import EventOutput, input_type, output_type
 from uno.modules.handles import is_async
 from uno.modules.module import Module, label, overrides
 from uno.modules.runner import Runner, in_a_loop
@@ -18,15 +24,21 @@ def check(module: Module, directory: Directory) -> None:
     name = label(module)
     if module.host is not None:
         raise ModuleRegistrationError(f"{name} is registered already; make another instance of it.", module)
-    for wrong in unhandled(module):
+    for wrong in (*unhandled(module), *disagreements(module)):
         raise ModuleRegistrationError(wrong, module)
-    for event, candidate in declared(module):
+    check_events(module, directory)
+    for _, candidate in declared(module):
+        _check_parameters(module, candidate)
+
+
+def check_events(module: Module, directory: Directory) -> None:
+    """Raises `ModuleRegistrationError` where another module declares an event of `module`."""
+    for event in module.events:
         other = directory.declared.get(event)
         if other is not None:
-            who = f"{label(other.module)} and {name}"
+            who = f"{label(other.module)} and {label(module)}"
             text = f"{who} both declare {event.__qualname__}; let one of them handle it."
             raise ModuleRegistrationError(text, module)
-        _check_parameters(module, candidate)
 
 
 def unhandled(module: Module) -> Iterator[str]:
@@ -39,6 +51,49 @@ def unhandled(module: Module) -> Iterator[str]:
         if candidate.handled is None:
             what = f"{label(module)} declares {event.__qualname__}, but nothing handles it"
             yield f"{what}; write handle() or use @handles."
+
+
+def disagreements(module: Module) -> Iterator[str]:
+    """Where a method marked `@handles` says something else than its event, and inputs that take nothing."""
+    for event, candidate in declared(module):
+        yield from _not_dataclasses(event)
+        if candidate.handled is not None:
+            yield from _other_types(module, event, candidate.target)
+
+
+def _other_types(module: Module, event: type[AnyEvent], method: Any) -> Iterator[str]:
+    hints, names = hints_of(method), list(inspect.signature(method).parameters)
+    where = f"{type(module).__qualname__}.{method.__name__}"
+    if not names:
+        yield f"{where} takes no input; write `def {method.__name__}(self, input)`."
+    elif contradicts(hints.get(names[0]), input_type(event)):
+        what = f"takes {name_of(hints[names[0]])}, but the input of {event.__qualname__}"
+        yield f"{where} {what} is {name_of(input_type(event))}; make them the same."
+    # Nothing is an answer to every event: it has been handled.
+    if hints.get("return") is not NoneType and contradicts(hints.get("return"), output_type(event)):
+        what = f"gives back {name_of(hints['return'])}, but the output of {event.__qualname__}"
+        yield f"{where} {what} is {name_of(output_type(event))}; make them the same."
+
+
+def _not_dataclasses(event: type[AnyEvent]) -> Iterator[str]:
+    output = output_type(event)
+    outputs = [output] if inspect.isclass(output) and issubclass(output, EventOutput) else []
+    for cls in (input_type(event), *outputs):
+        if inspect.isclass(cls) and _forgot_decorator(cls):
+            fields = ", ".join(_annotated(cls))
+            yield f"{cls.__qualname__} of {event.__qualname__} takes no {fields}: write @dataclass above the class."
+
+
+def _annotated(cls: type) -> list[str]:
+    return [name for name, hint in inspect.get_annotations(cls).items() if "ClassVar" not in str(hint)]
+
+
+def _forgot_decorator(cls: type) -> bool:
+    """Whether it names fields, and nothing makes an `__init__` of them."""
+    if issubclass(cls, BaseModel) or is_typeddict(cls):
+        return False
+    makes = vars(cls).keys() & {"__dataclass_params__", "__init__", "__new__"}
+    return bool(_annotated(cls)) and not makes
 
 
 def _check_parameters(module: Module, candidate: Candidate) -> None:

@@ -1,19 +1,25 @@
 """Where blocking handlers run: a bounded pool of threads, with the caller's context."""
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from typing import Any
 
-_inside: ContextVar[bool] = ContextVar("uno.thread", default=False)
+from uno.modules.runner import inside
 
 
 class Threads:
-    """At most `limit` threads, made when they are needed."""
+    """At most `limit` threads that work, made when they are needed.
+
+    A thread that waits for another lends it its place: that is one thread more, which does one
+    thing after the other.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
@@ -26,36 +32,68 @@ class Threads:
         def call() -> Any:
             return context.run(_call, function, arguments, named)
 
-        loop = asyncio.get_running_loop()
-        if _inside.get():
-            # One thread waits for another here: in the pool they could all wait for a free one.
-            with _one_more() as extra:
-                return await loop.run_in_executor(extra, call)
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="uno.module")
-        return await loop.run_in_executor(self._pool, call)
+        # In the pool threads that wait for others could all wait for a free one.
+        lent = _place.get()
+        found = None if lent is None else lent.submit(call)
+        return await asyncio.wrap_future(self._submit(call) if found is None else found)
+
+    def _submit(self, call: Callable[[], Any]) -> "Future[Any]":
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="uno.module")
+            return self._pool.submit(call)
 
     def close(self, *, wait: bool = True) -> None:
-        """End the threads; a later `run` makes new ones."""
-        pool, self._pool = self._pool, None
+        """End the threads; a later `run` makes new ones. Called by a handler it does not wait for the handler."""
+        with self._lock:
+            pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=wait, cancel_futures=not wait)
+            pool.shutdown(wait=wait and not waited_for(), cancel_futures=not wait)
 
 
-class _one_more(ThreadPoolExecutor):
-    """A thread that nobody waits for in the end: who was cancelled must not block the event loop."""
+class _Place:
+    """What a thread of the pool lends while it waits: one other thread, made when it is needed."""
+
+    __slots__ = ("_lock", "_thread", "over")
 
     def __init__(self) -> None:
-        super().__init__(1, thread_name_prefix="uno.module.nested")
+        self._lock = threading.Lock()
+        self.over = False
+        self._thread: ThreadPoolExecutor | None = None
 
-    def __exit__(self, *_: object) -> None:
-        self.shutdown(wait=False)
+    def submit(self, call: Callable[[], Any]) -> "Future[Any] | None":
+        """None when its own call is over: then nobody waits there."""
+        with self._lock:
+            if self.over:
+                return None
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="uno.module.nested")
+            return self._thread.submit(call)
+
+    def end(self) -> None:
+        """Without waiting: who was cancelled must not wait for what cannot be stopped."""
+        with self._lock:
+            self.over = True
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)
+
+
+_place: ContextVar[_Place | None] = ContextVar("uno.thread", default=None)
+
+
+def waited_for() -> bool:
+    """Whether a thread of a pool, or a synchronous caller, waits for this code."""
+    place = _place.get()
+    return inside() or (place is not None and not place.over)
 
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    _inside.set(True)
+    place = _Place()
+    _place.set(place)
     try:
         return function(*arguments, **named)
     except StopIteration as error:
         # A future cannot carry it: whoever waits would wait for ever.
         raise RuntimeError("The handler raised StopIteration.") from error
+    finally:
+        place.end()

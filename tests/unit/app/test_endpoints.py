@@ -9,6 +9,7 @@ from pydantic import create_model
 from uno.app.endpoints import Endpoint, endpoint, endpoint_problems, plural
 from uno.messages import Command, Message
 from uno.modules import Module, Route
+from uno.modules.exposure import api_endpoint
 
 
 def message(name: str, *fields: str) -> type[Message]:
@@ -60,6 +61,21 @@ def derived(name: str, *fields: str, **said: Any) -> Endpoint:
         ("GetPerson", ["person_id"], "GET /people/{person_id} 200"),
         ("ListPeople", [], "GET /people 200"),
         ("GetNews", ["news_id"], "GET /news/{news_id} 200"),
+        ("GetQuiz", ["quiz_id"], "GET /quizzes/{quiz_id} 200"),
+        ("ListQuizzes", [], "GET /quizzes 200"),
+        ("GetWaltz", ["waltz_id"], "GET /waltzes/{waltz_id} 200"),
+        ("GetLeaf", ["leaf_id"], "GET /leaves/{leaf_id} 200"),
+        ("ListLeaves", [], "GET /leaves 200"),
+        ("GetKnife", ["knife_id"], "GET /knives/{knife_id} 200"),
+        ("GetBookShelf", ["book_shelf_id"], "GET /book-shelves/{book_shelf_id} 200"),
+        ("GetProof", ["proof_id"], "GET /proofs/{proof_id} 200"),
+        ("GetHero", ["hero_id"], "GET /heroes/{hero_id} 200"),
+        ("SearchHeroes", [], "POST /heroes/search 200"),
+        ("GetPhoto", ["photo_id"], "GET /photos/{photo_id} 200"),
+        ("GetSheep", ["sheep_id"], "GET /sheep/{sheep_id} 200"),
+        ("ListSheep", [], "GET /sheep 200"),
+        ("GetMouse", ["mouse_id"], "GET /mice/{mouse_id} 200"),
+        ("ListMice", [], "GET /mice 200"),
         # several words, acronyms, digits
         ("CreateOrderLine", ["order_id"], "POST /order-lines 201"),
         ("GetOrderLine", ["order_id", "order_line_id"], "GET /order-lines/{order_line_id} 200"),
@@ -109,6 +125,16 @@ def test_everything_derived_can_be_said_instead() -> None:
         summary="Make.",
     )
     assert found == Endpoint("PUT", "/people/{user_id}", found.message, 200, "admin", "CreateUser", ("x",), "Make.")
+
+
+def test_a_convention_is_asked_after_what_the_message_says_and_before_its_name() -> None:
+    say, make = message("CreateUser"), api_endpoint(method="put", public=True, required_permissions=["users:write"])
+    usual = Route(say, method="post", path="/rpc", tags=["rpc"], summary="Call.")
+    found = endpoint(Route(say, path="/here"), "shop", "authenticated", usual=usual)
+    assert (found.method, found.path, found.tags, found.summary) == ("POST", "/here", ("rpc",), "Call.")
+    assert (found.status, found.access, found.permissions) == (201, "authenticated", ())
+    found = endpoint(Route(make(say)), "shop", "authenticated", usual=usual)
+    assert (found.method, found.path, found.access, found.permissions) == ("PUT", "/rpc", "open", ("users:write",))
 
 
 def test_a_module_gives_its_name_as_tag_and_says_nothing_about_access() -> None:

@@ -203,6 +203,58 @@ def test_a_foreign_key_to_the_table_of_another_module_is_found(shop: Shop) -> No
     assert "touches the table boundary_orders of orders" in found
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("from SHOP import orders", "def later() -> None:", "    print(orders.tables.Order)"),
+        ("import SHOP.orders", "THEIRS = SHOP.orders.tables.Order.id"),
+        ("import SHOP.orders as theirs", "THEIRS = theirs.tables.Order"),
+        ("from .. import orders", "def later(order: orders.tables.Order) -> None: ..."),
+        ("import SHOP", "THEIRS = SHOP.orders.tables.Order"),
+        ("def later() -> type: return orders.tables.Order", "from SHOP import orders"),
+        ("from importlib import import_module", 'THEIRS = import_module("SHOP.orders").tables.Order'),
+    ],
+)
+def test_what_a_chain_of_names_leads_to_is_found(shop: Shop, lines: tuple[str, ...]) -> None:
+    [found] = shop.found(**billing(*lines))
+    assert "billing imports Order of orders" in found
+
+
+def test_a_chain_of_names_may_lead_to_a_message(shop: Shop) -> None:
+    chain = "NEEDS = (SHOP.orders.messages.PlaceOrder, orders.messages.Line.model_fields, orders.messages.Price.name)"
+    assert shop.found(**billing("import SHOP.orders", "from SHOP import orders", chain)) == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("import importlib", 'THEIRS = importlib.import_module("SHOP.orders.tables")'),
+        ("from importlib import import_module", 'THEIRS = import_module("..orders.tables", "SHOP.billing")'),
+        ("from importlib import import_module", 'THEIRS = import_module("..orders.tables", __package__)'),
+        ('THEIRS = __import__("SHOP.orders.tables")',),
+    ],
+)
+def test_an_import_by_name_is_an_import(shop: Shop, lines: tuple[str, ...]) -> None:
+    [found] = shop.found(**billing(*lines))
+    assert f"billing imports {shop.name}.orders.tables from {shop.name}.orders.tables of orders" in found
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'T = sqlalchemy.table("boundary_orders", sqlalchemy.column("id"))',
+        'T = sqlalchemy.Table("boundary_orders", METADATA)',
+        'T = METADATA.tables["boundary_orders"]',
+        'T = METADATA.tables["public.boundary_orders"]',
+        'T = METADATA.tables.get("boundary_orders")',
+    ],
+)
+def test_a_table_asked_for_by_name_is_found(shop: Shop, line: str) -> None:
+    later = f"def later() -> None: {line}"
+    [found] = shop.found(**billing("import sqlalchemy", "METADATA = sqlalchemy.MetaData()", later))
+    assert found.startswith("billing/module.py:13: billing touches the table boundary_orders of orders")
+
+
 def test_the_helper_for_tests_tells_all_of_it(shop: Shop) -> None:
     app = shop.app(**billing("from SHOP.orders.tables import Order", "from SHOP.orders.module import place"))
     with pytest.raises(AssertionError, match=r"(?s)boundaries:\n.*imports Order of orders.*imports place"):
@@ -250,3 +302,66 @@ def test_the_picture_is_mermaid(shop: Shop) -> None:
         "    m0 --> e0",
         "    m0 --> e3",
     ]
+
+
+# Their rows come along in a message, so that their class may be imported.
+WITH_ORDER = """
+        from uno import Query
+        from uno.domain import AggregateRoot
+        from SHOP.orders.tables import Order
+
+        class Basket(AggregateRoot[str]):
+            pass
+
+        class GetOrder(Query[Order]):
+            order_id: str
+
+        class GetBasket(Query[Basket]):
+            basket_id: str
+"""
+BRINGING = _flush(ORDERS["orders/messages.py"]).rstrip() + "\n\n\n" + _flush(WITH_ORDER)
+TAKEN = ("from typing import Annotated", "from uno import Repository, UnitOfWork", "from sqlalchemy import select")
+ROWS = [
+    ("async def f(orders: Repository[Order]) -> None: ...",),
+    ("async def f(orders: 'Repository[Order]') -> None: ...",),
+    ("async def f(orders: Annotated[Repository[Order], 'all']) -> None: ...",),
+    ("class Orders(Repository[Order]): ...",),
+    ("async def f(uow: UnitOfWork) -> None:", "    uow.repository(Order)"),
+    ("async def f() -> None:", "    Repository(Order)"),
+    ("async def f() -> None:", "    select(Order.id)"),
+    ("async def f(session: object) -> None:", "    await session.get(Order, 'a')"),
+]
+
+
+@pytest.mark.parametrize("entity", ["Order", "Basket"])
+def test_rows_of_another_module_are_found_though_their_class_came_in_a_message(shop: Shop, entity: str) -> None:
+    lines = [line.replace("Order]", f"{entity}]").replace("(Order", f"({entity}") for lines in ROWS for line in lines]
+    text = billing("from SHOP.orders.messages import Basket, Order", *TAKEN, *lines)
+    places = [15 + number for number, line in enumerate(lines) if entity in line]
+    assert shop.found(**text, orders__messages=BRINGING) == [
+        f"billing/module.py:{place}: billing reads or writes {entity} of orders; "
+        "dispatch a message of that module instead."
+        for place in places
+    ]
+
+
+def test_a_repository_that_another_file_made_of_them_is_found(shop: Shop) -> None:
+    shared = (
+        "from uno import Repository\nfrom SHOP.orders.tables import Order\nVAT = 20\n"
+        "class OrderRepository(Repository[Order]): ...\nOrders = Repository[Order]\n"
+    )
+    lines = (
+        "from SHOP.shared import OrderRepository, Orders",
+        "def f(a: OrderRepository): ...",
+        "def g(a: Orders): ...",
+    )
+    found = shop.found(**billing(*lines), shared=shared)
+    assert [one.partition(" of orders")[0] for one in found] == [
+        "billing/module.py:12: billing reads or writes Order",
+        "billing/module.py:13: billing reads or writes Order",
+    ]
+
+
+def test_what_a_message_brings_may_be_looked_at(shop: Shop) -> None:
+    lines = ("from SHOP.orders.messages import Order", "def total(order: Order) -> str:", "    return order.id")
+    assert shop.found(**billing(*lines), orders__messages=BRINGING) == []

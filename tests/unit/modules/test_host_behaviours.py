@@ -278,7 +278,7 @@ async def test_a_handler_that_hangs_can_be_cancelled() -> None:
 def test_control_characters_in_a_name_begin_no_line(caplog: pytest.LogCaptureFixture) -> None:
     name = "x\r\nINFO forged \x1b[31m\u2028line"
     with caplog.at_level(logging.DEBUG):
-        a_host(propagate_exceptions=False).handle(Event[EventInput, EventOutput](name=name))
+        a_host(propagate_exceptions=False, log_level="DEBUG").handle(Event[EventInput, EventOutput](name=name))
     lines = [r.getMessage() for r in caplog.records if "forged" in r.getMessage()]
     assert lines
     assert all(line.isprintable() for line in lines)

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from uno.errors import Misconfigured
-from uno.modules import ModuleHost, ModuleHostConfig
+from uno.modules import Module, ModuleHost, ModuleHostConfig
 from uno.resilience import CircuitBreaker, DeadLetterQueue, RateLimiter, RetryPolicy
 from uno.settings import load
 
@@ -84,12 +84,17 @@ def test_a_host_needs_a_thread() -> None:
         ModuleHostConfig(max_workers=0)
 
 
-def test_a_log_level_of_its_own_is_that_of_the_logger() -> None:
+def test_the_log_level_of_the_newest_host_is_that_of_the_logger(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("uno.modules")
     before = logger.level
     try:
-        ModuleHost(ModuleHostConfig(log_level="DEBUG"))
-        assert logger.level == logging.DEBUG
+        for level in ("DEBUG", "info", "WARNING"):
+            ModuleHost(ModuleHostConfig(log_level=level)).register(Module())
+            assert logger.level == getattr(logging, level.upper())
         assert logger.propagate
+        caplog.clear()
+        assert logging.getLogger().level == logging.WARNING
+        ModuleHost(ModuleHostConfig(log_level="INFO")).register(Module("told"))
+        assert [record.getMessage() for record in caplog.records] == ["Registered module told"]
     finally:
         logger.setLevel(before)

@@ -179,7 +179,7 @@ def test_errors_of_on_unload_are_logged(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_the_log_tells_what_was_registered_dispatched_and_shut_down(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        host = a_host(Greeter())
+        host = a_host(Greeter(), log_level="DEBUG")
         host.handle(greet())
         host.shutdown()
     told = {(record.levelname, record.getMessage()) for record in caplog.records if record.name == "uno.modules"}
@@ -315,3 +315,16 @@ def test_modules_may_come_and_go_while_events_are_handled() -> None:
         stop.set()
         moving.result(DEADLINE)
     assert host.events_in_progress == []
+
+
+def test_the_name_of_a_module_stays_on_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    @module(name="shop\r\nERROR paid in full\x1b[2J\u202e")
+    class Shop(Module):
+        pass
+
+    caplog.set_level(logging.INFO, "uno.modules")
+    with ModuleHost() as host:
+        host.register(Shop())
+    told = [one.getMessage() for one in caplog.records]
+    assert r"Registered module shop\r\nERROR paid in full\x1b[2J\u202e" in told
+    assert all(text.isprintable() for text in told)

@@ -22,8 +22,10 @@ from uno.modules import (
     handles,
     module,
 )
+from uno.resilience import RateLimiter, RateLimitExceeded
 from uno.result import Success
 from uno.settings import HostSettings, Settings
+from uno.telemetry.prometheus import exposition
 
 
 @dataclass
@@ -201,6 +203,14 @@ def test_two_modules_that_declare_one_event_are_a_problem() -> None:
         an_app(Greeter(), Other())
 
 
+def test_two_modules_with_one_method_are_told_apart() -> None:
+    class Second(Greeter):
+        name = "second"
+
+    with pytest.raises(Misconfigured, match=r"2 handlers: module Greeter: .*\.greet, module second: .*\.greet; keep"):
+        an_app(Greeter(), Second())
+
+
 def test_what_a_handler_asks_for_has_to_be_provided() -> None:
     class Lamp:
         pass
@@ -227,3 +237,42 @@ def test_a_route_to_an_event_that_nobody_handles_is_a_problem() -> None:
     with pytest.raises(Misconfigured, match="missing handler: Greet"):
         an_app(Module("front", routes=[Route(Greet)]))
     assert [e.path for e in an_app(Greeter(), Module("front", routes=[Greet])).endpoints]
+
+
+# ── figures ──
+
+
+async def figures(app: App) -> dict[str, Any]:
+    return {one.gauge.name: one.values for one in await app.metrics.figures()}
+
+
+async def test_what_the_host_counts_is_on_the_metrics_page_of_its_application() -> None:
+    async with an_app(Greeter(), Hearing(), host=ModuleHostConfig(enable_metrics=True)) as app:
+        await app.host.handle_async(Greet(input=GreetInput()))
+        await app.host.publish("told")
+        found = await figures(app)
+        page = (await exposition(app.metrics)).decode()
+    assert found["uno_host_modules"] == {"": 2}
+    assert {name: n for name, n in found["uno_host_events"].items() if n} == {
+        "dispatched": 2,
+        "handled": 2,
+        "published": 1,
+    }
+    assert 'uno_host_events_total{outcome="published"} 1.0' in page
+    assert "# TYPE uno_host_events_total counter" in page
+    assert "# TYPE uno_host_modules gauge" in page
+
+
+async def test_a_host_that_counts_nothing_is_not_on_the_page() -> None:
+    async with an_app(Greeter(), host=ModuleHostConfig()) as app:
+        assert await figures(app) == {}
+
+
+async def test_a_payload_that_the_host_of_an_application_refuses_is_not_published() -> None:
+    config = ModuleHostConfig(enable_metrics=True, rate_limiter=RateLimiter(rate=0.001, burst=1))
+    async with an_app(Hearing(), host=config) as app:
+        await app.host.publish("first")
+        with pytest.raises(RateLimitExceeded):
+            await app.host.publish("second")
+        assert app.host.metrics is not None
+        assert app.host.metrics.events_published == 1

@@ -1,0 +1,69 @@
+"""Arguments of `App` and parts of modules that are something else than they have to be."""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from uno.bus.handler import name_of
+from uno.errors import Misconfigured, Problem
+from uno.health import Check
+from uno.messages import Message
+from uno.modules import Module, Route
+from uno.modules.event import is_event
+
+_PARTS = ("handlers", "providers", "models", "routes", "checks")
+
+
+def refuse_mistakes(modules: Iterable[Any], auth: Any) -> None:
+    """Raises one `Misconfigured` with what nothing else can be made of."""
+    found = [*_of_auth(auth), *(problem for module in modules for problem in _of_module(module))]
+    if found:
+        raise Misconfigured.of(found)
+
+
+def _of_auth(auth: Any) -> Iterator[Problem]:
+    if inspect.isclass(auth):
+        name = auth.__qualname__
+        yield Problem("wrong auth", name, f"auth is the class {name}; make a provider of it: auth={name}(...).")
+    elif auth is not None and not hasattr(auth, "validate_token"):
+        where = type(auth).__qualname__
+        yield Problem("wrong auth", where, f"auth is a {where}; give an AuthProvider, for instance JWTAuthProvider().")
+
+
+def _of_module(module: Any) -> Iterator[Problem]:
+    if inspect.isclass(module) and issubclass(module, Module):
+        name = module.__qualname__
+        yield Problem("wrong module", name, f"{name} is a class; make a module of it: App({name}()).")
+    elif not isinstance(module, Module):
+        text = "App takes modules only; wrap what it brings in Module('name', handlers=[...])."
+        yield Problem("wrong module", name_of(module), text)
+    else:
+        yield from (problem for part in _PARTS for problem in _of_part(module, part))
+
+
+def _of_part(module: Module, part: str) -> Iterator[Problem]:
+    value: Any = getattr(module, part)
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        text = f"The {part} of the module {module.name} are a list; write {part}=[{name_of(value)}]."
+        yield Problem("wrong module", module.name, text)
+    elif part == "routes":
+        yield from (_wrong_route(module, one) for one in value if not _is_route(one))
+    elif part == "checks":
+        yield from (_wrong_check(module, one) for one in value if not isinstance(one, Check))
+
+
+def _is_route(declared: Any) -> bool:
+    message = declared.message if isinstance(declared, Route) else declared
+    return is_event(message) or (inspect.isclass(message) and issubclass(message, Message))
+
+
+def _wrong_route(module: Module, declared: Any) -> Problem:
+    shown = name_of(declared.message if isinstance(declared, Route) else declared)
+    text = f"{shown} in the routes of {module.name} is no message class; give the class, or Route(class)."
+    return Problem("wrong route", shown, text)
+
+
+def _wrong_check(module: Module, given: Any) -> Problem:
+    name = name_of(given)
+    text = f"{name} in the checks of {module.name} is no Check; wrap it in Check('name', function)."
+    return Problem("wrong check", name, text)
