@@ -43,6 +43,12 @@ def _upper(value: object) -> object:
 _Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 
 
+# Minutes; longer no token is good for.
+_CENTURY = 100 * 365 * 24 * 60
+# RFC 7519, section 4.1, and uno's own.
+_CLAIMS = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "token_use")
+
+
 class Section(BaseSettings):
     """A part of the tree, read from the environment under its own prefix."""
 
@@ -167,12 +173,19 @@ class JWTSettings(Section):
     public_key: str | None = None
     key_id: str | None = None
     verification_keys: dict[str, SecretStr] = {}
-    access_token_expire_minutes: float = Field(default=30, gt=0)
-    refresh_token_expire_minutes: float = Field(default=7 * 24 * 60, gt=0)
+    access_token_expire_minutes: float = Field(default=30, gt=0, le=_CENTURY)
+    refresh_token_expire_minutes: float = Field(default=7 * 24 * 60, gt=0, le=_CENTURY)
     audience: str | None = None
     issuer: str | None = None
     leeway: float = Field(default=0.0, ge=0, le=300)
     permissions_claim: str = "permissions"
+
+    @field_validator("permissions_claim")
+    @classmethod
+    def _free(cls, name: str) -> str:
+        if not name or name in _CLAIMS:
+            raise ValueError(f"must name a claim of your own; these have a meaning: {', '.join(_CLAIMS)}")
+        return name
 
 
 class HostSettings(Section):

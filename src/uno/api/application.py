@@ -65,12 +65,15 @@ class UnoAPI(FastAPI):
             raise Misconfigured("An application has one lifespan: give yours to App(lifespan=...), not to asgi().")
         self.uno = app
         self.operations = Operations(app.endpoints, app.bus, app.host.handle_async, app.policies)
-        self._answers = health_endpoints(app) | ({"/metrics": prometheus(app)} if metrics else {})
+        app.health_check.version = app.version or options.get("version", "")
+        self._answers = health_endpoints(app.health_check) | ({"/metrics": prometheus(app)} if metrics else {})
         self._amended: dict[str, Any] | None = None
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
         options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
         # A redirect's Location is made of the Host header, which the client chooses.
         options.setdefault("redirect_slashes", False)
+        if app.version:
+            options.setdefault("version", app.version)
         if not app.settings.api.docs:
             options |= {"openapi_url": None, "docs_url": None}
         super().__init__(lifespan=_lifespan, redoc_url=options.pop("redoc_url", None), **options)

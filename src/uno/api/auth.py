@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from fnmatch import translate
 from posixpath import normpath
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -45,7 +46,7 @@ class AuthMiddleware:
     def __init__(self, app: ASGIApp, provider: AuthProvider, exclude_paths: Iterable[str] | None = None) -> None:
         self.app = app
         self.provider = provider
-        patterns = HEALTH_PATHS if exclude_paths is None else tuple(exclude_paths)
+        patterns = HEALTH_PATHS if exclude_paths is None else _patterns(exclude_paths)
         self._excluded = re.compile("|".join(translate(pattern) for pattern in patterns) or "(?!)")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,6 +66,17 @@ class AuthMiddleware:
         # What stands behind may look at such a path in its own way.
         is_plain = "\\" not in path and "//" not in path and normpath(path) == (path.rstrip("/") or "/")
         return is_plain and self._excluded.match(path) is not None
+
+
+def _patterns(given: Iterable[Any]) -> tuple[str, ...]:
+    # Each letter of a text would be a pattern, and one of them a star.
+    if isinstance(given, str | bytes):
+        raise Misconfigured(f"exclude_paths of AuthMiddleware is a list: [{given!r}].")
+    patterns = tuple(given)
+    wrong = [one for one in patterns if not isinstance(one, str) or not one]
+    if wrong:
+        raise Misconfigured(f"exclude_paths of AuthMiddleware has {wrong[0]!r}; each is a pattern for paths.")
+    return patterns
 
 
 class Identification:

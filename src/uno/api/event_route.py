@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import Scope
 
+from uno.api.collisions import Sole, refuse_clash
 from uno.api.events import Reply, reader
 from uno.api.openapi import parameters
 from uno.api.problems import answer
@@ -22,7 +23,7 @@ _READ = "__uno_read__"
 _FASTAPIS = (http_exception_handler, request_validation_exception_handler)
 
 
-class EventRoute(APIRoute):
+class EventRoute(Sole, APIRoute):
     """Answers with a problem document where the application has no handler of its own for an error.
 
     Those in `left` it leaves to FastAPI.
@@ -35,6 +36,7 @@ class EventRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             try:
+                refuse_clash(request.scope, request.scope.get("route"))
                 try:
                     return await handle(request)
                 except RequestValidationError:

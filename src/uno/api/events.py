@@ -1,5 +1,6 @@
 """From a request to an event and back: the same for `asgi(app)` and for a `ModuleRouter`."""
 
+from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
@@ -9,7 +10,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uno.api.forms import form, maker
-from uno.api.problems import CREATED, OK, WITHOUT_BODY, cause_of
+from uno.api.problems import CREATED, OK, WITHOUT_BODY, cause_of, raise_as_bug
 from uno.api.request import WITHOUT_BODY as BODILESS, body_reader, query_reader, read_body
 from uno.api.response import Encoders, checked, id_of
 from uno.app.endpoints import Endpoint
@@ -64,6 +65,9 @@ def answering(endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle,
             cause = cause_of(error)
             # Without its old traceback: an error may be a constant, and would grow with every request.
             raise (cause.with_traceback(None) if isinstance(cause, UnoError) else cause) from None
+        except (SystemExit, CancelledError) as error:
+            raise_as_bug(error)
+            raise
         return reply(event, scope)
 
     return answer

@@ -10,39 +10,41 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
-from uno.api.collisions import Watch, taken
+from uno.api.collisions import Sole, refuse_clash, taken, watch
 from uno.api.problems import OK, UNAVAILABLE
 from uno.app import App
 from uno.errors import Misconfigured
-from uno.health import HealthCheck, HealthReport, HealthStatus, report
+from uno.health import HealthCheck, HealthReport, HealthStatus
 
 Answer = Callable[[Request], Awaitable[Response]]
 Ask = Callable[[], Awaitable[HealthReport]]
 
 
-def health_endpoints(app: App) -> dict[str, Answer]:
-    """By path, for an `App`."""
+class _OwnRoute(Sole, Route):
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refuse_clash(scope, self)
+        await super().handle(scope, receive, send)
+
+
+def health_endpoints(health: HealthCheck, prefix: str = "/health") -> dict[str, Answer]:
+    """By path."""
+    prefix = prefix.rstrip("/")
     return {
-        "/health": _reporting(lambda: report(app.checks())),
-        "/health/live": _reporting(lambda: app.health(liveness=True)),
-        "/health/ready": _reporting(lambda: app.health()),
+        prefix or "/": _reporting(health.check_async),
+        f"{prefix}/live": _reporting(health.liveness_async),
+        f"{prefix}/ready": _reporting(health.readiness_async),
     }
 
 
-def add_health_endpoints(app: FastAPI, health: HealthCheck, prefix: str = "/health") -> None:
+def add_health_endpoints(app: FastAPI, health: HealthCheck | App, prefix: str = "/health") -> None:
     """Add `prefix`, `prefix`/live and `prefix`/ready: 200 when healthy or degraded, 503 when unhealthy.
 
-    Raises `Misconfigured` if the application has one of the paths already; one that comes later is
-    reported at the first request. Those of `asgi` give way.
+    Raises `Misconfigured` if the application has one of the paths already; with one that comes later
+    it does not start. Those of `asgi` give way.
     """
-    prefix = prefix.rstrip("/")
-    asks: dict[str, Ask] = {
-        prefix or "/": health.check_async,
-        f"{prefix}/live": health.liveness_async,
-        f"{prefix}/ready": health.readiness_async,
-    }
-    add_once(app, {path: _reporting(ask) for path, ask in asks.items()})
+    add_once(app, health_endpoints(health.health_check if isinstance(health, App) else health, prefix))
 
 
 def create_health_endpoint(app: FastAPI, health: HealthCheck | None = None, path: str = "/health") -> None:
@@ -55,20 +57,9 @@ def add_once(app: FastAPI, answers: dict[str, Answer]) -> None:
     found = taken(app, [("GET", path, f"the endpoint {path}") for path in answers])
     if found:
         raise Misconfigured.of(found)
-    made: list[Route] = []
-    watch = Watch(lambda context: context.original_route in made)
+    watch(app)
     for path, answer in answers.items():
-        route = Route(path, _watched(answer, watch), methods=["GET"], name=path, include_in_schema=False)
-        made.append(route)
-        app.router.routes.append(route)
-
-
-def _watched(answer: Answer, watch: Watch) -> Answer:
-    async def endpoint(request: Request) -> Response:
-        watch.look(request.app)
-        return await answer(request)
-
-    return endpoint
+        app.router.routes.append(_OwnRoute(path, answer, methods=["GET"], name=path, include_in_schema=False))
 
 
 def _reporting(ask: Ask) -> Answer:

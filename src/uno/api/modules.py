@@ -1,5 +1,6 @@
 """ModuleRouter: the events of a host as endpoints of any FastAPI application."""
 
+from dataclasses import replace
 from types import ModuleType
 from typing import Any, Self
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.types import Scope
 
 from uno.api.access import require_permissions
-from uno.api.collisions import Watch, taken
+from uno.api.collisions import taken, watch
 from uno.api.convention import RESTConvention, RouteConvention
 from uno.api.discovery import DiscoveredEvent, EventDiscovery, described_event
 from uno.api.event_route import Ask, EventRoute, route_function
@@ -17,12 +18,13 @@ from uno.api.operations import operation_ids
 from uno.api.problems import failed
 from uno.api.request import unreadable
 from uno.api.response import Encoders
-from uno.app.endpoints import Endpoint, clashes, derive, success_status
+from uno.app.endpoints import Endpoint, clashes, endpoint
 from uno.errors import Misconfigured
 from uno.modules.event import Event
 from uno.modules.exposure import is_excluded_from_api
 from uno.modules.fields import field_names
 from uno.modules.host import ModuleHost
+from uno.modules.route import Route
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.api")
@@ -42,7 +44,6 @@ class ModuleRouter:
         self._found: list[DiscoveredEvent] = []
         self._endpoints: list[Endpoint] = []
         self._encoders = Encoders()
-        self._watch = Watch(lambda context: isinstance(context.original_route, EventRoute))
 
     @property
     def discovered_events(self) -> list[DiscoveredEvent]:
@@ -67,48 +68,40 @@ class ModuleRouter:
         return len(self._found) - before
 
     def mount(self, app: FastAPI | APIRouter, prefix: str = "") -> None:
-        """Add the endpoints to `app`. Raises `Misconfigured` with everything that is wrong with them."""
+        """Add the endpoints to `app`. Raises `Misconfigured` with everything that is wrong with them.
+
+        With a route that comes later on the path of one of them the application does not start.
+        """
         prefix = prefix.rstrip("/")
         wanted = [(one.method, prefix + one.path, one.message.__qualname__) for one in self._endpoints]
         found = [*clashes(self._endpoints), *taken(app, wanted)]
         if found:
             raise Misconfigured.of(found)
+        watch(app)
         app.include_router(self.router, prefix=prefix)
 
     def _add(self, found: DiscoveredEvent) -> None:
-        endpoint = self._endpoint(found)
-        wrong = list(unreadable([endpoint]))
+        made = self._endpoint(found.event_class)
+        wrong = list(unreadable([made]))
         if wrong:
             raise Misconfigured.of(wrong)
         self._found.append(found)
-        self._endpoints.append(endpoint)
+        self._endpoints.append(made)
         self.router.add_api_route(
-            endpoint.path,
-            route_function(endpoint, self._answer(endpoint)),
+            made.path,
+            route_function(made, self._answer(made)),
             route_class_override=EventRoute,
-            dependencies=[Depends(require_permissions(endpoint.permissions))] if endpoint.permissions else None,
-            **with_schemas(options(endpoint, promised(endpoint.message), operation_ids(self._endpoints)[-1])),
+            dependencies=[Depends(require_permissions(made.permissions))] if made.permissions else None,
+            **with_schemas(options(made, promised(made.message), operation_ids(self._endpoints)[-1])),
         )
         # FastAPI takes the first that fits: /users/export has to come before /users/{user_id}.
         self.router.routes.sort(key=_generality)
 
-    def _endpoint(self, found: DiscoveredEvent) -> Endpoint:
-        event, said = found.event_class, found.api_metadata
+    def _endpoint(self, event: type[Event[Any, Any]]) -> Endpoint:
         info = self.convention.get_route(event)
-        made = Endpoint(
-            method=said.get("method") or info.method.value,
-            path=said.get("path") or info.path,
-            message=event,
-            status=success_status(event, derive(event, field_names(event)).verb),
-            access="open",
-            name=event.__name__,
-            tags=tuple(said.get("tags") or info.tags),
-            summary=said.get("summary") or info.summary or None,
-            description=said.get("description"),
-            deprecated=said.get("deprecated") or info.deprecated,
-            exclude_none=said.get("response_model_exclude_none", False),
-            permissions=tuple(said.get("required_permissions", ())),
-        )
+        usual = Route(event, info.method.value, info.path, tags=info.tags, summary=info.summary)
+        made = endpoint(Route(event), "", usual=usual)
+        made = replace(made, deprecated=made.deprecated or info.deprecated)
         for name in set(made.path_fields) - set(field_names(event)):
             log.info("the input of %s has no field %s: it is in event.meta", event.__qualname__, name)
         return made
@@ -117,7 +110,6 @@ class ModuleRouter:
         made: list[Answer] = []
 
         async def answer(request: Request, scope: Scope) -> Reply:
-            self._watch.look(request.app)
             if not made:  # the first request: by now all endpoints are there
                 made.append(answering(endpoint, self._endpoints, self._handle, self._encoders))
             return await made[0](scope, await request.body())

@@ -1,6 +1,7 @@
 """uno's endpoints as routes: found by one table, answered without FastAPI's dependency solver."""
 
 import re
+from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,7 +17,7 @@ from uno.api.access import guarded
 from uno.api.auth import local_path
 from uno.api.events import Handle, answering, event_app, promised
 from uno.api.openapi import described
-from uno.api.problems import NO_CONTENT, allow, not_allowed
+from uno.api.problems import NO_CONTENT, allow, not_allowed, raise_as_bug
 from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
 from uno.api.response import Encoders, Respond, checked, locator, responder, result_of
 from uno.api.table import Table
@@ -134,7 +135,11 @@ def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         message = read(scope)
-        result = await dispatch(message)
+        try:
+            result = await dispatch(message)
+        except (SystemExit, CancelledError) as error:
+            raise_as_bug(error)
+            raise
         if result.__class__ is Failure:
             # Without its old traceback: an error may be a constant, and would grow with every request.
             raise result.error.with_traceback(None)
@@ -149,7 +154,11 @@ def _with_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         message = read(scope, await read_body(receive))
-        result = await dispatch(message)
+        try:
+            result = await dispatch(message)
+        except (SystemExit, CancelledError) as error:
+            raise_as_bug(error)
+            raise
         if result.__class__ is Failure:
             # Without its old traceback: an error may be a constant, and would grow with every request.
             raise result.error.with_traceback(None)

@@ -4,6 +4,7 @@
 nothing but its correlation id; the log has the traceback.
 """
 
+import asyncio
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -91,8 +92,9 @@ _OF_HTTP = (
     *(kind for error, kind in KINDS.items() if error not in (VersionConflict, UnoError, OutcomeUnknown)),
 )
 _BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
-# How many errors are in the text, and how many in the list.
-_NAMED, _LISTED = 5, 100
+# How many errors are in the text, how many in the list, and how many are described to choose from.
+NAMED, LISTED, _DESCRIBED = 5, 100, 10_000
+_LONGEST_NAME = 200
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SENTENCES = {404: "There is nothing at {path}.", 405: "{path} does not answer {method}."}
 
@@ -130,12 +132,15 @@ def failed() -> HTTPException:
 
 def field_errors(error: ValidationError, root: str) -> list[FieldError]:
     """What pydantic found; `root` names an error that is about no field."""
+    count = error.error_count()
+    if count > _DESCRIBED:  # pydantic describes all or none
+        return [FieldError(root, f"It has {count} errors, too many to list.", "too_many_errors")]
     found = error.errors(include_url=False, include_context=False, include_input=False)
     return [_field_error(one["loc"], one["msg"], one["type"], root) for one in found]
 
 
 def _field_error(location: Sequence[int | str], message: str, code: str, root: str) -> FieldError:
-    field = ".".join(map(str, location)) or root
+    field = cut(".".join(map(str, location)) or root)
     return (
         FieldError(field, "There is no such field.", "unknown")
         if code == "extra_forbidden"
@@ -143,12 +148,17 @@ def _field_error(location: Sequence[int | str], message: str, code: str, root: s
     )
 
 
+def cut(name: str) -> str:
+    """A name that a client has chosen, for errors."""
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+
+
 def invalid(errors: Sequence[FieldError], *, malformed: bool = False) -> Invalid:
     """An error with all wrong fields in its list and the first few in its text."""
-    text = "; ".join(f"{e.field}: {e.message}" for e in errors[:_NAMED])
-    if len(errors) > _NAMED:
-        text += f"; and {len(errors) - _NAMED} more"
-    return (Malformed if malformed else Invalid)(text, errors[:_LISTED])
+    text = "; ".join(f"{e.field}: {e.message}" for e in errors[:NAMED])
+    if len(errors) > NAMED:
+        text += f"; and {len(errors) - NAMED} more"
+    return (Malformed if malformed else Invalid)(text, errors[:LISTED])
 
 
 def kind_of(error: Exception) -> Kind:
@@ -211,12 +221,28 @@ def _headers_of(error: UnoError) -> dict[str, str]:
 
 
 def problem_response(error: Exception, scope: Scope) -> Response:
-    """The response to an error of uno's tree or of Starlette's."""
+    """The response to an error of uno's tree or of Starlette's; the log has those that are the server's."""
     if isinstance(error, HTTPException):
+        _note(error.status_code, error.detail, scope)
         return _http_response(error, scope)
+    _note(kind_of(error).status, error, scope)
     errors = error.errors if isinstance(error, Invalid) else ()
     made = document(kind_of(error), str(error), scope, errors, **getattr(error, "extensions", {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)
+
+
+def _note(status: int, reason: object, scope: Scope) -> None:
+    """One line for what is no bug and still not the client's; a bug has one with its traceback."""
+    if status <= INTERNAL.status:
+        return
+    current = context.get()
+    fields = {
+        "method": scope.get("method"),
+        "path": getattr(scope.get("route"), "path", None) or scope.get("path"),
+        "status": status,
+        "correlation_id": None if current is None else current.correlation_id,
+    }
+    log.warning("answered %d: %s", status, reason, extra=fields)
 
 
 def _http_response(error: HTTPException, scope: Scope) -> Response:
@@ -269,6 +295,18 @@ async def answer(request: Request, error: Exception) -> Response:
     if isinstance(error, UnoError | HTTPException) and not isinstance(error, Misconfigured | EventHandlingError):
         return problem_response(error, request.scope)
     return await _on_bug(request, error)
+
+
+class Ended(RuntimeError):
+    """A handler raised what would end the server, or its request."""
+
+
+def raise_as_bug(error: BaseException) -> None:
+    """Raise `Ended` for an exit, and for a cancellation that nobody asked for: the server goes on."""
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+        return
+    raise Ended(f"A handler raised {type(error).__name__}.") from error
 
 
 async def _reraise(_request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo
 from starlette.types import Receive, Scope
 
 from uno.api.forms import form
-from uno.api.problems import Malformed, field_errors, invalid, not_json
+from uno.api.problems import LISTED, NAMED, Malformed, cut, field_errors, invalid, not_json
 from uno.app import Endpoint
 from uno.errors import FieldError, Invalid, Problem
 
@@ -124,7 +124,7 @@ def _nul_errors(given: Any, root: str) -> list[FieldError]:
         texts = (value,) if isinstance(value, str) else value if isinstance(value, dict) else ()
         if any("\0" in text for text in texts):
             found.add(".".join(location) or root)
-    return [FieldError(name, "It has a NUL character.", "null_character") for name in sorted(found)]
+    return [FieldError(cut(name), "It has a NUL character.", "null_character") for name in sorted(found)]
 
 
 def _beside(nul: Sequence[FieldError], errors: Iterable[FieldError]) -> list[FieldError]:
@@ -157,17 +157,18 @@ def _fill(values: dict[str, Any], query: bytes, known: Mapping[str, bool], is_op
         if known.get(name):
             values.setdefault(name, []).append(value)
         elif name in values:
-            wrong.append(FieldError(name, "It can be given only once.", "repeated"))
+            wrong.append(FieldError(cut(name), "It can be given only once.", "repeated"))
         elif name in known or is_open:
             values[name] = value
         else:
-            wrong.append(FieldError(name, "There is no such parameter.", "unknown"))
+            wrong.append(FieldError(cut(name), "There is no such parameter.", "unknown"))
     return wrong
 
 
 def _unknown_query(query: bytes) -> list[FieldError]:
     names = dict(_pairs(query))
-    return [FieldError(name, "There is no such parameter; the fields are in the body.", "unknown") for name in names]
+    message = "There is no such parameter; the fields are in the body."
+    return [FieldError(cut(name), message, "unknown") for name in names]
 
 
 def _invalid(errors: Sequence[FieldError], *, unknown: Sequence[FieldError] = ()) -> Invalid:
@@ -199,6 +200,12 @@ def body_reader(message: type[BaseModel], path_fields: Sequence[str]) -> FromBod
     numbers = frozenset(n for n in path_fields if _is_number(message.model_fields[n].annotation))
 
     def read(scope: Scope, body: bytes) -> BaseModel:
+        try:
+            return read_all(scope, body)
+        except RecursionError:
+            raise _too_deep() from None
+
+    def read_all(scope: Scope, body: bytes) -> BaseModel:
         query = scope["query_string"]
         wrong = _unknown_query(query) if query else []
         if body:
@@ -292,9 +299,13 @@ def parse(body: bytes) -> Any:
         where = f"line {error.lineno}, column {error.colno}"
         raise Malformed(f"The body is not valid JSON: {error.msg} ({where}).") from None
     except RecursionError:
-        raise Malformed("The body is nested too deeply.") from None
+        raise _too_deep() from None
     except ValueError:
         raise Malformed("The body has a number with too many digits.") from None
+
+
+def _too_deep() -> Malformed:
+    return Malformed("The body is nested too deeply.")
 
 
 class _Refused(ValueError):
@@ -307,9 +318,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         twice = sorted(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
-        errors = [FieldError(name, "It can be given only once.", "repeated") for name in twice]
-        raise _Refused(f"The body has the same key more than once: {', '.join(twice)}.", errors)
+        errors = [FieldError(cut(name), "It can be given only once.", "repeated") for name in twice[:LISTED]]
+        raise _Refused(f"The body has the same key more than once: {_several(errors, len(twice))}.", errors)
     return made
+
+
+def _several(errors: Sequence[FieldError], count: int) -> str:
+    more = [f"and {count - NAMED} more"] if count > NAMED else []
+    return ", ".join([*(one.field for one in errors[:NAMED]), *more])
 
 
 def _no_constant(name: str) -> Any:

@@ -8,6 +8,7 @@ import typer
 
 from uno.cli.output import AsJson, emit, say
 from uno.cli.reference import Reference, load
+from uno.redact import one_line
 
 
 def check(app: Reference, json: AsJson = False) -> None:
@@ -20,7 +21,7 @@ def check(app: Reference, json: AsJson = False) -> None:
         emit([asdict(one) for one in found])
     elif found:
         for one in found:
-            say(_relative(str(one)))
+            say(one_line(_relative(one)))
     else:
         say(f"{_counted(len(modules))} and no crossed boundary.")
     if found:

@@ -18,6 +18,7 @@ from uno.cli.modules import graph, modules
 from uno.cli.serving import run, worker
 from uno.cli.showing import messages, routes
 from uno.errors import UnoError
+from uno.redact import one_line, redact
 
 
 class _Commands(TyperGroup):
@@ -29,8 +30,13 @@ class _Commands(TyperGroup):
         except UnoError as error:
             if ctx.params["traceback"]:
                 raise
-            print(f"uno: {error}", file=sys.stderr)
+            print(f"uno: {_printable(str(error))}", file=sys.stderr)
             raise typer.Exit(1) from None
+
+
+def _printable(text: str) -> str:
+    """Its lines without secrets, and without what steers a terminal."""
+    return "\n".join(map(one_line, redact(text).split("\n")))
 
 
 def _version(wanted: bool) -> None:

@@ -5,6 +5,8 @@ import inspect
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from uno.errors import Misconfigured, UnoError
+from uno.redact import one_line, redact
 
 if TYPE_CHECKING:
     from uno.app import App
@@ -62,28 +65,38 @@ def load(reference: str) -> Loaded:
     module, _, attribute = reference.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    found = _attribute(_import(module), attribute, reference)
-    made = _made(found, reference) if _is_factory(found) else found
-    if isinstance(made, App):
-        return Loaded(made)
-    app = getattr(made, "uno", None)
-    if isinstance(app, App):
-        return Loaded(app, made)
+    imported = _import(module)
+    with _telling(f"{reference} raised an error"):
+        found = _attribute(imported, attribute, reference)
+        made = _made(found, reference) if _is_factory(found) else found
+        if isinstance(made, App):
+            return Loaded(made)
+        app = getattr(made, "uno", None)
+        if isinstance(app, App):
+            return Loaded(app, made)
     kind = type(made).__name__
     raise Misconfigured(f"{reference} is no App but {_article(kind)} {kind}; point to what App(...) gave you.")
 
 
-def _import(name: str) -> ModuleType:
+@contextmanager
+def _telling(sentence: str) -> Iterator[None]:
+    """Whatever the author's code raises is told in one sentence, which ends with the error."""
     try:
-        return importlib.import_module(name)
+        yield
     except UnoError:
         raise
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
+    except (Exception, SystemExit) as error:  # the user of the command sees it
+        raise Misconfigured(f"{sentence}: {_described(error)}") from error
+
+
+def _import(name: str) -> ModuleType:
+    with _telling(f"The module {name} cannot be imported"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{name}.".startswith(f"{error.name}."):
+                raise
             raise Misconfigured(f"There is no module {error.name!r} here; {os.getcwd()} was searched, too.") from error
-        raise Misconfigured(f"The module {name} cannot be imported: {_described(error)}") from error
-    except (Exception, SystemExit) as error:  # whatever its author's code raises; the user of the command sees it
-        raise Misconfigured(f"The module {name} cannot be imported: {_described(error)}") from error
 
 
 def _attribute(module: ModuleType, path: str, reference: str) -> Any:
@@ -104,21 +117,24 @@ def _made(factory: Any, reference: str) -> Any:
         inspect.signature(factory).bind()
     except TypeError as error:
         raise Misconfigured(f"{reference} cannot be called without arguments: {error}.") from error
-    try:
-        return factory()
-    except UnoError:
-        raise
-    except (Exception, SystemExit) as error:  # as in _import
-        raise Misconfigured(f"{reference} raised an error: {_described(error)}") from error
+    return factory()
 
 
 def _described(error: BaseException) -> str:
-    """The error and the place of the last line of it that is not the import system's."""
+    """The error and the place of the last line of it that is not the import system's, without secrets."""
+    text = one_line(redact(_text(error)))
     if isinstance(error, SyntaxError):
-        return f"SyntaxError: {error}"
+        return f"SyntaxError: {text}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})"
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:  # the author's own __str__; the user sees which error it raises
+        return f"(its text raises {type(another).__name__})"
 
 
 def _article(word: str) -> str:

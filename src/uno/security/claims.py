@@ -14,7 +14,7 @@ Use: TypeAlias = Literal["access", "refresh"]
 
 # The end of the year 9999, beyond which there is no datetime.
 _LAST = 253_402_300_799
-_LONGEST = 255
+LONGEST = 255
 # How issuers say that a token is not for access: ours in `token_use`, others elsewhere.
 _USE = "token_use"
 _OTHER_USES = ("typ", "type", "token_type")
@@ -87,10 +87,15 @@ def _time(value: Any, name: str) -> float:
 
 
 def _name(value: Any, name: str) -> str:
-    # Control characters and lone surrogates have no place in logs, and no database takes them.
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST or not value.isprintable():
+    if not is_name(value):
         raise Refused(f"its {name} is missing or not a name")
-    return value
+    return value  # type: ignore[no-any-return] # it is a text
+
+
+def is_name(value: Any) -> bool:
+    """Whether a token may have it as its subject, or as its id."""
+    # Control characters and lone surrogates have no place in logs, and no database takes them.
+    return isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable()
 
 
 def permissions_of(value: Any) -> list[str]:

@@ -1,15 +1,15 @@
 """JSON Web Tokens: access tokens, and refresh tokens that can be used once."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from uno import clock, ids
-from uno.errors import Invalid
-from uno.security.claims import Rules, Use, payload, permissions_of
+from uno.errors import Invalid, Misconfigured
+from uno.security.claims import LONGEST, Rules, Use, is_name, payload
 from uno.security.keys import Keys
-from uno.security.revocations import MemoryRevocations, Revocations
+from uno.security.revocations import Ends, MemoryRevocations, Revocations
 from uno.security.strict import Refused, parse
 from uno.security.tokens import MAX_TOKEN_BYTES, AuthProvider, TokenClaims, TokenPair
 from uno.settings import JWTSettings, read
@@ -19,6 +19,8 @@ from uno.telemetry import emit
 _ACCESS_TYPES = frozenset({"", "jwt", "at+jwt"})
 _TYPES: dict[Use, str] = {"access": "JWT", "refresh": "refresh+jwt"}
 _OWN = ("sub", "exp", "iat", "permissions", "jti")
+_NAME = f"a text of 1 to {LONGEST} characters that can be printed"
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class JWTAuthProvider(AuthProvider):
@@ -30,6 +32,9 @@ class JWTAuthProvider(AuthProvider):
 
     def __init__(self, settings: JWTSettings | None = None, *, revocations: Revocations | None = None) -> None:
         settings = settings or read(JWTSettings)
+        if not isinstance(settings, JWTSettings):
+            # Not what was given: it may be a secret.
+            raise Misconfigured("JWTAuthProvider takes settings: JWTAuthProvider(JWTSettings(secret_key=...)).")
         self.leeway = settings.leeway
         self._keys = Keys(settings)
         self._rules = Rules(settings.audience, settings.issuer, settings.leeway, settings.permissions_claim)
@@ -38,6 +43,8 @@ class JWTAuthProvider(AuthProvider):
             "access": timedelta(minutes=settings.access_token_expire_minutes),
             "refresh": timedelta(minutes=settings.refresh_token_expire_minutes),
         }
+        # When sessions end that have a token which somebody made for longer than these.
+        self._long_sessions = Ends()
 
     async def validate_token(self, token: str) -> TokenClaims | None:
         """What an access token says; None if it is not valid. The log says why, under `auth.token_refused`."""
@@ -71,7 +78,7 @@ class JWTAuthProvider(AuthProvider):
             emit("auth.token_refused", reason="it is revoked")
             return None
         if not await self._revocations.revoke(jti, self._end(claims.exp)):
-            await self._end_session(session)
+            await self._end_session(session, claims.exp)
             emit("auth.refresh_reused", subject=claims.sub)
             return None
         return claims
@@ -95,7 +102,7 @@ class JWTAuthProvider(AuthProvider):
             if claims is not None:
                 session = claims.extra.get("sid") if use == "refresh" else None
                 if isinstance(session, str):
-                    return await self._end_session(session)
+                    return await self._end_session(session, claims.exp)
                 return claims.jti is not None and await self._revocations.revoke(claims.jti, self._end(claims.exp))
         return False
 
@@ -120,20 +127,30 @@ class JWTAuthProvider(AuthProvider):
         emit("auth.token_refused", reason="it is revoked")
         return True
 
-    async def _end_session(self, session: str) -> bool:
+    async def _end_session(self, session: str, expires: datetime) -> bool:
         # Nothing of the session that exists now lives longer, and nothing new is made.
-        return await self._revocations.revoke(session, self._end(clock.now() + self._lifetimes["refresh"]))
+        until = max(expires, self._usual_end(), self._long_sessions.of(session) or expires)
+        return await self._revocations.revoke(session, self._end(until))
+
+    def _usual_end(self) -> datetime:
+        return clock.now() + max(self._lifetimes.values())
 
     def _end(self, expires: datetime) -> datetime:
-        return expires + timedelta(seconds=self.leeway)
+        return expires + min(timedelta(seconds=self.leeway), _LAST - expires)
+
+    def _remember(self, claims: TokenClaims) -> None:
+        """Note the end of a session that will not be over when its usual tokens are."""
+        session = claims.extra.get("sid")
+        if isinstance(session, str) and claims.exp > self._usual_end():
+            self._long_sessions.add(session, claims.exp)
 
     def _claims(self, given: TokenClaims | Mapping[str, Any], use: Use) -> TokenClaims:
         if isinstance(given, TokenClaims):
             return self._again(given, use)
         now = clock.now()
         extra = {name: value for name, value in given.items() if name not in _OWN}
-        exp, iat = _moment(given.get("exp", now + self._lifetimes[use])), _moment(given.get("iat", now))
-        permissions = permissions_of(given.get("permissions"))
+        exp, iat = _moment(given, "exp", now + self._lifetimes[use]), _moment(given, "iat", now)
+        permissions = _permissions(given.get("permissions"))
         return TokenClaims(given.get("sub", ""), exp, iat, permissions, extra, given.get("jti") or ids.new_id())
 
     def _again(self, given: TokenClaims, use: Use) -> TokenClaims:
@@ -144,15 +161,33 @@ class JWTAuthProvider(AuthProvider):
         return TokenClaims(given.sub, exp, given.iat, given.permissions, dict(given.extra), jti)
 
     def _sign(self, claims: TokenClaims, use: Use) -> str:
-        subject: Any = claims.sub
-        if not isinstance(subject, str) or not subject:
-            raise Invalid.field("sub", "A token needs a subject.")
+        if not is_name(claims.sub):
+            raise Invalid.field("sub", f"A token needs a subject: {_NAME}.")
+        if not is_name(claims.jti):
+            raise Invalid.field("jti", f"The id of a token is {_NAME}.")
         text = json.dumps(payload(claims, use, self._rules), separators=(",", ":"), allow_nan=False)
         token = self._keys.sign(text.encode(), _TYPES[use])
         if len(token) > MAX_TOKEN_BYTES:
             raise Invalid(f"The token would have {len(token)} bytes; {MAX_TOKEN_BYTES} are accepted: put less into it.")
+        self._remember(claims)
         return token
 
 
-def _moment(value: datetime | float) -> datetime:
-    return value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+def _permissions(given: Any) -> list[str]:
+    """From names, or a text with spaces between them. Raises `Invalid`."""
+    if given is None:
+        return []
+    names = given.split() if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(one, str) for one in names):
+        raise Invalid.field("permissions", "The permissions of a token are a list of names.")
+    return names
+
+
+def _moment(given: Mapping[str, Any], name: str, default: datetime) -> datetime:
+    """A datetime, or the seconds since 1970. Raises `Invalid`."""
+    value = given.get(name, default)
+    try:
+        return value if isinstance(value, datetime) else datetime.fromtimestamp(value, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        text = f"The {name} of a token is a datetime or a number of seconds since 1970, not {value!r}."
+        raise Invalid.field(name, text) from None

@@ -15,7 +15,7 @@ class Revocations(Protocol):
     """
 
     async def revoke(self, id: str, until: datetime) -> bool:
-        """Revoke `id`; False if it was revoked already. Nobody asks for it after `until`.
+        """Revoke `id`; False if it was revoked already. Nobody asks for it after `until`, the latest one given.
 
         One of several callers at the same time gets True: that is what makes a refresh token usable once.
         """
@@ -26,29 +26,48 @@ class Revocations(Protocol):
         ...
 
 
+class Ends:
+    """Ids, each until the latest moment that was given for it."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, datetime] = {}
+        self._queue: list[tuple[datetime, str]] = []
+
+    def add(self, id: str, until: datetime) -> bool:
+        """False if it was there already."""
+        self._forget()
+        known = self._latest.get(id)
+        if known is None or known < until:
+            self._latest[id] = until
+            heappush(self._queue, (until, id))
+        return known is None
+
+    def of(self, id: str) -> datetime | None:
+        return self._latest.get(id)
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def _forget(self) -> None:
+        """What is over need not be remembered."""
+        now = clock.now()
+        while self._queue and self._queue[0][0] <= now:
+            until, id = heappop(self._queue)
+            if self._latest.get(id) == until:  # else it was given a later one
+                del self._latest[id]
+
+
 class MemoryRevocations:
     """In the memory of this process: enough for one process, and until it ends."""
 
     def __init__(self) -> None:
-        self._ids: set[str] = set()
-        self._ends: list[tuple[datetime, str]] = []
+        self._revoked = Ends()
 
     async def revoke(self, id: str, until: datetime) -> bool:
-        self._forget()
-        if id in self._ids:
-            return False
-        self._ids.add(id)
-        heappush(self._ends, (until, id))
-        return True
+        return self._revoked.add(id, until)
 
     async def revoked(self, ids: tuple[str, ...]) -> bool:
-        return not self._ids.isdisjoint(ids)
+        return any(self._revoked.of(id) for id in ids)
 
     def __len__(self) -> int:
-        return len(self._ids)
-
-    def _forget(self) -> None:
-        """What has expired need not be remembered."""
-        now = clock.now()
-        while self._ends and self._ends[0][0] <= now:
-            self._ids.discard(heappop(self._ends)[1])
+        return len(self._revoked)

@@ -28,8 +28,13 @@ class TokenClaims:
     jti: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.exp.tzinfo is None or self.iat.tzinfo is None:
+        if getattr(self.exp, "tzinfo", None) is None or getattr(self.iat, "tzinfo", None) is None:
             raise Misconfigured("TokenClaims.exp and .iat need a time zone: use datetime.now(UTC).")
+        # Of a text each letter would be a permission.
+        if isinstance(self.permissions, str | bytes):
+            raise Misconfigured(f"TokenClaims.permissions is a list: [{self.permissions!r}].")
+        if not all(isinstance(one, str) for one in self.permissions):
+            raise Misconfigured("TokenClaims.permissions is a list of names; each is a text.")
 
     @property
     def is_expired(self) -> bool:

@@ -58,6 +58,16 @@ def test_a_broken_application_module_is_one_sentence(uno: Any, tmp_path: Path, c
     assert sentence(uno("run", "broken:app")) == expected
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("error", ["ValueError", "Misconfigured"])
+def test_no_error_of_an_application_shows_a_password_or_steers_the_terminal(
+    uno: Any, tmp_path: Path, command: str, error: str
+) -> None:
+    code = f"from uno.errors import Misconfigured\nraise {error}('postgresql://u:s3cret@h/d\\x1b[31mforged')"
+    (tmp_path / "broken.py").write_text(code)
+    assert "postgresql://u:***@h/d\\x1b[31mforged" in sentence(uno(command, "broken:app"))
+
+
 @pytest.mark.parametrize("how", ["option", "variable"])
 def test_where_an_error_comes_from_is_shown_when_asked(uno: Any, tmp_path: Path, how: str) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no licence')")

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from uno.api import asgi, register_error_handlers
 from uno.app import App
-from uno.errors import Invalid, NotFound
+from uno.errors import Invalid, NotFound, Unavailable
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -196,3 +196,33 @@ def test_a_bug_in_any_route_is_a_problem_without_details(own: TestClient, what: 
     response = own.get(f"/raises/{what}")
     assert (response.status_code, response.json()["type"]) == (500, "urn:uno:problem:internal")
     assert "hunter2" not in response.text
+
+
+@pytest.mark.parametrize(("how", "status"), [("unavailable", 503), ("unknown", 503), ("late", 504)])
+def test_what_is_not_the_clients_is_one_line_in_the_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture, how: str, status: int
+) -> None:
+    response = client.post("/fail", json={"how": how})
+    [line] = [vars(record) for record in caplog.records if record.name == "uno.api"]
+    assert (line["levelname"], line["method"], line["path"], line["status"]) == ("WARNING", "POST", "/fail", status)
+    assert line["correlation_id"] == response.headers["x-correlation-id"]
+
+
+def test_the_line_has_the_template_of_the_path(caplog: pytest.LogCaptureFixture) -> None:
+    api = FastAPI()
+    register_error_handlers(api)
+
+    @api.get("/things/{thing_id}")
+    async def thing(thing_id: str) -> None:
+        raise Unavailable(f"{thing_id} is away")
+
+    assert TestClient(api).get("/things/7").status_code == 503
+    assert [vars(record)["path"] for record in caplog.records if record.name == "uno.api"] == ["/things/{thing_id}"]
+
+
+@pytest.mark.parametrize("how", ["invalid", "conflict", "limited", "forbidden"])
+def test_what_is_the_clients_is_no_line_in_the_log(
+    client: TestClient, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    client.post("/fail", json={"how": how})
+    assert [record for record in caplog.records if record.name == "uno.api"] == []

@@ -14,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from uno import clock, context
 from uno.api import AuthMiddleware, AuthProvider, TokenClaims, register_error_handlers
-from uno.errors import Unavailable
+from uno.errors import Misconfigured, Unavailable
 from uno.security import current_principal
 
 
@@ -176,6 +176,12 @@ async def test_a_path_that_only_looks_excluded_needs_a_token(provider: Names, pa
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
     await AuthMiddleware(app, provider, ["/public", "/public/*"])(scope, None, send)  # type: ignore[arg-type]
     assert (reached, sent[0]) == ([], 401)
+
+
+@pytest.mark.parametrize("patterns", ["/public/*", b"/public/*", [""], [None], ["/public", 5]])
+def test_paths_to_exclude_are_a_list_of_patterns(provider: Names, patterns: Any) -> None:
+    with pytest.raises(Misconfigured, match="exclude_paths of AuthMiddleware"):
+        AuthMiddleware(FastAPI(), provider, exclude_paths=patterns)
 
 
 def test_by_default_only_health_is_excluded(provider: Names, seen: Counter[str]) -> None:

@@ -1,12 +1,15 @@
 """Health and metrics on any FastAPI application, and what `asgi` has of them itself."""
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from uno import clock
 from uno.api import add_health_endpoints, add_metrics_endpoint, asgi, create_health_endpoint
 from uno.app import App, Module
 from uno.bus import command_handler
@@ -16,6 +19,13 @@ from uno.messages import Command
 from uno.modules import Event, EventInput, EventOutput, ModuleHost, ModuleHostConfig, module
 from uno.resilience import CircuitBreaker, DeadLetterQueue
 from uno.settings import ApiSettings, Settings
+
+
+class Later(clock.SystemClock):
+    """An hour after everything that was made before."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() + 3600
 
 
 async def broken() -> None:
@@ -86,7 +96,7 @@ def test_a_path_that_the_application_has_is_an_error() -> None:
         add_metrics_endpoint(app, host)
 
 
-def test_a_route_that_comes_later_on_the_same_path_is_an_error_at_the_first_request() -> None:
+def with_a_late_route() -> FastAPI:
     app = FastAPI()
     add_health_endpoints(app, HealthCheck())
 
@@ -94,8 +104,63 @@ def test_a_route_that_comes_later_on_the_same_path_is_an_error_at_the_first_requ
     async def late() -> str:
         return "late"
 
+    return app
+
+
+async def started(app: FastAPI) -> tuple[list[dict[str, Any]], BaseException | None]:
+    """What a server is told that starts the application, and what it raises."""
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    try:
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    except Misconfigured as error:
+        return told, error
+    return told, None
+
+
+async def test_with_a_route_that_comes_later_on_the_same_path_the_application_does_not_start() -> None:
+    told, error = await started(with_a_late_route())
+    assert [one["type"] for one in told] == ["lifespan.startup.failed"]
+    assert "/health/live and late have the same path" in told[0]["message"]
+    assert "GET /health/live" in str(error)
+
+
+async def test_the_applications_own_lifespan_runs_where_nothing_clashes_and_not_where_something_does() -> None:
+    ran: list[str] = []
+
+    @asynccontextmanager
+    async def own(_app: FastAPI) -> AsyncIterator[dict[str, str]]:
+        ran.append("began")
+        yield {"pool": "open"}
+        ran.append("ended")
+
+    app = FastAPI(lifespan=own)
+    add_health_endpoints(app, HealthCheck())
+    add_health_endpoints(app, HealthCheck(), "/status")
+    with TestClient(app) as client:
+        assert client.app_state == {"pool": "open"}
+    assert ran == ["began", "ended"]
+    app.get("/status")(lambda: "late")
+    _, error = await started(app)
+    assert (error is None, ran) == (False, ["began", "ended"])
+
+
+def test_where_no_lifespan_is_run_only_the_path_that_clashes_is_an_error() -> None:
+    client = TestClient(with_a_late_route(), raise_server_exceptions=False)
+    assert statuses(client, *paths("/health")) == [200, 500, 200]
+    assert [client.head(path).status_code for path in paths("/health")] == [200, 500, 200]
+    outer = FastAPI()
+    outer.mount("/inner", with_a_late_route())
+    inner = TestClient(outer, raise_server_exceptions=False)
+    assert statuses(inner, *paths("/inner/health")) == [200, 500, 200]
     with pytest.raises(Misconfigured, match="/health/live and late have the same path"):
-        TestClient(app).get("/health")
+        TestClient(with_a_late_route()).get("/health/live")
 
 
 # ── metrics ──
@@ -190,6 +255,30 @@ def test_health_of_an_application_asks_every_check() -> None:
     with TestClient(asgi(App(Module("m", checks=[Check("cache", broken)])))) as client:
         assert statuses(client, *paths("/health")) == [503, 200, 503]
         assert client.get("/health").json()["checks"][0]["message"] == "no route to cache"
+
+
+@pytest.mark.parametrize(
+    ("of_app", "of_api"), [({"version": "1.2"}, {}), ({}, {"version": "1.2"})], ids=["of_the_app", "of_the_api"]
+)
+def test_health_of_an_application_says_its_version_and_since_when(of_app: Any, of_api: Any) -> None:
+    app = App(**of_app)
+    with clock.use(Later()), TestClient(asgi(app, **of_api)) as client:
+        reports = [client.get(path).json() for path in paths("/health")]
+        assert client.get("/openapi.json").json()["info"]["version"] == "1.2"
+    assert [one["version"] for one in reports] == ["1.2"] * 3
+    assert all(one["uptime_seconds"] > 60 for one in reports)
+
+
+def test_health_of_an_application_goes_where_the_user_wants_it() -> None:
+    app = App(Module("m", checks=[Check("cache", broken)]), version="1.2")
+    app.health_check.add_check("disk", lambda: True)
+    plain = FastAPI()
+    add_health_endpoints(plain, app, "/status")
+    client = TestClient(plain)
+    assert statuses(client, *paths("/status")) == [503, 200, 503]
+    report = client.get("/status").json()
+    assert report["version"] == "1.2"
+    assert {one["name"] for one in report["checks"]} == {"cache", "disk"}
 
 
 def test_the_frameworks_own_health_gives_way_to_the_users(caplog: pytest.LogCaptureFixture) -> None:

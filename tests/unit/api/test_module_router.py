@@ -1,7 +1,7 @@
 """ModuleRouter on a plain FastAPI application: what comes in reaches the module, what it says goes out."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -12,9 +12,20 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
-from uno.api import ModuleRouter, RESTConvention, RouteConvention, RouteInfo, api_endpoint, exclude_from_api
+from uno.api import (
+    AuthProvider,
+    ModuleRouter,
+    RESTConvention,
+    RouteConvention,
+    RouteInfo,
+    TokenClaims,
+    api_endpoint,
+    asgi,
+    exclude_from_api,
+)
 from uno.api.convention import HTTPMethod
 from uno.api.problems import register_error_handlers
+from uno.app import App
 from uno.errors import Conflict, Misconfigured, NotFound
 from uno.modules import Event, EventInput, EventOutput, Module, ModuleHost, ModuleHostConfig
 
@@ -106,6 +117,14 @@ ERRORS: dict[str, Exception] = {
     "bug": RuntimeError("password=hunter2"),
     "misconfigured": Misconfigured("password=hunter2"),
 }
+
+
+class Nobody(AuthProvider):
+    async def validate_token(self, token: str) -> TokenClaims | None:
+        return None
+
+    async def create_token(self, claims: TokenClaims | Mapping[str, Any]) -> str:
+        raise NotImplementedError
 
 
 class Users(Module):
@@ -371,16 +390,39 @@ def test_mounting_twice_on_one_prefix_is_an_error_and_on_two_is_not(router: Modu
     assert len(users.seen) == 2
 
 
-def test_a_path_added_after_mount_is_an_error_at_the_first_request(router: ModuleRouter, users: Users) -> None:
+def late(app: FastAPI, path: str) -> None:
+    @app.get(path)
+    async def late() -> str:
+        return "late"
+
+
+def test_with_a_path_added_after_mount_the_application_does_not_start(router: ModuleRouter) -> None:
     app = FastAPI()
     router.mount(app)
+    late(app, "/users/{id}")
+    with pytest.raises(Misconfigured, match="GetUser and late have the same path"), TestClient(app):
+        pass
 
-    @app.get("/users/{id}")
-    async def late(id: str) -> str:
-        return id
 
-    response = TestClient(app).get("/users/1")
-    assert (response.status_code, users.seen) == (500, [])
+def test_nor_does_one_that_includes_the_router_where_it_was_mounted(router: ModuleRouter) -> None:
+    outer, app = APIRouter(), FastAPI()
+    router.mount(outer, "/v1")
+    app.include_router(outer, prefix="/api")
+    late(app, "/api/v1/users/{id}")
+    with pytest.raises(Misconfigured, match="GetUser and late have the same path"), TestClient(app):
+        pass
+
+
+def test_where_no_lifespan_is_run_only_the_path_that_clashes_is_an_error(router: ModuleRouter, users: Users) -> None:
+    outer, app = APIRouter(), FastAPI()
+    router.mount(outer, "/a")
+    router.mount(outer, "/b")
+    app.include_router(outer, prefix="/api")
+    late(app, "/api/a/users/{id}")
+    client = TestClient(app)
+    asked = ("/api/a/users", "/api/a/users/1", "/api/b/users/1")
+    assert [client.get(path).status_code for path in asked] == [200, 500, 200]
+    assert [type(one) for one in users.seen] == [ListUsers, GetUser]
 
 
 # ── FastAPI's own ways ──
@@ -409,6 +451,33 @@ def test_permissions_that_an_event_asks_for_are_looked_for(users: Users) -> None
         response = TestClient(app).post("/users/purge", json={})
     assert (response.status_code, users.seen) == (401, [])
     assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_what_an_event_says_means_the_same_in_an_app(users: Users) -> None:
+    @api_endpoint(
+        path="/seen",
+        method="put",
+        tags=["x"],
+        summary="Look.",
+        description="Around.",
+        deprecated=True,
+        required_permissions=["users:read"],
+        public=True,
+    )
+    class LookAround(Event[EventInput, UserOutput]):
+        pass
+
+    class Looking(Users):
+        name = "looking"
+        routes = (LookAround,)
+
+    routed = FastAPI()
+    ModuleRouter(ModuleHost(ModuleHostConfig()).register(users)).register_event(LookAround).mount(routed)
+    clients = TestClient(routed), TestClient(asgi(App(Looking(), auth=Nobody())))
+    alone, of_app = (client.get("/openapi.json").json()["paths"]["/seen"]["put"] for client in clients)
+    shared = ("tags", "summary", "description", "deprecated", "operationId")
+    assert {name: alone[name] for name in shared} == {name: of_app[name] for name in shared}
+    assert [client.put("/seen", json={}).status_code for client in clients] == [401, 401]
 
 
 def test_openapi_has_the_schemas_of_inputs_and_outputs(client: TestClient) -> None:

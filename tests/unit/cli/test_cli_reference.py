@@ -55,6 +55,23 @@ def test_a_missing_part_of_a_package_is_named_and_a_missing_import_inside_is_ano
     )
 
 
+def test_what_the_code_raises_is_one_line_without_secrets(write: Any) -> None:
+    evil = 'raise ValueError("postgresql://u:s3cret@h/d\\n\\x1b[31mforged\\u202e")'
+    write("ref_evil", evil)
+    write("ref_evil_made", f"def app(): {evil}")
+    for told in (refused("ref_evil:app"), refused("ref_evil_made:app")):
+        assert "ValueError: postgresql://u:***@h/d\\n\\x1b[31mforged\\u202e (" in told
+        assert told.isprintable()
+
+
+def test_what_raises_when_it_is_looked_at_is_told_in_a_sentence(write: Any) -> None:
+    write("ref_touchy", "class A:\n    def __getattr__(self, name): raise RuntimeError(f'no {name}')\napp = A()\n")
+    assert refused("ref_touchy:app").startswith("ref_touchy:app raised an error: RuntimeError: no uno (")
+    assert refused("ref_touchy:app.more").startswith("ref_touchy:app.more raised an error: RuntimeError: no more (")
+    write("ref_mute", "class Mute(Exception):\n    def __str__(self): raise KeyError\nraise Mute")
+    assert "Mute: (its text raises KeyError) (" in refused("ref_mute:app")
+
+
 def test_an_error_of_the_tree_passes_unchanged(write: Any) -> None:
     write("ref_wrong", "from uno.errors import Misconfigured\nraise Misconfigured('Just so.')")
     assert refused("ref_wrong:app") == "Just so."

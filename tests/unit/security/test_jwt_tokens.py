@@ -153,10 +153,39 @@ async def test_a_token_too_large_to_be_accepted_is_not_made() -> None:
         await provider_for().create_token({"sub": "ada", "permissions": ["permission"] * 1000})
 
 
-@pytest.mark.parametrize("claims", [{}, {"sub": ""}, {"sub": 1}])
+@pytest.mark.parametrize("claims", [{}, *({"sub": one} for one in ("", 1, "ada\nroot", "a" * 256, "\ud800"))])
 async def test_a_token_without_a_subject_is_not_made(claims: dict[str, Any]) -> None:
     with pytest.raises(Invalid, match="subject"):
         await provider_for().create_token(claims)
+
+
+@pytest.mark.parametrize(
+    "given", [("read", "write"), ["read", "write"], "read write", dict.fromkeys(("read", "write"))]
+)
+async def test_permissions_may_come_in_any_collection(given: Any) -> None:
+    provider = provider_for()
+    claims = await provider.validate_token(await provider.create_token({"sub": "ada", "permissions": given}))
+    assert claims is not None
+    assert claims.permissions == ["read", "write"]
+
+
+@pytest.mark.parametrize("given", [5, [1], [None], b"read", {3: "read"}])
+async def test_permissions_that_are_no_names_are_refused_in_a_sentence(given: Any) -> None:
+    with pytest.raises(Invalid, match="permissions of a token are a list of names"):
+        await provider_for().create_token({"sub": "ada", "permissions": given})
+
+
+async def test_a_set_of_permissions_is_signed() -> None:
+    provider = provider_for()
+    claims = await provider.validate_token(await provider.create_token({"sub": "ada", "permissions": {"read"}}))
+    assert claims is not None
+    assert claims.permissions == ["read"]
+
+
+@pytest.mark.parametrize("jti", ["a\nb", 5])
+async def test_an_id_that_would_never_be_accepted_is_not_signed(jti: Any) -> None:
+    with pytest.raises(Invalid, match="id of a token"):
+        await provider_for().create_token({"sub": "ada", "jti": jti})
 
 
 def test_claims_without_a_time_zone_are_a_mistake() -> None:
@@ -219,6 +248,53 @@ async def test_with_its_refresh_token_a_session_is_ended() -> None:
     assert await provider.revoke(pair.refresh_token)
     assert await provider.validate_token(pair.access_token) is None
     assert await provider.refresh(pair.refresh_token) is None
+
+
+async def make_it_forget(provider: JWTAuthProvider) -> None:
+    """Revocations that are over are thrown away with the next one."""
+    assert await provider.revoke(await provider.create_token({"sub": "somebody"}))
+
+
+async def test_a_revoked_refresh_token_stays_revoked_until_its_own_end(at: At) -> None:
+    provider = provider_for()
+    refresh = await provider.create_refresh_token({"sub": "ada", "exp": at.now() + timedelta(days=365)})
+    assert await provider.revoke(refresh)
+    at.pass_by(days=364)
+    await make_it_forget(provider)
+    assert await provider.redeem(refresh) is None
+
+
+async def test_a_session_is_over_for_all_its_tokens_however_long_they_last(at: At) -> None:
+    provider = provider_for(access_token_expire_minutes=20 * 24 * 60)
+    session = {"sub": "ada", "sid": "hers"}
+    usual = await provider.create_token(session)
+    long = await provider.create_token(session | {"exp": at.now() + timedelta(days=400)})
+    refresh = await provider.create_refresh_token(session)
+    assert await provider.revoke(refresh)
+    for days in (19, 380):
+        at.pass_by(days=days)
+        await make_it_forget(provider)
+        assert await provider.validate_token(usual) is None
+        assert await provider.validate_token(long) is None
+
+
+async def test_a_session_that_is_ended_twice_ends_with_the_later_token(at: At) -> None:
+    revocations = MemoryRevocations()
+    first, second = (JWTAuthProvider(JWTSettings(secret_key=SECRET), revocations=revocations) for _ in range(2))
+    long = await first.create_refresh_token({"sub": "ada", "sid": "hers", "exp": at.now() + timedelta(days=90)})
+    # Another process, which shares nothing but the revocations, does not know of it.
+    assert await second.revoke(await second.create_refresh_token({"sub": "ada", "sid": "hers"}))
+    assert not await second.revoke(long)
+    at.pass_by(days=89)
+    await make_it_forget(second)
+    assert await first.redeem(long) is None
+
+
+async def test_a_token_for_ever_can_be_revoked(at: At) -> None:
+    provider = provider_for(leeway=30)
+    for_ever = await provider.create_token({"sub": "ada", "exp": datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)})
+    assert await provider.revoke(for_ever)
+    assert await provider.validate_token(for_ever) is None
 
 
 async def test_revocations_are_forgotten_when_their_tokens_have_expired(at: At) -> None:
@@ -291,6 +367,20 @@ def test_a_weak_or_wrong_key_is_refused_by_its_variable(settings: Callable[[], d
 def test_another_algorithm_cannot_be_configured(monkeypatch: pytest.MonkeyPatch, algorithm: str) -> None:
     monkeypatch.setenv("UNO_JWT_ALGORITHM", algorithm)
     with pytest.raises(Misconfigured, match="UNO_JWT_ALGORITHM"):
+        JWTAuthProvider()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((f"{use}_TOKEN_EXPIRE_MINUTES", value) for use in ("ACCESS", "REFRESH") for value in ("inf", "1e30", "nan")),
+        *(("PERMISSIONS_CLAIM", value) for value in ("sub", "exp", "jti", "sid", "token_use", "")),
+    ],
+)
+def test_settings_that_no_token_could_have_are_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv("UNO_JWT_SECRET_KEY", SECRET)
+    monkeypatch.setenv(f"UNO_JWT_{name}", value)
+    with pytest.raises(Misconfigured, match=f"UNO_JWT_{name}: "):
         JWTAuthProvider()
 
 
