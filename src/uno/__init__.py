@@ -5,6 +5,7 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     __init__.py    the front door: the names below, loaded when they are asked for
     errors.py      the one error tree
     result.py      Success | Failure
+    redact.py      what may be written down: text without secrets
     ids.py         ULID and UUIDv7 identifiers
     clock.py       the time, where tests can set it
     context.py     actor, tenant, correlation, causation, deadline: one contextvar
@@ -129,6 +130,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 if not TYPE_CHECKING:  # a checker that saw this would believe every name exists
+    __all__ = sorted(_HOME)
 
     def __getattr__(name: str) -> object:
         if name not in _HOME:

@@ -48,3 +48,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_every_name_a_room_promises_resolves(room: str) -> None:
     module = import_module(f"uno.{room}")
     assert [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)] == []
+
+
+def test_a_star_import_brings_the_names_of_the_front_door_and_nothing_else() -> None:
+    brought: dict[str, object] = {}
+    exec("from uno import *", brought)  # it may stand at the top of a file only
+    assert sorted(brought.keys() - {"__builtins__"}) == sorted(imported_for_type_checkers())

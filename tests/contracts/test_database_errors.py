@@ -103,10 +103,34 @@ async def test_deleting_what_others_refer_to_is_a_conflict(database: Database) -
             await Repository(Owner).delete("o")
 
 
-async def test_a_duplicate_key_is_a_conflict(database: Database) -> None:
-    with pytest.raises(Conflict):
+async def test_a_duplicate_key_is_a_conflict_that_names_what_is_there(database: Database) -> None:
+    with pytest.raises(Conflict, match=r"^Pet 'known' exists already\.$") as caught:
         async with UnitOfWork(database):
             await Repository(Pet).add(Pet(id="known"))
+            await Repository(Owner).add(Owner(id="new"))
+    assert caught.value.constraint
+
+
+async def test_one_of_several_duplicates_is_among_those_that_are_named(database: Database) -> None:
+    with pytest.raises(Conflict, match="^One of these exists already: .*Pet 'known'.* and 2 more"):
+        async with UnitOfWork(database):
+            for id in ("known", *"abcdef"):
+                await Repository(Pet).add(Pet(id=id))
+
+
+async def test_a_duplicate_that_a_flush_finds_is_named_too(database: Database) -> None:
+    with pytest.raises(Conflict, match=r"^Pet 'known' exists already\.$"):
+        async with UnitOfWork(database) as uow:
+            await Repository(Pet).add(Pet(id="known"))
+            await uow.flush()
+
+
+async def test_a_document_that_is_there_already_is_named(database: Database) -> None:
+    async with UnitOfWork(database):
+        await Repository(Letter).add(Letter("l", "t", {}))
+    with pytest.raises(Conflict, match=r"^Letter 'l' exists already\.$"):
+        async with UnitOfWork(database):
+            await Repository(Letter).add(Letter("l", "t", {}))
 
 
 @pytest.mark.parametrize(

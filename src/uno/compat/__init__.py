@@ -1,6 +1,6 @@
 """The names of the systems uno grew out of, and where they live now.
 
-`resolve("uno.core.AggregateEntity")` gives `uno.domain.AggregateRoot`. The table grows with uno;
+`resolve("uno.core.AggregateEntity")` gives `uno.domain.AggregateRoot` and warns. The table grows with uno;
 `docs/seeds.md` is made from it.
 
 errors.py       the errors of pymodules.api, as errors of uno's tree
@@ -8,10 +8,11 @@ pymodules.py    PyModulesAPI
 variables.py    PYMODULES_* variables
 """
 
+from functools import partial
 from importlib import import_module
 from typing import Any
 
-from uno.compat.variables import adopt_environment, environment
+from uno.compat.variables import adopt_environment, environment, warn
 from uno.errors import Misconfigured
 
 __all__ = ["NAMES", "adopt_environment", "environment", "resolve"]
@@ -55,6 +56,7 @@ NAMES: dict[str, str] = {
     "pymodules.AsyncEventHandler": "uno.modules.AsyncEventHandler",
     "pymodules.Event": "uno.modules.Event",
     "pymodules.EventHandler": "uno.modules.EventHandler",
+    "pymodules.EventHandlingError": "uno.modules.EventHandlingError",
     "pymodules.EventInput": "uno.modules.EventInput",
     "pymodules.EventLike": "uno.modules.EventLike",
     "pymodules.EventOutput": "uno.modules.EventOutput",
@@ -63,6 +65,8 @@ NAMES: dict[str, str] = {
     "pymodules.ModuleHost": "uno.modules.ModuleHost",
     "pymodules.ModuleHostConfig": "uno.modules.ModuleHostConfig",
     "pymodules.ModuleMetadata": "uno.modules.ModuleMetadata",
+    "pymodules.ModuleRegistrationError": "uno.modules.ModuleRegistrationError",
+    "pymodules.PyModulesError": "uno.errors.UnoError",
     "pymodules.api": "uno.api",
     "pymodules.api.APIError": "uno.compat.errors.APIError",
     "pymodules.api.AuthenticationError": "uno.compat.errors.AuthenticationError",
@@ -137,10 +141,17 @@ NAMES: dict[str, str] = {
 
 
 def resolve(old_name: str) -> Any:
-    """What an old name means today. Raises `Misconfigured` for a name that is not in the table."""
+    """What an old name means today, with a `DeprecationWarning` that says where it is.
+
+    For a name of PyModules its variables are adopted first. Raises `Misconfigured` for a name that is
+    not in the table.
+    """
     new_name = NAMES.get(old_name)
     if new_name is None:
         raise Misconfigured(f"uno.compat knows no {old_name!r}; docs/seeds.md lists the names it knows.")
+    if old_name.startswith("pymodules."):
+        adopt_environment(partial(warn, stacklevel=4))
+    warn(f"{old_name} is {new_name} now.")
     home, _, name = new_name.rpartition(".")
     parent = import_module(home)
     return getattr(parent, name) if hasattr(parent, name) else import_module(new_name)

@@ -12,21 +12,19 @@ from starlette.exceptions import HTTPException
 
 from uno import context
 from uno.api import add_health_endpoints, add_metrics_endpoint
+from uno.api.collisions import watch
 from uno.api.entrance import Entrance
 from uno.api.event_route import EventRoute
 from uno.api.forms import as_model
 from uno.api.openapi import parameters
 from uno.api.problems import OK
 from uno.app.endpoints import Endpoint
-from uno.compat.variables import adopt_environment
 from uno.health import HealthCheck
 from uno.modules import Event, ModuleHost
 
 E = TypeVar("E", bound=Event[Any, Any])
 F = TypeVar("F", bound=Callable[..., Any])
 _MARK = "__uno_event_endpoint__"
-
-adopt_environment()
 
 
 class _Route(EventRoute):
@@ -116,6 +114,7 @@ class PyModulesAPI:
         respond.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             parameters(endpoint, _lenient(input_class))
         )
+        watch(app)
         app.router.add_api_route(path, respond, methods=[method], route_class_override=_Route, **options)
 
 

@@ -8,6 +8,8 @@ from uno.data.document import DocumentPlan
 from uno.data.plan import MappedPlan
 from uno.errors import Conflict
 
+# How many rows an error names that may be about any of them.
+_NAMED = 5
 Row = tuple[MappedPlan | DocumentPlan, tuple[object, ...]]
 
 
@@ -31,6 +33,17 @@ class Lookups:
         """
         same = [row for row in inserts if error.constraint in _names_of_key(row[0].table)]
         return bool(same) and all(row in self._missed or row[0] in self._read for row in same)
+
+
+def name_duplicate(error: Conflict, inserts: Iterable[Row]) -> None:
+    """Say in `error` what there is already, if it is about the key of one of `inserts`."""
+    same = [row for row in inserts if error.constraint in _names_of_key(row[0].table)]
+    names = [f"{plan.label} {str(plan.id_of(key))!r}" for plan, key in same]
+    if len(names) == 1:
+        error.args = (f"{names[0]} exists already.",)
+    elif names:
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        error.args = (f"One of these exists already: {', '.join(names[:_NAMED])}{more}.",)
 
 
 def _names_of_key(table: Table) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction
-from uno.data.lookups import Lookups, Row
+from uno.data.lookups import Lookups, Row, name_duplicate
 from uno.data.plan import MappedPlan
 from uno.data.session_path import SessionPath
 from uno.data.tracked import Entry, Tracked
@@ -175,9 +175,13 @@ class UnitOfWork:
     async def flush(self) -> None:
         """Write what has changed so far, in an explicit transaction."""
         self.check_task()
-        if self._session is not None:
-            await self._session.flush()
-        await self._flush_tracked(self.tracked.operations())
+        try:
+            if self._session is not None:
+                await self._session.flush()
+            await self._flush_tracked(self.tracked.operations())
+        except Conflict as error:
+            name_duplicate(error, self._inserts())
+            raise
 
     async def _flush_tracked(self, pairs: Sequence[tuple[Entry, Operation]]) -> None:
         if not pairs:
@@ -294,8 +298,9 @@ class UnitOfWork:
         try:
             await commit(self)
         except BaseException as error:
-            if isinstance(error, Conflict) and self.lookups.explain(error, self._inserts()):
-                error.repeatable = True
+            if isinstance(error, Conflict):
+                name_duplicate(error, self._inserts())
+                error.repeatable = error.repeatable or self.lookups.explain(error, self._inserts())
             self.doom(error)
             raise
         await self._settle()

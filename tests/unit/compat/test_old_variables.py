@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from uno.compat import adopt_environment, environment
+from uno.compat import adopt_environment, environment, resolve
 from uno.modules import ModuleHostConfig
 
 
@@ -66,6 +66,43 @@ def test_it_says_nothing_twice(clean: None) -> None:
     os.environ["PYMODULES_MAX_WORKERS"] = "9"
     with pytest.warns(DeprecationWarning, match="UNO_HOST_MAX_WORKERS"):
         adopt_environment()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert adopt_environment() == {}
+
+
+def test_a_name_of_pymodules_adopts_them_first(clean: None) -> None:
+    os.environ["PYMODULES_MAX_WORKERS"] = "9"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        config = resolve("pymodules.ModuleHostConfig").from_env()
+    assert config.max_workers == 9
+    assert [one.filename for one in told] == [__file__] * 2
+    assert "set UNO_HOST_MAX_WORKERS instead" in str(told[0].message)
+    assert "uno.modules.ModuleHostConfig" in str(told[1].message)
+
+
+def test_a_name_of_another_system_leaves_them_alone(clean: None) -> None:
+    os.environ["PYMODULES_MAX_WORKERS"] = "9"
+    with pytest.warns(DeprecationWarning, match="uno.core.Success"):
+        resolve("uno.core.Success")
+    assert "UNO_HOST_MAX_WORKERS" not in os.environ
+
+
+def test_an_import_leaves_the_environment_alone() -> None:
+    program = "import os; before = dict(os.environ); import uno.compat.pymodules; assert os.environ == before"
+    environment = {**os.environ, "PYMODULES_MAX_WORKERS": "9"}
+    subprocess.run([sys.executable, "-W", "error", "-c", program], env=environment, check=True)
+
+
+@pytest.mark.parametrize(
+    "name", ["DB_ECHO", "DB_POOL_RECYCLE", "BROKER_TYPE", "REDIS_URL", "DISCOVERY_TYPE", "DB_HOST", "NO_SUCH"]
+)
+def test_what_has_no_counterpart_is_said_once(clean: None, name: str) -> None:
+    os.environ[f"PYMODULES_{name}"] = "redis://:hunter2@cache"
+    with pytest.warns(DeprecationWarning, match=f"Nothing reads PYMODULES_{name} any more") as told:
+        assert adopt_environment() == {}
+    assert "hunter2" not in str(told[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert adopt_environment() == {}
