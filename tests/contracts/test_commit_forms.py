@@ -357,6 +357,9 @@ async def test_the_classes_here_take_the_fast_path(forms: dict[tuple[str, str], 
         Step("look", "Volume", "b"),
     ]
 )
+@example(  # the same before anything is written
+    script=[Step("save", "Typed", 3, (("text", "t"), ("flag", False))), Step("save", "Typed", 3, (("number", 1),))]
+)
 @given(script=st.lists(steps(), min_size=1, max_size=7))
 @settings(
     max_examples=40, phases=PHASES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -17,7 +17,7 @@ from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
-from uno.data.sqlite import SqliteConnection, connect
+from uno.data.sqlite import LOCK_SECONDS, SqliteConnection, connect, prepare
 from uno.data.statement import Prepared
 from uno.data.unfit import name_unfit
 from uno.data.url import application_name, dsn, parse, shown
@@ -356,7 +356,7 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
         pool_reset_on_return=None,
         connect_args={
             "isolation_level": None,
-            "timeout": 10.0,
+            "timeout": LOCK_SECONDS,
             "factory": SqliteConnection,
             "async_creator_fn": connect,
         },
@@ -370,8 +370,7 @@ def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     @event.listens_for(sync, "connect")
     def _connected(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
-            cursor.execute(f"PRAGMA {pragma}")
+        prepare(cursor)
         cursor.close()
 
     @event.listens_for(sync, "begin")

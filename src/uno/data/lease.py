@@ -111,12 +111,18 @@ class SqliteLease(Lease):
 
     __slots__ = ()
 
-    def _give_back(self, error: BaseException | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         # Its connection does one thing after another, so that an interrupted statement harms nobody.
         if self.driver.in_transaction or self._surplus():
+            # Here and now: a thread that closes it later may find the event loop gone.
+            await asyncio.shield(self.driver.close())
             self._raw.invalidate(error)
         else:
             self._raw.close()
+        if error is not None:
+            raise_translated(error)
 
     async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         return await self.fetch_text(prepared.sql, prepared.arguments(parameters))

@@ -133,6 +133,8 @@ class SessionPath:
         key = self._plan(entity).key_of(entity)
         stored = None if None in key else await self.get(type(entity), key, False)
         if stored in self.session.new:
+            plan = self._plan(entity)
+            plan.fill(entity, plan.state(stored))
             self.session.expunge(stored)
         if stored is None or stored not in self.session:
             await self.add(entity)

@@ -5,6 +5,11 @@ import sqlite3
 from typing import Any
 
 import aiosqlite
+from sqlalchemy.util.concurrency import await_
+
+from uno import clock
+
+LOCK_SECONDS = 10.0
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -18,6 +23,26 @@ class SqliteConnection(sqlite3.Connection):
             self.rollback()
         self._closed = True
         super().close()
+
+
+def prepare(cursor: Any) -> None:
+    """Set a new connection up, in SQLAlchemy's greenlet."""
+    _use_wal(cursor)
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+
+
+def _use_wal(cursor: Any) -> None:
+    """SQLite does not wait for the lock of this switch: several may open a new file at the same moment."""
+    deadline = clock.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or clock.monotonic() > deadline:
+                raise
+        await_(asyncio.sleep(0.01))
 
 
 async def connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
