@@ -136,14 +136,15 @@ class Hosted(ModuleHost):
     async def load(self, module: Module) -> None:
         module._host = self
         await await_hook(module.on_load)
-        log.info("Registered module %s", label(module))
+        # No news: an application has the modules it was given.
+        log.debug("Registered module %s", label(module))
 
     async def unload(self, module: Module) -> None:
         try:
             await await_hook(module.on_unload)
         finally:
             module._host = None
-            log.info("Unregistered module %s", label(module))
+            log.debug("Unregistered module %s", label(module))
 
     def stop(self) -> None:
         self._loop = None
