@@ -123,9 +123,9 @@ def tracked(progress: Progress, numbers: "count[int]") -> Middleware:
     async def track(event: Any, call_next: Call) -> Any:
         number = next(numbers)
         progress[number] = event
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("Dispatching event %s", label_of(event))
         try:
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("Dispatching event %s", label_of(event))
             return await call_next(event)
         finally:
             # No call of a function here: it would fail where the handler has used up the stack.
@@ -159,9 +159,9 @@ class Account:
             metrics.events_dispatched += 1
             number = next(numbers)
             progress[number] = event
-            if log.isEnabledFor(logging.DEBUG):
-                log.debug("Dispatching event %s", label_of(event))
             try:
+                if log.isEnabledFor(logging.DEBUG):
+                    log.debug("Dispatching event %s", label_of(event))
                 if tracing:
                     inject_trace_context(event)
                 if on_start is not None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -232,22 +231,6 @@ def test_sys_exit_goes_through_and_leaves_nothing_behind() -> None:
     assert host.events_in_progress == []
     assert counts(host) == {"events_dispatched": 1, "events_failed": 1}
     assert host.handle(work()).handled
-
-
-def test_endless_recursion_is_an_error_and_leaves_nothing_behind() -> None:
-    class Looping(Module):
-        @handles(Work)
-        def work(self, input: WorkInput) -> EventOutput:
-            assert self.host is not None
-            return self.host.handle(Work(input=input)).output
-
-    host = a_host(Looping())
-    limit = sys.getrecursionlimit()
-    with pytest.raises(EventHandlingError) as caught:
-        host.handle(work())
-    assert len(str(caught.value)) < 10_000
-    assert host.events_in_progress == []
-    assert sys.getrecursionlimit() == limit
 
 
 async def test_stop_iteration_in_a_thread_hangs_nobody() -> None:

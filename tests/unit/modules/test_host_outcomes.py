@@ -1,6 +1,7 @@
 """ModuleHost: whose error is told to whom, and what counts as published."""
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,3 +198,25 @@ async def test_a_module_whose_rival_came_while_it_was_loaded_is_unloaded_again()
         await registering
     assert unloaded == ["slow"]
     assert slow.host is None
+
+
+@pytest.mark.parametrize("counting", [True, False])
+def test_endless_recursion_is_an_error_and_leaves_nothing_behind(counting: bool) -> None:
+    class Looping(Module):
+        @handles(Step)
+        def step(self, input: StepInput) -> EventOutput:
+            assert self.host is not None
+            return self.host.handle(Step(input=input)).output
+
+    def deeper(by: int) -> Step:
+        return deeper(by - 1) if by else host.handle(Step(input=StepInput()))
+
+    host = ModuleHost(ModuleHostConfig(enable_metrics=counting)).register(Looping())
+    limit = sys.getrecursionlimit()
+    # From each of these depths the stack ends at another place.
+    for depth in range(60):
+        with pytest.raises(EventHandlingError) as caught:
+            deeper(depth)
+        assert len(str(caught.value)) < 10_000
+        assert host.events_in_progress == []
+    assert sys.getrecursionlimit() == limit
