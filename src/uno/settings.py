@@ -4,7 +4,11 @@
 Precedence: arguments, environment, a `.env` file, `[tool.uno]` in `pyproject.toml`, defaults.
 """
 
+import tomllib
 from collections.abc import Mapping
+from copy import deepcopy
+from functools import lru_cache
+from pathlib import Path
 from tomllib import TOMLDecodeError
 from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
@@ -49,6 +53,20 @@ _CENTURY = 100 * 365 * 24 * 60
 _CLAIMS = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "token_use")
 
 
+class _Pyproject(PyprojectTomlConfigSettingsSource):
+    """`pyproject.toml`, parsed once for all sections."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        found = Path(file_path).stat()
+        return deepcopy(_own_table(Path(file_path), found.st_mtime_ns, found.st_size))
+
+
+@lru_cache(maxsize=8)
+def _own_table(path: Path, _changed: int, _size: int) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"tool": {"uno": tomllib.load(file).get("tool", {}).get("uno", {})}}
+
+
 class Section(BaseSettings):
     """A part of the tree, read from the environment under its own prefix."""
 
@@ -68,7 +86,7 @@ class Section(BaseSettings):
             EnvSettingsSource(settings_cls, env_prefix=nested),
             dotenv_settings,
             DotEnvSettingsSource(settings_cls, env_prefix=nested),
-            PyprojectTomlConfigSettingsSource(settings_cls),
+            _Pyproject(settings_cls),
         )
 
 
@@ -248,7 +266,7 @@ class _OwnDotEnv(DotEnvSettingsSource):
         return _own(super().__call__())
 
 
-class _OwnPyproject(PyprojectTomlConfigSettingsSource):
+class _OwnPyproject(_Pyproject):
     def __call__(self) -> dict[str, Any]:
         return _own(super().__call__())
 
