@@ -323,6 +323,20 @@ async def test_an_error_that_says_when_to_come_back_is_believed_up_to_the_longes
         await change(database, state="done")
 
 
+@pytest.mark.parametrize("said", [None, "soon", float("nan"), True])
+async def test_an_error_that_says_nonsense_of_when_to_come_back_is_retried_as_usual(
+    app: App, database: Database, said: Any
+) -> None:
+    error = RuntimeError("busy")
+    vars(error)["retry_after"] = said
+    behaviour.errors = [error]
+    await app.bus.dispatch(Send(ids=("a",)))
+    async with running(worker(app)):
+        await until(lambda: all_done(database, 2))
+    row = (await database.query(select(deliveries).where(deliveries.c.subscriber == "tests.bill")))[0]
+    assert (row.failures, row.lost_leases) == (1, 0)
+
+
 async def test_a_bug_that_comes_every_time_ends_in_the_dead_letters(app: App, database: Database) -> None:
     behaviour.errors = [ZeroDivisionError("no way")] * 3
     with context.use(Context(correlation_id="the-request")):

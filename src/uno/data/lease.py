@@ -117,8 +117,10 @@ class SqliteLease(Lease):
         # Its connection does one thing after another, so that an interrupted statement harms nobody.
         if self.driver.in_transaction or self._surplus():
             # Here and now: a thread that closes it later may find the event loop gone.
-            await asyncio.shield(self.driver.close())
-            self._raw.invalidate(error)
+            try:
+                await asyncio.shield(self.driver.close())
+            finally:  # cancelled meanwhile, its place in the pool must not be lost
+                self._raw.invalidate(error)
         else:
             self._raw.close()
         if error is not None:

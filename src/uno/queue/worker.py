@@ -18,6 +18,7 @@ from uno.queue.fence import Fence, current_fence
 from uno.queue.hint import listen
 from uno.queue.statements import Deliveries, Delivery, Names, done
 from uno.queue.tables import deliveries
+from uno.resilience.faults import told_to_wait
 from uno.result import Failure
 from uno.settings import WorkerSettings
 from uno.telemetry import trace
@@ -221,7 +222,7 @@ class Worker:
     async def _failed(self, delivery: Delivery, error: Exception) -> None:
         failures = delivery.failures + 1
         retry = _may_retry(error) and failures < self._settings.max_attempts
-        pause = max(self._delay(failures), self._asked_for(error)) if retry else None
+        pause = max(self._delay(failures), self._told(error)) if retry else None
         text = _described(error)
         if not await self._deliveries.failed(delivery, text, retry_in=pause):
             return
@@ -230,10 +231,9 @@ class Worker:
         else:
             log.error("delivery is dead: %s", text, extra=_labels(delivery))
 
-    def _asked_for(self, error: Exception) -> float:
+    def _told(self, error: Exception) -> float:
         """The seconds after which, says the error itself, it makes sense to try again."""
-        # Not getattr: Unavailable has a guess for whoever says nothing.
-        return min(self._settings.max_delay, float(vars(error).get("retry_after", 0.0)))
+        return min(self._settings.max_delay, told_to_wait(error))
 
     def _delay(self, failures: int) -> float:
         """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter")."""

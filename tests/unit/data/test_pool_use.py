@@ -1,6 +1,7 @@
 """How the connections of a pool are used, as the metrics show it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -52,6 +53,30 @@ async def test_who_gives_up_waiting_is_not_counted_any_more(database: Database) 
         await waiting(database, 1)
         release.set()
     assert database.pool_use() == PoolUse(limit=2, open=1, in_use=0, waiting=0)
+
+
+async def test_who_is_cancelled_while_a_surplus_connection_closes_leaves_its_place(database: Database) -> None:
+    release, held, naps = asyncio.Event(), [], []  # type: ignore[var-annotated]
+
+    async def leave_slowly() -> None:
+        async with database.lease() as lease:
+            held.append(lease)
+            await lease.driver.create_function("nap", 0, lambda: time.sleep(0.2))
+            await release.wait()
+            # Its thread is busy, so that closing takes a while.
+            naps.append(asyncio.ensure_future(lease.driver.execute("SELECT nap()")))
+
+    tasks = [asyncio.create_task(leave_slowly()) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    release.set()
+    while len(naps) < 2:
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, *naps, return_exceptions=True)
+    use = database.pool_use()
+    assert use is not None
+    assert use.in_use == 0
 
 
 async def test_one_that_waits_too_long_is_not_counted_any_more(tmp_path: Path) -> None:
