@@ -17,18 +17,23 @@ _DEEPEST = 20
 _LONGEST_NUMBER = 4096
 
 _OTP = r"(?<![a-z0-9])otp(?![a-z0-9])"
-_KEY = re.compile(
-    r"passw|passphrase|pwd|secret|token|jwt|bearer|api[_-]?key|access[_-]?key|authorization|cookie|credential|private"
-    rf"|session[_-]?id|{_OTP}",
-    re.IGNORECASE,
+# What is said of a secret, and is none.
+_ABOUT = r"(?![_-]?(?:expir|type|count|limit|ur[il]|endpoint|length|name|policy))"
+# `secret_key`, `tokens`, `password1` and `tokenValue`, but not `tokenize`.
+_MORE = r"s?(?:(?:[_-]|\d|(?-i:[A-Z]))[\w-]{0,32}+)?"
+_WORD = (
+    r"(?:(?:passw(?:or[dt])?|passphrase|pwd|secret|token|credential"
+    rf"|(?:api|access|private|encryption|signing|verification)[_-]?key|{_OTP}){_ABOUT}{_MORE}|jwt|bearer|session[_-]?id)"
 )
-# `name=value`, `name: value`, `"name": "value"`, also where the quotes are escaped.
-_NAMED = (
-    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|jwt|bearer|api[_-]?key|access[_-]?key|private[_-]?key|credentials?"
-    rf"|session[_-]?id|{_OTP})(?:\\{{0,4}}[\"'])?[ \t]{{0,8}}[=:]>?[ \t]{{0,8}}"
-)
+_KEY = re.compile(rf"{_WORD}|authorization|cookie|private", re.IGNORECASE)
+# `name=value`, `name: value`, `"name": "value"`, also where the quotes are escaped, and `("name", "value")`.
+_NAMED = rf"{_WORD}(?:\\{{0,4}}[\"'])?[ \t]{{0,8}}[=:]>?[ \t]{{0,8}}"
 _QUOTED = re.compile(rf"({_NAMED}b?(\\{{0,4}}[\"']))(?:(?!(?<!\\)\2)(?:\\.|[^\n]))*+", re.IGNORECASE)
-_BARE = re.compile(rf"({_NAMED})(?!b?\\{{0,4}}[\"'])[^\s&;,\"']++", re.IGNORECASE)
+_PAIR = re.compile(
+    rf"(\(b?[\"'][\w-]{{0,64}}?{_WORD}[\"'],[ \t]{{0,8}}b?([\"']))(?:(?!(?<!\\)\2)(?:\\.|[^\n]))*+", re.IGNORECASE
+)
+_SEVERAL = re.compile(rf"({_NAMED}[\[({{])[^\])}}\n]*+", re.IGNORECASE)
+_BARE = re.compile(rf"({_NAMED})(?!b?\\{{0,4}}[\"'])(?:(?:bearer|basic)[ \t]{{1,8}})?[^\s&;,\"'\[({{]++", re.IGNORECASE)
 # As a header, or as a pair of a mapping or list of headers: it is all secret.
 _HEADER = re.compile(
     r"((?:authorization|cookie)(?:\\{0,4}[\"'] ?[:,]|[ \t]{0,8}[=:])[ \t]{0,8}(?:b?\\{0,4}[\"'])?)[^\r\n\"']++",
@@ -55,6 +60,8 @@ _SUBSTITUTES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = (
     (("private key-----",), _PEM, r"\1***"),
     (("authorization", "cookie"), _HEADER, r"\1***"),
     (("=", ":"), _QUOTED, r"\1***"),
+    (("=", ":"), _SEVERAL, r"\1***"),
+    (("',", '",'), _PAIR, r"\1***"),
     (("=", ":"), _BARE, r"\1***"),
     (("bearer",), _BEARER, r"\1***"),
     (("eyj",), _JWT, "***"),

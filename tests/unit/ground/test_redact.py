@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given, strategies as st
 
+from uno import settings
 from uno.redact import LONGEST, brief, clean, redact
 
 SECRET = "hunter2"
@@ -32,6 +33,15 @@ SECRET = "hunter2"
         "PGPASSWORD=hunter2",
         "AWS_SECRET_ACCESS_KEY=hunter2",
         "pwd=hunter2 passphrase=hunter2 otp=hunter2 session_id=hunter2 jwt=hunter2 access_key=hunter2",
+        "UNO_JWT_SECRET_KEY=hunter2",
+        "{'secret_key': 'hunter2', 'a': 1}",
+        "private_key_pem=hunter2 token_value=hunter2 password1=hunter2 otp_code=hunter2 encryption_key=hunter2",
+        "token: Bearer hunter2.def.ghi, refresh_token=Bearer hunter2.y and X-Auth-Token: bearer hunter2",
+        "signing_key=hunter2 secret-key: hunter2 SecretKey=hunter2",
+        "tokenValue=hunter2 secretKey: hunter2",
+        'UNO_JWT_VERIFICATION_KEYS={"old": "hunter2", "older": "hunter2"}',
+        "tokens=['hunter2', 'hunter2']",
+        "[('user_password', 'hunter2'), ('a', 'b')]",
         "postgresql://ada:hunter2@h/d",
         "postgresql://ada:p hunter2@h/d",
         "postgresql://ada:p'hunter2@h/d",
@@ -59,6 +69,8 @@ def test_a_secret_is_not_written_down(text: str) -> None:
         "bearer authentication. Basic authentication is off",
         'WWW-Authenticate: Bearer realm="uno"',
         "the tokens of 5 passwords; tokenize=1",
+        "UNO_JWT_LEEWAY: must be a number; UNO_JWT_ACCESS_TOKEN_EXPIRE_MINUTES=5; token_type=mac",
+        "('user', 'ada'), ('fields', 'password, email')",
         "http://localhost:8000/docs was asked by ada@example.org",
         "{'url': 'http://h:80', 'mail': 'ada@example.org'}",
         "desktop=1, and the option=2",
@@ -70,10 +82,39 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 @pytest.mark.parametrize(
     "field",
-    ["pwd", "passphrase", "jwt", "bearer", "access_key", "session_id", "sessionId", "otp", "OTP_code", "x-api-key"],
+    [
+        "secret_key",
+        "encryptionKey",
+        "pwd",
+        "passphrase",
+        "jwt",
+        "bearer",
+        "access_key",
+        "session_id",
+        "sessionId",
+        "otp",
+        "OTP_code",
+        "x-api-key",
+    ],
 )
 def test_fields_with_a_telling_name_are_hidden(field: str) -> None:
     assert clean({"deep": [{field: SECRET}], "desktop": "x"}) == {"deep": [{field: "***"}], "desktop": "x"}
+
+
+SECTIONS = [one for one in vars(settings).values() if isinstance(one, type) and issubclass(one, settings.Section)]
+SECRETS = [
+    f"{section.model_config.get('env_prefix')}{name.upper()}"
+    for section in SECTIONS
+    for name, field in section.model_fields.items()
+    if "SecretStr" in str(field.annotation) and name not in ("url", "headers")
+]
+
+
+@pytest.mark.parametrize("variable", SECRETS)
+def test_no_secret_of_the_settings_is_written_down(variable: str) -> None:
+    for text in (f"{variable}={SECRET}", f"{{'{variable.lower()}': '{SECRET}'}}", f'{variable}={{"k": "{SECRET}"}}'):
+        assert SECRET not in redact(text)
+    assert clean({variable: SECRET}) == {variable: "***"}
 
 
 # One that takes time with the square of its length would not come to its end.
@@ -102,6 +143,9 @@ def test_fields_with_a_telling_name_are_hidden(field: str) -> None:
             'value "',
             "token: \t",
             "://a",
+            "token_",
+            "secret=(",
+            "('a_token",
             "\nDETAIL: ",
         ),
     ],
