@@ -97,7 +97,7 @@ class Identification:
         except UnoError as error:
             # It matters only to endpoints that are not open.
             scope[REFUSAL] = error
-            await self.app(scope, receive, send)
+            await _as_nobody(self.app, scope, receive, send)
             return
         await _let_in(self.app, principal, self.provider, scope, receive, send)
 
@@ -147,6 +147,20 @@ async def _let_in(
     finally:
         ambient.leave(known)
         context.leave(entered)
+
+
+async def _as_nobody(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Whoever an application around this one knows is not known to its own provider, and nobody here."""
+    if PRINCIPAL not in scope:
+        await app(scope, receive, send)
+        return
+    inner = {name: value for name, value in scope.items() if name not in (PRINCIPAL, _PROVIDER)}
+    inner["state"] = {name: value for name, value in scope.get("state", {}).items() if name != "user"}
+    known = ambient.enter(None)
+    try:
+        await app(inner, receive, send)
+    finally:
+        ambient.leave(known)
 
 
 def _acting(subject: str) -> Context:
