@@ -27,11 +27,14 @@ class Revocations(Protocol):
 
 
 class Ends:
-    """Ids, each until the latest moment that was given for it."""
+    """Ids, each until the latest moment that was given for it: on the wall clock, and after as much time on the other.
+
+    A wall clock that jumps ahead and back must not bring back what was revoked meanwhile.
+    """
 
     def __init__(self) -> None:
         self._latest: dict[str, datetime] = {}
-        self._queue: list[tuple[datetime, str]] = []
+        self._queue: list[tuple[float, str, datetime]] = []
 
     def add(self, id: str, until: datetime) -> bool:
         """False if it was there already."""
@@ -39,7 +42,7 @@ class Ends:
         known = self._latest.get(id)
         if known is None or known < until:
             self._latest[id] = until
-            heappush(self._queue, (until, id))
+            self._wait(id, until)
         return known is None
 
     def of(self, id: str) -> datetime | None:
@@ -48,13 +51,22 @@ class Ends:
     def __len__(self) -> int:
         return len(self._latest)
 
+    def _wait(self, id: str, until: datetime) -> None:
+        left = max(0.0, (until - clock.now()).total_seconds())
+        heappush(self._queue, (clock.monotonic() + left, id, until))
+
     def _forget(self) -> None:
         """What is over need not be remembered."""
-        now = clock.now()
+        now, over = clock.monotonic(), []
         while self._queue and self._queue[0][0] <= now:
-            until, id = heappop(self._queue)
-            if self._latest.get(id) == until:  # else it was given a later one
+            over.append(heappop(self._queue))
+        for _, id, until in over:
+            if self._latest.get(id) != until:  # it was given a later one
+                continue
+            if until <= clock.now():
                 del self._latest[id]
+            else:
+                self._wait(id, until)
 
 
 class MemoryRevocations:

@@ -31,11 +31,20 @@ class At(clock.SystemClock):
 
     def __init__(self) -> None:
         self.time = datetime(2030, 1, 1, tzinfo=UTC)
+        self.passed = 0.0
 
     def now(self) -> datetime:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.passed
+
     def pass_by(self, **time: float) -> None:
+        self.time += timedelta(**time)
+        self.passed += timedelta(**time).total_seconds()
+
+    def jump(self, **time: float) -> None:
+        """Somebody sets the clock."""
         self.time += timedelta(**time)
 
 
@@ -306,6 +315,32 @@ async def test_revocations_are_forgotten_when_their_tokens_have_expired(at: At) 
     at.pass_by(minutes=30)
     await provider.revoke(await provider.create_token({"sub": "ada"}))
     assert len(revocations) == 1
+
+
+async def test_a_clock_that_is_set_ahead_and_back_brings_no_revoked_token_back(at: At) -> None:
+    provider = provider_for()
+    access, refresh = await provider.create_token({"sub": "ada"}), await provider.create_refresh_token({"sub": "ada"})
+    assert await provider.revoke(access)
+    assert await provider.redeem(refresh)
+    at.jump(days=8)
+    await make_it_forget(provider)
+    at.jump(days=-8)
+    assert await provider.validate_token(access) is None
+    assert await provider.redeem(refresh) is None
+
+
+async def test_a_clock_that_is_set_back_brings_no_revoked_token_back(at: At) -> None:
+    provider = provider_for()
+    access = await provider.create_token({"sub": "ada"})
+    assert await provider.revoke(access)
+    at.pass_by(minutes=29)
+    at.jump(hours=-1)
+    at.pass_by(minutes=29)
+    await make_it_forget(provider)
+    assert await provider.validate_token(access) is None
+    at.pass_by(minutes=62)
+    await make_it_forget(provider)
+    assert await provider.validate_token(access) is None
 
 
 async def test_where_revocations_cannot_be_looked_up_no_token_is_accepted() -> None:
