@@ -33,6 +33,7 @@ WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE"})
 _LISTS = (list, set, frozenset, tuple, Sequence)
 _INTEGER = re.compile(r"-?[0-9]{1,400}")
 _DECIMAL = re.compile(r"-?[0-9]{1,100}\.[0-9]{1,100}")
+_LARGEST_WHOLE = 2.0**64
 _WHOLE = re.compile(rb"[0-9](?:\.0+|(?:\.[0-9]+)?[eE][+-]?[0-9]+)")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
@@ -341,7 +342,8 @@ def _finite(text: str) -> float:
 
 def _whole(text: str) -> float:
     value = float(text)
-    return int(value) if value.is_integer() else value
+    # Beyond it nobody means a whole number, and its digits would take the place of many bodies.
+    return int(value) if abs(value) <= _LARGEST_WHOLE and value.is_integer() else value
 
 
 _whole_decoder = json.JSONDecoder(parse_float=_whole)

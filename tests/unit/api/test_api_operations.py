@@ -293,6 +293,14 @@ def test_a_whole_number_is_an_integer_however_it_is_written(client: TestClient, 
     assert response.json()["age"] == 36
 
 
+@pytest.mark.parametrize("text", [b"3.65e1", b"1e19999", b"1e300", b"-2e300"])
+def test_what_nobody_means_as_a_whole_number_is_none(client: TestClient, text: bytes) -> None:
+    response = client.post("/users", content=b'{"email": "a@b.c", "age": %s}' % text, headers=JSON)
+    assert response.status_code in (400, 422)
+    # The number is not written out with its hundreds of digits.
+    assert len(response.content) < 600
+
+
 # ── kinds of values ──
 
 
