@@ -198,9 +198,11 @@ class Worker:
         except Exception as error:  # a subscriber's bug is a failed attempt: logged, and kept with the delivery
             log.exception("subscriber failed", extra=_labels(delivery))
             return error
-        except SystemExit as error:  # one event must not end the worker, and then the next one
+        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # SystemExit: one event must not end the worker, and then the next one
             log.exception("subscriber asked the process to exit", extra=_labels(delivery))
-            return RuntimeError(f"the subscriber asked the process to exit: {error}")
+            return RuntimeError(f"the subscriber asked the process to exit: {_described(error)}")
         return result.error if result.__class__ is Failure else None
 
     async def _traced(self, delivery: Delivery, event: DomainEvent) -> Any:
@@ -241,7 +243,7 @@ class Worker:
         return random.uniform(0, ceiling)  # noqa: S311 - spreads load, is no secret
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     """The error as text that every database can store."""
     try:
         text = f"{type(error).__name__}: {error}"

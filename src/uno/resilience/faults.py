@@ -15,10 +15,7 @@ def is_fault(error: BaseException) -> bool:
     A bug is every exception from outside uno's tree, and `Misconfigured`. An answer such as
     `NotFound` is none: whoever gave it works.
     """
-    # What a module host makes of a handler's error is of that error's kind.
-    inner = getattr(error, "original_error", None)
-    if isinstance(inner, Exception):
-        return is_fault(inner)
+    error = _innermost(error)
     if isinstance(error, UnoError):
         return isinstance(error, Unavailable | TimedOut | Misconfigured)
     return isinstance(error, Exception) and not isinstance(error, _CANCELLED)
@@ -33,7 +30,26 @@ def told_to_wait(error: BaseException) -> float:
     """The seconds that `error` asks to wait before the next attempt; 0 where it does not say."""
     if isinstance(error, Unavailable) and "retry_after" not in vars(error):
         return 0.0  # the class's own guess
-    said = getattr(error, "retry_after", None)
-    if isinstance(said, bool) or not isinstance(said, int | float) or math.isnan(said):
+    said = _said(error, "retry_after")
+    if isinstance(said, bool) or not isinstance(said, int | float) or said != said:
         return 0.0
-    return max(0.0, float(said))
+    try:
+        return max(0.0, float(said))
+    except OverflowError:
+        return math.inf
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What a module host makes of a handler's error is of that error's kind."""
+    seen = {id(error)}
+    while isinstance(inner := _said(error, "original_error"), Exception) and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
+    return error
+
+
+def _said(error: BaseException, name: str) -> object:
+    try:
+        return getattr(error, name, None)
+    except Exception:  # whoever called sees the error itself; what it cannot say is not said
+        return None
