@@ -19,10 +19,11 @@ from uno.api.events import Handle, answering, event_app, promised
 from uno.api.openapi import described
 from uno.api.problems import NO_CONTENT, allow, not_allowed, raise_as_bug
 from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
-from uno.api.response import Encoders, Respond, checked, locator, responder, result_of
+from uno.api.response import Encoders, Respond, checked, locator, responder
 from uno.api.table import Table
 from uno.app import Endpoint
 from uno.bus import Bus
+from uno.bus.promise import result_of
 from uno.modules.event import is_event
 from uno.result import Failure
 from uno.security import Policies

@@ -2,10 +2,9 @@
 
 import inspect
 import re
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import NoneType, UnionType
-from typing import Annotated, Any, ForwardRef, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,7 +15,8 @@ from starlette.types import Scope, Send
 from uno.api.problems import CREATED, WITHOUT_BODY
 from uno.api.shapes import adapter, is_plain, plain
 from uno.app import Endpoint
-from uno.messages import Message, result_type
+from uno.bus.promise import WrongResult
+from uno.messages import Message
 
 Encode: TypeAlias = Callable[[Any], bytes]
 Locate: TypeAlias = Callable[[Any, Message, Scope], str | None]
@@ -28,30 +28,6 @@ _WARNED = re.compile(
     r"(?:Expected `(?P<wanted>[^`]*)`[^\[]*(?:\[field_name='(?P<field>\w+)')?)?"
 )
 _JSON = (b"content-type", b"application/json")
-
-
-def result_of(message: type[Message]) -> Any:
-    """The `R` of a message with its forward references resolved; `Any` where that cannot be done."""
-    found = result_type(message)
-    if isinstance(found, str):
-        found = ForwardRef(found)
-    if not isinstance(found, ForwardRef):
-        return found
-    names = {**vars(sys.modules[message.__module__]), message.__name__: message}
-    try:
-        return get_type_hints(type("Holder", (), {"__annotations__": {"result": found}}), names)["result"]
-    except NameError:
-        return Any
-
-
-class WrongResult(TypeError):
-    """A handler returned something else than its message promises: a bug."""
-
-    def __init__(self, message: type[Any], promised: Any, value: Any, detail: str = "") -> None:
-        super().__init__(
-            f"The handler of {message.__qualname__} returned {type(value).__qualname__}, "
-            f"but the message promises {getattr(promised, '__qualname__', promised)}{detail}."
-        )
 
 
 class Encoders:

@@ -12,6 +12,7 @@ from uno import context
 from uno.bus.handler import compile_handler, name_of, problems
 from uno.bus.pipeline import Call, Middleware, as_result, compose
 from uno.bus.problems import duplicates, nowhere_to_wait, unmarked
+from uno.bus.promise import result_of
 from uno.bus.registry import Handles, handles_of
 from uno.bus.table import Table
 from uno.bus.unit import OpenUnit, ambient
@@ -160,7 +161,8 @@ class Bus:
             handler = await compile_handler(mark, self._provider, itself)
             if mark.around is not None:
                 handler = mark.around(handler)
-            table.add(mark, compose(handler, mark.message, (*self._middleware, *mark.middleware)))
+            around = (*self._middleware, *mark.middleware)
+            table.add(mark, compose(handler, mark.message, around, promised=_promised(mark)))
         self._table, self._calls, self._started = table, table.calls, True
 
     def problems(self) -> list[Problem]:
@@ -226,6 +228,10 @@ async def _isolated(name: str, call: Call, event: DomainEvent) -> None:
         return
     if result.__class__ is Failure:
         log.error("subscriber failed: %s", result.error, extra=fields)
+
+
+def _promised(mark: Handles) -> Any:
+    return result_of(mark.message) if mark.kind in ("command", "query") else mark.promised
 
 
 def _marks(handlers: Iterable[object]) -> tuple[tuple[Handles, ...], tuple[object, ...]]:

@@ -8,6 +8,7 @@ what depends on the type is worked out at start-up.
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from uno.bus.promise import WrongResult, classes_of
 from uno.errors import Misconfigured, UnoError
 from uno.messages import Message
 from uno.result import Failure, Success
@@ -33,14 +34,23 @@ def as_result(value: Any) -> Any:
     return value if value.__class__ is Success or value.__class__ is Failure else Success(value)
 
 
-def _with_result(handler: Call) -> Call:
+def _with_result(handler: Call, message_type: type[Any], promised: Any) -> Call:
+    """`handler`, whose value is looked at before anything around it, as a transaction, takes it for a success."""
+    wanted = classes_of(promised)
+
     async def call(message: Any) -> Any:
         try:
-            return as_result(await handler(message))
+            found = await handler(message)
         except Misconfigured:
             raise
         except UnoError as error:
             return Failure(error)
+        if found.__class__ is Failure:
+            return found
+        value = found.value if found.__class__ is Success else found
+        if wanted and value.__class__ is not wanted[0] and not isinstance(value, wanted):
+            raise WrongResult(message_type, promised, value)
+        return found if found.__class__ is Success else Success(found)
 
     return call
 
@@ -52,15 +62,23 @@ def _wrap(middleware: Middleware, call_next: Call) -> Call:
     return call
 
 
-def compose(handler: Call, message_type: type[Any], middleware: Sequence[Middleware], *, settled: bool = False) -> Call:
+def compose(
+    handler: Call,
+    message_type: type[Any],
+    middleware: Sequence[Middleware],
+    *,
+    settled: bool = False,
+    promised: Any = None,
+) -> Call:
     """One callable: `middleware`, outermost first, around `handler`.
 
     A `settled` handler makes a `Failure` of uno's errors itself, and its middleware needs no `Success`.
+    What is not as `promised` is a bug; without middleware nothing stands around that could store it.
     """
     made = [m.factory(message_type) if isinstance(m, per_message) else m for m in middleware]
     wrapping = [m for m in made if m is not None]
     # Without middleware the dispatcher itself makes the result.
-    call = _with_result(handler) if wrapping and not settled else handler
+    call = _with_result(handler, message_type, promised) if wrapping and not settled else handler
     for one in reversed(wrapping):
         call = _wrap(one, call)
     return call

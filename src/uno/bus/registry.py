@@ -24,7 +24,7 @@ _MARK = "__uno_handles__"
 class Handles:
     """A mark: `handler` handles `message`. `around` makes of the compiled handler what the pipeline calls.
 
-    `owner` is the name of the module that it is a method of, if it is one.
+    `owner` is the name of the module that it is a method of, if it is one; `promised` what a request gets.
     """
 
     handler: Any
@@ -35,6 +35,7 @@ class Handles:
     middleware: tuple[Middleware, ...] = ()
     around: Callable[[Call], Call] | None = field(default=None, compare=False)
     owner: str = field(default="", compare=False)
+    promised: Any = field(default=None, compare=False)
 
 
 class _Accepts(Protocol[R]):
