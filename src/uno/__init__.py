@@ -27,7 +27,7 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     api/           routes from messages, problems, the ASGI application
     examples/      inventory: the demo application, which the docs and the tests use
     compat/        the names of the systems uno grew out of, and where they live now
-    cli/           uno demo, run, worker, routes, messages, db, dead, doctor
+    cli/           uno demo, run, worker, routes, messages, modules, graph, check, db, dead, doctor
     testing/       what tests of applications on uno need
 
 One request, which is also the reading order: api → context → bus → pipeline → handler →

@@ -10,9 +10,11 @@ its row and kept.
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeVar
 
 import typer.main
 from pydantic import SecretStr
@@ -139,6 +141,47 @@ def told(written: str) -> str:
     return f"{spans(written)}\n\n{signals(written)}"
 
 
+# ── reference.md ──
+
+
+def _rooms() -> list[str]:
+    found = re.findall(r"^    (\w+)(?:\.py|/) ", str(uno.__doc__), re.MULTILINE)
+    return [room for room in found if room not in ("__init__", "examples", "cli", "testing")]
+
+
+def names(written: str) -> str:
+    meanings = dict(re.findall(r"^\| `([\w.]+)` \| ([^|]*) \|$", written, re.MULTILINE))
+    return "\n\n".join(_room(room, meanings) for room in _rooms())
+
+
+def _room(room: str, meanings: dict[str, str]) -> str:
+    found = import_module(f"uno.{room}")
+    rows = [
+        (f"`{room}.{name}`", _meaning(found, name) or meanings.get(f"{room}.{name}", "")) for name in _public(found)
+    ]
+    return f"## uno.{room}\n\n{_table(['name', 'what it is'], rows)}"
+
+
+def _public(room: ModuleType) -> list[str]:
+    own = [name for name, value in vars(room).items() if getattr(value, "__module__", None) == room.__name__]
+    return sorted(getattr(room, "__all__", None) or (n for n in own if n[0] != "_" and not _is_variable(room, n)))
+
+
+def _is_variable(room: ModuleType, name: str) -> bool:
+    return isinstance(getattr(room, name), TypeVar)
+
+
+def _meaning(room: ModuleType, name: str) -> str:
+    """The first sentence of what the code says of it; of constants and aliases nothing."""
+    found = getattr(room, name)
+    own = str(getattr(found, "__module__", None)).startswith("uno") and callable(found)
+    if own and str(found.__doc__).startswith(f"{name}("):  # what dataclasses make themselves
+        return ""
+    said = " ".join(str(found.__doc__ or "").split("\n\n")[0].split()) if own else ""
+    first = re.match(r".*?\.(?= |$)", said)
+    return (first[0] if first else said).rstrip(":").replace("|", "/")
+
+
 TABLES: dict[str, tuple[str, Callable[[str], str]]] = {
     "seeds.md": ("names", seeds),
     "settings.md": ("variables", variables),
@@ -146,6 +189,7 @@ TABLES: dict[str, tuple[str, Callable[[str], str]]] = {
     "api.md": ("problems", kinds),
     "architecture.md": ("map", house),
     "telemetry.md": ("signals", told),
+    "reference.md": ("names", names),
 }
 
 
@@ -178,6 +222,8 @@ def main(*, check: bool) -> None:
             if not check:
                 (DOCS / page).write_text(wanted)
     missing = [f"docs/settings.md does not say what {name} means" for name in unexplained()]
+    unsaid = re.findall(r"^\| `([\w.]+)` \|\s*\|$", (DOCS / "reference.md").read_text(), re.MULTILINE)
+    missing += [f"docs/reference.md does not say what uno.{name} is: give it a docstring" for name in unsaid]
     if found := [*(stale if check else []), *missing]:
         sys.exit("\n".join(found))
 
