@@ -4,9 +4,11 @@
 Precedence: arguments, environment, a `.env` file, `[tool.uno]` in `pyproject.toml`, defaults.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from tomllib import TOMLDecodeError
@@ -47,6 +49,8 @@ def _upper(value: object) -> object:
 _Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)]
 
 
+# RFC 9110, sections 5.1 and 5.5, with a sign between that HTTP has otherwise.
+_HEADER = re.compile(r"\s*[\w!#$%&'*+.^`|~-]+\s*=[^\x00-\x08\x0a-\x1f\x7f]*", re.ASCII)
 # Minutes; longer no token is good for.
 _CENTURY = 100 * 365 * 24 * 60
 # RFC 7519, section 4.1, and uno's own.
@@ -67,8 +71,32 @@ def _own_table(path: Path, _changed: int, _size: int) -> dict[str, Any]:
         return {"tool": {"uno": tomllib.load(file).get("tool", {}).get("uno", {})}}
 
 
+class _Env(EnvSettingsSource):
+    """The environment. What has to be JSON, and is not, is refused with all that is wrong, by its name."""
+
+    def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
+class _DotEnv(_Env, DotEnvSettingsSource):
+    """The same for a `.env` file."""
+
+
 class Section(BaseSettings):
-    """A part of the tree, read from the environment under its own prefix."""
+    """A part of the tree, read from the environment under its own prefix.
+
+    Raises `Misconfigured` for an argument that it does not have.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        # `_env_file` and such are pydantic's own. What others have set for themselves is not looked at.
+        unknown = [name for name in values if name not in type(self).model_fields and not name.startswith("_")]
+        if unknown:
+            raise Misconfigured(_unknown(type(self), unknown[0]))
+        super().__init__(**values)
 
     @classmethod
     def settings_customise_sources(
@@ -80,12 +108,13 @@ class Section(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         nested = f"{settings_cls.model_config.get('env_prefix')}_"
+        file = cast(DotEnvSettingsSource, dotenv_settings).env_file
         return (
             init_settings,
-            env_settings,
-            EnvSettingsSource(settings_cls, env_prefix=nested),
-            dotenv_settings,
-            DotEnvSettingsSource(settings_cls, env_prefix=nested),
+            _Env(settings_cls),
+            _Env(settings_cls, env_prefix=nested),
+            _DotEnv(settings_cls, env_file=file),
+            _DotEnv(settings_cls, env_file=file, env_prefix=nested),
             _Pyproject(settings_cls),
         )
 
@@ -159,7 +188,8 @@ class OtelSettings(Section):
     `name=value` with commas between them. Times in seconds; `metrics_interval` 0 sends spans only.
     """
 
-    model_config = _config("UNO_OTEL_", "otel")
+    # Both the headers and, by mistake, the endpoint may have secrets in them.
+    model_config = {**_config("UNO_OTEL_", "otel"), "hide_input_in_errors": True}
 
     endpoint: str | None = None
     service_name: str = "uno"
@@ -175,6 +205,14 @@ class OtelSettings(Section):
         if endpoint is not None and (not endpoint.startswith(("http://", "https://")) or "@" in endpoint):
             raise ValueError("must be http://host:port or https://…; credentials belong into UNO_OTEL_HEADERS")
         return endpoint or None
+
+    @field_validator("headers")
+    @classmethod
+    def _pairs(cls, headers: SecretStr | None) -> SecretStr | None:
+        given = "" if headers is None else headers.get_secret_value()
+        if not all(_HEADER.fullmatch(pair) for pair in given.split(",") if pair.strip()):
+            raise ValueError("must be name=value, with commas between several of them")
+        return headers
 
 
 class JWTSettings(Section):
@@ -256,12 +294,12 @@ def _own(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _SECTIONS}
 
 
-class _OwnEnv(EnvSettingsSource):
+class _OwnEnv(_Env):
     def __call__(self) -> dict[str, Any]:
         return _own(super().__call__())
 
 
-class _OwnDotEnv(DotEnvSettingsSource):
+class _OwnDotEnv(_DotEnv):
     def __call__(self) -> dict[str, Any]:
         return _own(super().__call__())
 
@@ -316,8 +354,20 @@ def _read(section: type[S], given: S | Mapping[str, Any] | None, wrong: list[str
     try:
         return section(**cast(Mapping[str, Any], given or {}))
     except ValidationError as error:
-        wrong += [f"{_variable(section, e['loc'])}: {e['msg']}" for e in error.errors(include_input=False)]
+        wrong += [f"{_variable(section, e['loc'])}: {_told(e)}" for e in error.errors(include_input=False)]
         return None
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    if error["type"] == "dict_type":
+        return 'must be JSON, {"name": "value", ...}'
+    return "must be JSON, [value, ...]" if error["type"] == "list_type" else str(error["msg"])
+
+
+def _unknown(section: type[Section], name: str) -> str:
+    known = get_close_matches(name, section.model_fields, 1)
+    fix = f"did you mean {known[0]}?" if known else f"it has {', '.join(section.model_fields)}."
+    return f"{section.__name__} has no {name}; {fix}"
 
 
 def _variable(section: type[Section], location: tuple[int | str, ...]) -> str:

@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from uno.api.auth import PRINCIPAL, REFUSAL
-from uno.api.problems import FORBIDDEN, UNAUTHENTICATED, challenge_of
+from uno.api.auth import REFUSAL, is_bearer
+from uno.api.problems import FORBIDDEN, PRINCIPAL, UNAUTHENTICATED, challenge_of
 from uno.app import Endpoint
 from uno.errors import Forbidden, Misconfigured, Unauthenticated, UnoError
 from uno.security import Policies, TokenClaims, needed
@@ -18,6 +18,10 @@ from uno.telemetry import emit
 
 F = TypeVar("F", bound=Callable[..., Any])
 _POLICY_VIOLATION = 1008
+_UNSEEN = (
+    "A request with a token came to an endpoint that asks who it is, and nothing has looked at the token: "
+    "add AuthMiddleware or give App(auth=...), and leave the path out of exclude_paths."
+)
 
 
 class MissingPermission(Forbidden):
@@ -96,33 +100,63 @@ def require_permissions(permissions: Iterable[str], require_all: bool = False) -
 
     Nobody logged in is 401, a missing permission 403.
     """
-    if isinstance(permissions, str):
-        raise Misconfigured(f"require_permissions takes a list: [{permissions!r}].")
-    wanted = frozenset(permissions)
+    wanted = frozenset(_names(permissions))
     if not wanted:
         raise Misconfigured("require_permissions without a permission lets everybody in; use require_auth.")
-    return _guard(wanted, require_all=require_all)
+    return _guard(wanted, require_all=require_all, usage='@require_permissions(["reports:read"])')
 
 
-def _guard(wanted: frozenset[str], *, require_all: bool) -> Guard:
+def _names(permissions: Any) -> Iterable[str]:
+    # Of a text each letter would be a permission.
+    if isinstance(permissions, str | bytes):
+        raise Misconfigured(f"require_permissions takes a list: [{permissions!r}].")
+    if not isinstance(permissions, Iterable):
+        given = getattr(permissions, "__qualname__", None) or repr(permissions)
+        raise Misconfigured(f'require_permissions takes a list, as in @require_permissions(["a:read"]), not {given}.')
+    names = list(permissions)
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise Misconfigured(f"require_permissions was given {name!r}; name each permission by a text.")
+    return names
+
+
+def _guard(wanted: frozenset[str], *, require_all: bool, usage: str) -> Guard:
     def check(request: HTTPConnection) -> TokenClaims:
         claims = get_current_user(request)
         if claims is None:
-            raise _refused(_nobody(getattr(request, "scope", {})), request)
+            scope = getattr(request, "scope", {})
+            if _is_unseen(scope):
+                raise Misconfigured(_UNSEEN)
+            raise _refused(_nobody(scope), request)
         has = wanted.issubset(claims.permissions) if require_all else not wanted.isdisjoint(claims.permissions)
         if wanted and not has:
             raise _refused(_denied(wanted, any_of=not require_all), request)
         return claims
 
-    def guard(request: Any) -> Any:
+    def guard(request: Any = None) -> Any:
         if inspect.isroutine(request) or isinstance(request, functools.partial):
             endpoint: Any = request
             return _around(endpoint, check)
+        if not hasattr(request, "state"):
+            raise Misconfigured(f"{usage} stands above the function of an endpoint; {_given(request)}.")
         return check(request)
 
     # FastAPI asks what to call it with.
     guard.__signature__ = inspect.signature(check)  # type: ignore[attr-defined]
     return guard
+
+
+def _given(request: Any) -> str:
+    if request is None:
+        return "it was called without one: leave the last brackets out"
+    return f"it was given {getattr(request, '__qualname__', None) or type(request).__qualname__}"
+
+
+def _is_unseen(scope: Mapping[str, Any]) -> bool:
+    """Whether there is a token that nothing has looked at: whoever does says who it is, or why it is refused."""
+    if REFUSAL in scope or "user" in scope.get("state", {}):
+        return False
+    return any(name == b"authorization" and is_bearer(value) for name, value in scope.get("headers", ()))
 
 
 def _refused(error: UnoError, request: HTTPConnection) -> Exception:
@@ -201,4 +235,4 @@ def _ask_for(wrapper: Any, name: str, signature: inspect.Signature) -> None:
     wrapper.__annotations__ = {**getattr(wrapper, "__annotations__", {}), name: Request}
 
 
-require_auth: Guard = _guard(frozenset(), require_all=False)
+require_auth: Guard = _guard(frozenset(), require_all=False, usage="@require_auth")

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uno import context
-from uno.api.problems import problem_response
+from uno.api.problems import PRINCIPAL, problem_response
 from uno.context import Context
 from uno.errors import Misconfigured, Unauthenticated, UnoError
 from uno.security import AuthProvider, Principal, TokenClaims, principal as ambient
@@ -21,7 +21,7 @@ from uno.security.tokens import MAX_TOKEN_BYTES
 from uno.telemetry import emit
 
 # Where what is known about the caller stands in a scope.
-PRINCIPAL, REFUSAL, _PROVIDER = "uno.principal", "uno.refusal", "uno.auth"
+REFUSAL, _PROVIDER = "uno.refusal", "uno.auth"
 # What asks whether the process lives has no token.
 HEALTH_PATHS = ("/health", "/health/live", "/health/ready")
 # RFC 6750, section 2.1.
@@ -45,7 +45,7 @@ class AuthMiddleware:
 
     def __init__(self, app: ASGIApp, provider: AuthProvider, exclude_paths: Iterable[str] | None = None) -> None:
         self.app = app
-        self.provider = provider
+        self.provider = _provider(provider)
         patterns = HEALTH_PATHS if exclude_paths is None else _patterns(exclude_paths)
         self._excluded = re.compile("|".join(translate(pattern) for pattern in patterns) or "(?!)")
 
@@ -66,6 +66,17 @@ class AuthMiddleware:
         # What stands behind may look at such a path in its own way.
         is_plain = "\\" not in path and "//" not in path and normpath(path) == (path.rstrip("/") or "/")
         return is_plain and self._excluded.match(path) is not None
+
+
+def _provider(given: Any) -> AuthProvider:
+    kind = getattr(given, "__qualname__", None) or type(given).__qualname__
+    if isinstance(given, type):
+        raise Misconfigured(f"provider of AuthMiddleware is the class {kind}; make a provider of it: {kind}(...).")
+    if not callable(getattr(given, "validate_token", None)):
+        text = "it takes an AuthProvider, for instance JWTAuthProvider()"
+        raise Misconfigured(f"provider of AuthMiddleware is a {kind}, without validate_token; {text}.")
+    provider: AuthProvider = given
+    return provider
 
 
 def _patterns(given: Iterable[Any]) -> tuple[str, ...]:
@@ -133,6 +144,11 @@ def _token(scope: Scope) -> str:
         emit("auth.header_refused", reason="there are several" if len(given) > 1 else "it is no bearer token")
         raise InvalidToken("The Authorization header has to be one, of the form: Bearer <token>.")
     return match[1].decode("ascii")
+
+
+def is_bearer(header: bytes) -> bool:
+    """Whether an `Authorization` header is for those who check bearer tokens."""
+    return header[:7].lower() == b"bearer "
 
 
 async def _let_in(

@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
-from uno.app.mistakes import refuse_mistakes
+from uno.app.mistakes import middleware_problems, refuse_mistakes
 from uno.app.wiring import Wiring, wire
 from uno.bus import Bus, Middleware
 from uno.data import Database, schema
 from uno.di import ServiceProvider
 from uno.errors import Misconfigured, Problem, Unavailable
-from uno.health import Check, HealthCheck, HealthReport, warn_of_restarts
+from uno.health import Check, HealthCheck, HealthReport, duplicate_checks, warn_of_restarts
 from uno.modules import Module, ModuleHost, ModuleHostConfig
 from uno.queue import Worker
 from uno.security import AuthProvider, Policies, policy_problems
@@ -48,7 +48,7 @@ class App:
         host: ModuleHostConfig | None = None,
         version: str = "",
     ) -> None:
-        refuse_mistakes(modules, auth)
+        refuse_mistakes(modules, auth, lifespan, host, middleware)
         self.modules = modules
         self.version = version
         self.health_check = HealthCheck(version=version, checks=self.checks)
@@ -58,9 +58,10 @@ class App:
         access = "open" if auth is None else "authenticated"
         self.endpoints: list[Endpoint] = [endpoint(r, m.name, access) for m in modules for r in m.endpoints()]
         self._user_lifespan = lifespan
+        self._middleware = tuple(middleware)
         self.works = worker
         self._worker_check: Check | None = None
-        self._wiring: Wiring = wire(self, database, middleware, overrides or {}, host)
+        self._wiring: Wiring = wire(self, database, self._middleware, overrides or {}, host)
         found = self.problems()
         if found:
             raise Misconfigured.of(found)
@@ -103,7 +104,9 @@ class App:
         """What is wrong, room by room."""
         endpoints = endpoint_problems(self.endpoints, authenticates=self.auth is not None)
         policies = policy_problems(self.policies)
-        return [*self._wiring.problems(), *endpoints, *policies, *self._unhandled(), *self._twins()]
+        twins = [*self._twins(), *duplicate_checks(self.checks())]
+        around = middleware_problems(self._middleware, self.bus.marks)
+        return [*self._wiring.problems(), *around, *endpoints, *policies, *self._unhandled(), *twins]
 
     def checks(self) -> list[Check]:
         """The health checks of all modules and of uno itself."""

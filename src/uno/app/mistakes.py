@@ -4,21 +4,57 @@ import inspect
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from uno.app.around import middleware_problem
+from uno.bus import Handles
 from uno.bus.handler import name_of
 from uno.errors import Misconfigured, Problem
 from uno.health import Check
 from uno.messages import Message
-from uno.modules import Module, Route
+from uno.modules import Module, ModuleHostConfig, Route
 from uno.modules.event import is_event
 
 _PARTS = ("handlers", "providers", "models", "routes", "checks")
 
 
-def refuse_mistakes(modules: Iterable[Any], auth: Any) -> None:
+def refuse_mistakes(modules: Iterable[Any], auth: Any, lifespan: Any, host: Any, middleware: Any) -> None:
     """Raises one `Misconfigured` with what nothing else can be made of."""
-    found = [*_of_auth(auth), *(problem for module in modules for problem in _of_module(module))]
+    around = [*_of_lifespan(lifespan), *_of_host(host), *_of_middleware(middleware)]
+    found = [*_of_auth(auth), *around, *(problem for module in modules for problem in _of_module(module))]
     if found:
         raise Misconfigured.of(found)
+
+
+def middleware_problems(users: Iterable[Any], marks: Iterable[Handles]) -> list[Problem]:
+    """Middleware, of all messages and of handlers, that could not be called with a message and what comes next."""
+    found = [(one, "App") for one in users]
+    found += [(one, name_of(mark.handler)) for mark in marks for one in mark.middleware]
+    return [problem for one, where in found if (problem := middleware_problem(one, where)) is not None]
+
+
+def _of_lifespan(lifespan: Any) -> Iterator[Problem]:
+    name = name_of(lifespan)
+    if inspect.isasyncgenfunction(lifespan) or inspect.isgeneratorfunction(lifespan):
+        text = f"{name} is a generator; write @asynccontextmanager above `async def {name}(app)`."
+        yield Problem("wrong lifespan", name, text)
+    elif inspect.iscoroutinefunction(lifespan):
+        text = f"{name} ends before the application starts; let it `yield`, and write @asynccontextmanager above it."
+        yield Problem("wrong lifespan", name, text)
+    elif lifespan is not None and not callable(lifespan):
+        text = "lifespan is a function of the application; write @asynccontextmanager above `async def lifespan(app)`."
+        yield Problem("wrong lifespan", name, text)
+
+
+def _of_host(host: Any) -> Iterator[Problem]:
+    if host is not None and not isinstance(host, ModuleHostConfig):
+        kind = host.__qualname__ if inspect.isclass(host) else type(host).__qualname__
+        text = f"host takes a ModuleHostConfig, not {kind}: App(host=ModuleHostConfig(max_workers=8))."
+        yield Problem("wrong host", kind, text)
+
+
+def _of_middleware(middleware: Any) -> Iterator[Problem]:
+    if isinstance(middleware, str | bytes) or not isinstance(middleware, Iterable):
+        name = name_of(middleware)
+        yield Problem("wrong middleware", name, f"middleware is a list; write middleware=[{name}].")
 
 
 def _of_auth(auth: Any) -> Iterator[Problem]:

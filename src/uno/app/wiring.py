@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from uno.app.around import checked
 from uno.audit import AuditBook, AuditTrail
 from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, handles_of, per_message
 from uno.context import Context, current
@@ -36,11 +37,25 @@ T = TypeVar("T")
 UNPLACED = "sqlite://"
 
 
+class AppBus(Bus):
+    """The bus of an application. Where data are stored it `waits` for it, instead of starting by itself."""
+
+    waits = False
+
+    async def start(self) -> None:
+        self.refuse_early()
+        await super().start()
+
+    def refuse_early(self) -> None:
+        if self.waits:
+            raise Misconfigured("The application has not started, and it stores data: use `async with app:` around it.")
+
+
 @dataclass
 class Wiring:
     """The parts of a running application."""
 
-    bus: Bus
+    bus: AppBus
     provider: ServiceProvider
     telemetry: Telemetry
     settings: Settings
@@ -87,6 +102,7 @@ class Wiring:
         if self.database is not None:
             await stack.enter_async_context(self.database)
             await self._prepare(self.database)
+        self.bus.waits = False
         await stack.enter_async_context(self.telemetry.pushing())
         if self.notifier is not None:
             stack.push_async_callback(self.notifier.close)
@@ -145,7 +161,7 @@ def wire(
     if opened is not None:
         _gauges(metrics, opened)
     units = None if opened is None else Units(opened, [AuditBook()])
-    made: list[Bus] = []
+    made: list[AppBus] = []
     own = [value(app.settings, provides=Settings), value(metrics), value(tracer), value(hosted, provides=ModuleHost)]
     ambient: dict[type, Any] = {Context: current, Principal: require_principal}
     if units is not None:
@@ -153,13 +169,14 @@ def wire(
     provider = ServiceProvider(
         [*own, *_services(opened, lambda: made[0]), *provided], overrides=overrides, ambient=ambient
     )
-    bus = Bus(
+    bus = AppBus(
         handlers,
         middleware=_pipeline(telemetry, middleware, hosted, units),
         provider=provider,
-        open_unit=None if units is None else units.open,
+        open_unit=None if units is None else lambda: _begun(made[0], units),
         otherwise=hosted.otherwise,
     )
+    bus.waits = opened is not None
     made.append(bus)
     hosted.connect(bus)
     if units is not None:
@@ -175,7 +192,7 @@ def _pipeline(telemetry: Telemetry, users: Sequence[Middleware], host: Hosted, u
         # Outermost: what follows is counted, timed and traced, whatever its outcome.
         per_message(observed(telemetry.metrics, telemetry.tracer)),
         # The user's: they see the outcome of the whole, repetitions and commit included.
-        *users,
+        *map(checked, users),
         # Of events: limits, then what the host counts and keeps, which is the outcome of all attempts.
         *host.around(),
         # Outside the transaction, so that each attempt has one of its own.
@@ -190,6 +207,12 @@ def _pipeline(telemetry: Telemetry, users: Sequence[Middleware], host: Hosted, u
         # Only where somebody sees it: the handler alone, without what stands around it.
         pipeline.append(per_message(handling(telemetry.tracer)))
     return pipeline
+
+
+def _begun(bus: AppBus, units: Units) -> UnitOfWork:
+    """A unit of work for an event that is published outside of one."""
+    bus.refuse_early()
+    return units.open()
 
 
 def _host_figures(metrics: Metrics, host: Hosted) -> None:

@@ -4,6 +4,7 @@ principal.py    the principal of the current request
 tokens.py       TokenClaims and the port of whoever makes and checks tokens
 jwt.py          JWTAuthProvider: access and refresh tokens
 claims.py       what the claims of a token have to be
+written.py      what is signed: only what would be accepted
 keys.py         keys, signatures and headers; the one file that knows joserfc
 strict.py       JSON that means one thing only
 revocations.py  tokens that are no longer valid before they expire

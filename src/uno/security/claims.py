@@ -16,7 +16,7 @@ Use: TypeAlias = Literal["access", "refresh"]
 _LAST = 253_402_300_799
 LONGEST = 255
 # How issuers say that a token is not for access: ours in `token_use`, others elsewhere.
-_USE = "token_use"
+USE = "token_use"
 _OTHER_USES = ("typ", "type", "token_type")
 _NOT_ACCESS = frozenset({"refresh", "offline", "id", "logout", "reset", "verify"})
 
@@ -30,11 +30,13 @@ class Rules:
     leeway: float
     permissions_claim: str
 
-    def read(self, found: dict[str, Any], use: Use) -> TokenClaims:
-        """The claims of a token whose signature is right; `found` is used up. Raises `Refused`."""
+    def read(self, found: dict[str, Any], use: Use, *, sometime: bool = False) -> TokenClaims:
+        """The claims of a token whose signature is right; `found` is used up. Raises `Refused`.
+
+        `sometime`: whether it is valid now, or will be once its `nbf` has come.
+        """
         _check_use(found, use)
-        now = clock.now().timestamp()
-        exp, iat = self._times(found, now)
+        exp, iat = self._times(found, clock.now().timestamp(), sometime)
         self._check_origin(found)
         return TokenClaims(
             _name(found.pop("sub", None), "sub"),
@@ -45,35 +47,43 @@ class Rules:
             None if (jti := found.pop("jti", None)) is None else _name(jti, "jti"),
         )
 
-    def _times(self, found: dict[str, Any], now: float) -> tuple[float, float]:
+    def _times(self, found: dict[str, Any], now: float, sometime: bool) -> tuple[float, float]:
         exp = _time(found.pop("exp", None), "exp")
         iat = _time(found.pop("iat", now), "iat")
         if now >= exp + self.leeway:
-            raise Refused("it has expired")
+            raise Refused("it has expired", "exp")
         if iat > now + self.leeway:
-            raise Refused("it was issued in the future")
-        if "nbf" in found and _time(found["nbf"], "nbf") > now + self.leeway:
-            raise Refused("it is not valid yet")
+            raise Refused("it was issued in the future", "iat")
+        nbf = _time(found["nbf"], "nbf") if "nbf" in found else 0
+        if nbf > now + self.leeway and not sometime:
+            raise Refused("it is not valid yet", "nbf")
+        if nbf >= exp and sometime:
+            raise Refused("it is not valid before it has expired", "nbf")
         return exp, iat
 
     def _check_origin(self, found: Mapping[str, Any]) -> None:
         if self.issuer is not None and found.get("iss") != self.issuer:
-            raise Refused("it is from another issuer")
+            raise Refused("it is from another issuer", "iss")
         meant_for = found.get("aud")
         # RFC 7519, section 4.1.3: who is not named must refuse it, also where nobody told us our name.
         if self.audience is None:
             if meant_for is not None:
-                raise Refused("it names an audience, and UNO_JWT_AUDIENCE is not set")
+                raise Refused("it names an audience, and UNO_JWT_AUDIENCE is not set", "aud")
         elif self.audience != meant_for and not (isinstance(meant_for, list) and self.audience in meant_for):
-            raise Refused("it is for another audience")
+            raise Refused("it is for another audience", "aud")
 
 
 def _check_use(found: dict[str, Any], use: Use) -> None:
-    said = found.pop(_USE, None)
+    said = found.pop(USE, None)
     if use == "refresh" and said != "refresh":
         raise Refused("it is not a refresh token")
-    if use == "access" and (said not in (None, "access") or any(_is_other(found.get(n)) for n in _OTHER_USES)):
-        raise Refused("it is not an access token")
+    if use == "access" and (said not in (None, "access") or other_use(found)):
+        raise Refused("it is not an access token", other_use(found))
+
+
+def other_use(found: Mapping[str, Any]) -> str:
+    """The claim that says it is a token for something else than access; empty where none does."""
+    return next((name for name in _OTHER_USES if _is_other(found.get(name))), "")
 
 
 def _is_other(said: Any) -> bool:
@@ -82,13 +92,13 @@ def _is_other(said: Any) -> bool:
 
 def _time(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LAST or math.isnan(value):
-        raise Refused(f"its {name} is missing or not a time")
+        raise Refused(f"its {name} is missing or not a time", name)
     return value
 
 
 def _name(value: Any, name: str) -> str:
     if not is_name(value):
-        raise Refused(f"its {name} is missing or not a name")
+        raise Refused(f"its {name} is missing or not a name", name)
     return value  # type: ignore[no-any-return] # it is a text
 
 
@@ -107,18 +117,3 @@ def permissions_of(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise Refused("its permissions are not a list of names")
     return value
-
-
-def payload(claims: TokenClaims, use: Use, rules: Rules) -> dict[str, Any]:
-    """The claims as a token has them; what `extra` says of these is not taken."""
-    made = {
-        **claims.extra,
-        "sub": claims.sub,
-        "exp": int(claims.exp.timestamp()),
-        "iat": int(claims.iat.timestamp()),
-        rules.permissions_claim: list(claims.permissions),
-        "jti": claims.jti,
-        _USE: use,
-    }
-    named = {"iss": rules.issuer, "aud": rules.audience}
-    return made | {name: value for name, value in named.items() if value is not None}

@@ -1,17 +1,17 @@
 """JSON Web Tokens: access tokens, and refresh tokens that can be used once."""
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Never
 
 from uno import clock, ids
 from uno.errors import Invalid, Misconfigured
-from uno.security.claims import LONGEST, Rules, Use, is_name, payload
+from uno.security.claims import LONGEST, Rules, Use, is_name
 from uno.security.keys import Keys
 from uno.security.revocations import Ends, MemoryRevocations, Revocations
 from uno.security.strict import Refused, parse
 from uno.security.tokens import MAX_TOKEN_BYTES, AuthProvider, TokenClaims, TokenPair
+from uno.security.written import written
 from uno.settings import JWTSettings, read
 from uno.telemetry import emit
 
@@ -30,7 +30,12 @@ class JWTAuthProvider(AuthProvider):
     are kept; the default is the memory of this process.
     """
 
-    def __init__(self, settings: JWTSettings | None = None, *, revocations: Revocations | None = None) -> None:
+    def __init__(
+        self, settings: JWTSettings | None = None, *, revocations: Revocations | None = None, **others: Never
+    ) -> None:
+        if others:
+            name = next(iter(others))
+            raise Misconfigured(f"{name} is a setting, if anything: JWTAuthProvider(JWTSettings({name}=...)).")
         settings = settings or read(JWTSettings)
         if not isinstance(settings, JWTSettings):
             # Not what was given: it may be a secret.
@@ -58,7 +63,8 @@ class JWTAuthProvider(AuthProvider):
     async def create_refresh_token(self, claims: TokenClaims | Mapping[str, Any]) -> str:
         """A token that gets one pair of new tokens and opens nothing. It begins a session, `sid`."""
         made = self._claims(claims, "refresh")
-        made.extra.setdefault("sid", ids.new_id())
+        if not isinstance(made.extra.setdefault("sid", ids.new_id()), str):
+            raise Invalid.field("sid", "The session of a token is a text; leave it out for a new one.")
         return self._sign(made, "refresh")
 
     async def redeem(self, token: str) -> TokenClaims | None:
@@ -147,6 +153,11 @@ class JWTAuthProvider(AuthProvider):
     def _claims(self, given: TokenClaims | Mapping[str, Any], use: Use) -> TokenClaims:
         if isinstance(given, TokenClaims):
             return self._again(given, use)
+        if not isinstance(given, Mapping):
+            kind = type(given).__name__
+            raise Misconfigured(
+                f"A token is made of TokenClaims or a mapping such as {{'sub': 'ada'}}, not of a {kind}."
+            )
         now = clock.now()
         extra = {name: value for name, value in given.items() if name not in _OWN}
         exp, iat = _moment(given, "exp", now + self._lifetimes[use]), _moment(given, "iat", now)
@@ -165,8 +176,7 @@ class JWTAuthProvider(AuthProvider):
             raise Invalid.field("sub", f"A token needs a subject: {_NAME}.")
         if not is_name(claims.jti):
             raise Invalid.field("jti", f"The id of a token is {_NAME}.")
-        text = json.dumps(payload(claims, use, self._rules), separators=(",", ":"), allow_nan=False)
-        token = self._keys.sign(text.encode(), _TYPES[use])
+        token = self._keys.sign(written(claims, use, self._rules), _TYPES[use])
         if len(token) > MAX_TOKEN_BYTES:
             raise Invalid(f"The token would have {len(token)} bytes; {MAX_TOKEN_BYTES} are accepted: put less into it.")
         self._remember(claims)

@@ -10,7 +10,11 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class Refused(ValueError):
-    """Why a token is not accepted, in a few words without anything of the token."""
+    """Why a token is not accepted, in a few words without anything of the token; `claim` is what is wrong."""
+
+    def __init__(self, reason: str, claim: str = "") -> None:
+        super().__init__(reason)
+        self.claim = claim
 
 
 def parse(data: bytes) -> dict[str, Any]:

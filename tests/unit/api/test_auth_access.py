@@ -406,3 +406,75 @@ async def test_decorated_functions_can_be_called_by_hand() -> None:
 def test_permissions_are_a_list_of_some(permissions: Any) -> None:
     with pytest.raises(Misconfigured, match="require_permissions"):
         require_permissions(permissions)
+
+
+@pytest.mark.parametrize("permissions", [b"items:read", 5, [1], [""], PEOPLE.get])
+def test_permissions_are_names(permissions: Any) -> None:
+    with pytest.raises(Misconfigured, match="require_permissions (takes a list|was given)"):
+        require_permissions(permissions)
+
+
+BRACKETS: dict[str, tuple[Any, str]] = {
+    "too many": (lambda: require_auth(), "@require_auth stands above the function .* leave the last brackets out"),  # type: ignore[call-overload]
+    "twice": (lambda: require_permissions(["a"])(), r"@require_permissions\(.*leave the last brackets out"),  # type: ignore[call-overload]
+    "none": (
+        lambda: require_permissions(People.validate_token),
+        r"as in @require_permissions\(\[.*not People.validate",
+    ),  # type: ignore[arg-type]
+    "a class": (lambda: require_auth(Body), "above the function of an endpoint; it was given Body"),
+}
+
+
+@pytest.mark.parametrize("name", BRACKETS)
+def test_brackets_that_are_missing_or_too_many_are_told(name: str) -> None:
+    make, sentence = BRACKETS[name]
+    with pytest.raises(Misconfigured, match=sentence):
+        make()
+
+
+# ── nobody looks at tokens ──
+
+
+def unguarded(kind: str, seen: Counter[str]) -> TestClient:
+    api = asgi(App(Module("shop"))) if kind == "asgi" else FastAPI()
+    add_routes(api, seen)
+    if kind == "excluded":
+        api.add_middleware(AuthMiddleware, provider=People(), exclude_paths=["*"])
+    return TestClient(api)
+
+
+@pytest.mark.parametrize("kind", ["asgi", "FastAPI", "excluded"])
+@pytest.mark.parametrize("path", ["/async/7", "/sync/7", "/all", "/dependency", "/needed"])
+def test_a_token_that_nothing_looks_at_is_a_bug_of_the_program(kind: str, path: str, seen: Counter[str]) -> None:
+    client = unguarded(kind, seen)
+    with pytest.raises(Misconfigured, match=r"add AuthMiddleware or give App\(auth=...\)"):
+        client.get(path, headers={"authorization": "bearer ada"})
+    assert not seen
+
+
+@pytest.mark.parametrize("kind", ["asgi", "FastAPI", "excluded"])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Basic YWRhOmFkYQ=="}])
+def test_without_a_token_it_stays_401(kind: str, headers: dict[str, str], seen: Counter[str]) -> None:
+    assert unguarded(kind, seen).get("/needed", headers=headers).status_code == 401
+
+
+def test_an_application_answers_500_and_logs_that_nothing_looks_at_tokens(
+    seen: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    api = asgi(App(Module("shop")))
+    add_routes(api, seen)
+    client = TestClient(api, raise_server_exceptions=False)
+    assert client.get("/needed", headers=bearer("ada")).status_code == 500
+    assert "add AuthMiddleware" in caplog.text
+
+
+def test_whoever_looks_at_tokens_otherwise_says_nobody(seen: Counter[str]) -> None:
+    api = FastAPI()
+    add_routes(api, seen)
+
+    @api.middleware("http")
+    async def own(request: Request, call_next: Any) -> Any:
+        request.state.user = None
+        return await call_next(request)
+
+    assert TestClient(api).get("/needed", headers=bearer("ada")).status_code == 401

@@ -248,3 +248,12 @@ async def test_requests_at_the_same_time_are_of_different_users(provider: Names)
         for name in ("ada", "bob"):
             group.create_task(ask(name))
     assert found == {"/ada": "ada", "/bob": "bob"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [("x", "is a str, without validate_token; it takes an AuthProvider"), (None, "is a NoneType"), (Names, r"Names\(")],
+)
+def test_a_provider_that_is_none_is_refused_when_it_is_given(wrong: Any, sentence: str) -> None:
+    with pytest.raises(Misconfigured, match=sentence):
+        AuthMiddleware(FastAPI(), wrong)

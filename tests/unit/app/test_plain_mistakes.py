@@ -11,6 +11,7 @@ from uno.api import api_endpoint
 from uno.app import App, Route
 from uno.bus import Bus, command_handler, event_handler, query_handler
 from uno.errors import Invalid, Misconfigured
+from uno.health import Check
 from uno.messages import Command
 from uno.modules import (
     Event,
@@ -150,3 +151,12 @@ async def test_a_class_in_the_place_of_a_message_is_named() -> None:
             await app.bus.dispatch(wrong(Quote))
     with pytest.raises(Misconfigured, match="CreateX is a class"):
         await Bus([cx]).dispatch(wrong(CreateX))
+
+
+@pytest.mark.parametrize("database", [None, "sqlite://"])
+def test_two_health_checks_of_one_name_are_refused(database: str | None) -> None:
+    async def well() -> None: ...
+
+    twins = ["x", "x"] if database is None else ["database"]
+    with pytest.raises(Misconfigured, match=f"duplicate check: {twins[0]}\n.*2 health checks are called {twins[0]};"):
+        App(Module("shop", checks=[Check(name, well) for name in twins]), database=database)

@@ -2,13 +2,15 @@
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from pydantic import ValidationError
 
 from uno.errors import Misconfigured
-from uno.settings import ApiSettings, DatabaseSettings, Settings, load
+from uno.settings import ApiSettings, DatabaseSettings, JWTSettings, Section, Settings, load, read
 
 
 @pytest.fixture(autouse=True)
@@ -111,3 +113,73 @@ def test_a_whole_section_can_be_given() -> None:
     assert load(api=ApiSettings(port=1)).api.port == 1
     assert Settings(api=ApiSettings(port=2)).api.port == 2
     assert pickle.loads(pickle.dumps(load(env="test"))).env == "test"
+
+
+@pytest.mark.parametrize("variable", ["UNO_JWT_VERIFICATION_KEYS", "UNO_JWT__VERIFICATION_KEYS"])
+def test_what_has_to_be_json_is_named_with_all_that_is_wrong(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "hunter2")
+    monkeypatch.setenv("UNO_JWT_LEEWAY", "soon")
+    monkeypatch.setenv("UNO_DB_POOL_SIZE", "0")
+    with pytest.raises(Misconfigured) as raised:
+        load()
+    text = str(raised.value)
+    assert 'UNO_JWT_VERIFICATION_KEYS: must be JSON, {"name": "value", ...}' in text
+    assert "UNO_JWT_LEEWAY: " in text
+    assert "UNO_DB_POOL_SIZE: " in text
+    assert "hunter2" not in text
+    with pytest.raises(Misconfigured, match="UNO_JWT_VERIFICATION_KEYS: must be JSON"):
+        read(JWTSettings)
+
+
+def test_what_has_to_be_json_is_named_in_a_file_too() -> None:
+    write(dotenv="UNO_JWT_VERIFICATION_KEYS=hunter2\n")
+    with pytest.raises(Misconfigured, match="UNO_JWT_VERIFICATION_KEYS: must be JSON"):
+        load()
+
+
+def test_a_section_can_have_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tags(Section):
+        model_config = {"env_prefix": "TAGS_"}
+        names: list[str] = []
+
+    monkeypatch.setenv("TAGS_NAMES", '["a", "b"]')
+    assert read(Tags).names == ["a", "b"]
+    monkeypatch.setenv("TAGS_NAMES", "a,b")
+    with pytest.raises(Misconfigured, match=r"TAGS_NAMES: must be JSON, \[value, ...\]"):
+        read(Tags)
+
+
+def test_keys_by_id_may_be_json_and_single_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_JWT_VERIFICATION_KEYS", '{"april": "one"}')
+    monkeypatch.setenv("UNO_JWT_VERIFICATION_KEYS__MAY", "two")
+    keys = {name: key.get_secret_value() for name, key in load().jwt.verification_keys.items()}
+    assert keys == {"april": "one", "may": "two"}
+
+
+UNKNOWN: dict[str, tuple[Callable[[], object], str]] = {
+    "nearly": (lambda: cast(Any, JWTSettings)(secret="hunter2"), "JWTSettings has no secret; did you mean secret_key?"),
+    "far": (lambda: cast(Any, ApiSettings)(qq="hunter2"), "ApiSettings has no qq; it has host, port, "),
+    "a section": (lambda: load(dba={"url": "hunter2"}), "Settings has no dba; did you mean db?"),
+    "in a section": (lambda: load(api={"prot": "hunter2"}), "ApiSettings has no prot; did you mean port?"),
+}
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_an_argument_that_no_section_has_is_refused(name: str) -> None:
+    make, sentence = UNKNOWN[name]
+    with pytest.raises(Misconfigured) as raised:
+        make()
+    assert sentence in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_what_others_have_set_for_themselves_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[tool.uno.api]\nprot = 1\n", "UNO_API_PROT=1\n")
+    monkeypatch.setenv("UNO_DB_PROT", "1")
+    assert load().api.port == 8000
+
+
+def test_another_file_of_variables_can_be_named() -> None:
+    Path("other.env").write_text("UNO_API_PORT=1\nUNO_API__HOST=h\n")
+    settings = cast(Any, ApiSettings)(_env_file="other.env")
+    assert (settings.port, settings.host) == (1, "h")
