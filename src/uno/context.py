@@ -24,6 +24,8 @@ _FIELDS = (
 )
 # What survives the queue.
 _STORED = tuple(name for name in _FIELDS if name != "deadline")
+# Where in an error its context stands, and how many causes of one are looked at.
+_NOTED, _CAUSES = "__uno_context__", 16
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -117,6 +119,26 @@ def use(context: Context) -> Iterator[Context]:
         yield context
     finally:
         _current.reset(token)
+
+
+def note(error: BaseException, context: Context) -> None:
+    """Remember where `error` was raised, for the line in the log: it is written further out."""
+    vars(error)[_NOTED] = context  # by its dictionary: an error may be frozen
+
+
+def noted(error: BaseException) -> Context | None:
+    """Where `error` was raised, or what it came of; never a context of another correlation id than the current one."""
+    current = _current.get()
+    cause: BaseException | None = error
+    for _ in range(_CAUSES):
+        if cause is None:
+            break
+        found: Context | None = vars(cause).get(_NOTED)
+        # An error may be a constant, and have been raised before.
+        if found is not None and (current is None or found.correlation_id == current.correlation_id):
+            return found
+        cause = cause.__cause__
+    return None
 
 
 def external_id(value: str | None) -> str | None:

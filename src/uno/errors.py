@@ -18,6 +18,7 @@ Leaves carry their data as attributes. HTTP statuses appear in `uno.api.problems
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 class UnoError(Exception):
@@ -146,3 +147,11 @@ class Misconfigured(UnoError):
         head = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         lines = [f"{n}. {problem}" for n, problem in enumerate(found, 1)]
         return cls("\n".join([f"The application cannot start: {head}.", *lines]), found)
+
+
+def attribute(error: BaseException, name: str, otherwise: Any = None) -> Any:
+    """What a stranger's error says of itself; `otherwise` where it cannot be read."""
+    try:
+        return getattr(error, name, otherwise)
+    except Exception:  # whoever called sees the error itself; what it cannot say is not said
+        return otherwise

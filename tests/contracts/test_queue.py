@@ -323,12 +323,17 @@ async def test_an_error_that_says_when_to_come_back_is_believed_up_to_the_longes
         await change(database, state="done")
 
 
-@pytest.mark.parametrize("said", [None, "soon", float("nan"), True])
-async def test_an_error_that_says_nonsense_of_when_to_come_back_is_retried_as_usual(
-    app: App, database: Database, said: Any
-) -> None:
-    error = RuntimeError("busy")
-    vars(error)["retry_after"] = said
+def odd(**attributes: Any) -> Any:
+    return type("Odd", (Exception,), attributes)("odd")
+
+
+NONSENSE = [odd(retry_after=said) for said in (None, "soon", float("nan"), True)]
+
+
+@pytest.mark.parametrize(
+    "error", [*NONSENSE, odd(__getattr__=lambda _, name: {}[name]), BaseExceptionGroup("two", [SystemExit()])], ids=repr
+)
+async def test_an_error_that_says_nonsense_is_retried_as_usual(app: App, database: Database, error: Any) -> None:
     behaviour.errors = [error]
     await app.bus.dispatch(Send(ids=("a",)))
     async with running(worker(app)):

@@ -163,7 +163,7 @@ async def test_a_worker_classifies_every_licence_once(app: App, folder: Path) ->
 async def test_strong_copyleft_is_flagged(app: App, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     await scan(app, folder)
     await app.worker().drain()
-    flagged = sorted(record.getMessage() for record in caplog.records if "licence" in record.getMessage())
+    flagged = sorted(record.getMessage() for record in caplog.records if "strong-copyleft" in record.getMessage())
     assert flagged == [
         "sample-00003 1.0.0 has a strong-copyleft licence",
         "sample-00008 1.0.0 has a strong-copyleft licence",

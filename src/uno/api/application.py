@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from uno.api.auth import Identification
+from uno.api.collisions import Key, key_of, twice
 from uno.api.entrance import Entrance
 from uno.api.health import health_endpoints
 from uno.api.injection import missing, services_of
@@ -22,7 +23,6 @@ from uno.api.problems import register_error_handlers
 from uno.api.request import unreadable
 from uno.api.router import DIAPIRouter, routers_in
 from uno.app import App
-from uno.app.endpoints import shape
 from uno.errors import Misconfigured, Problem
 from uno.telemetry.logs import get_logger
 
@@ -124,20 +124,17 @@ class UnoAPI(FastAPI):
         return iter_route_contexts(self.router.routes[1:])
 
     def _clashes(self) -> Iterator[Problem]:
-        ours = {(one.method, one.shape): f"The message {one.message.__qualname__}" for one in self.uno.endpoints}
-        theirs: dict[tuple[str, str], str] = {}
+        ours = {key_of(one.method, one.path): f"The message {one.message.__qualname__}" for one in self.uno.endpoints}
+        # Among FastAPI's own, /x/{a:int} may stand before /x/{a}: the first that fits answers.
+        theirs: dict[Key, str] = {}
         for context in self._own_contexts():
             path, name = context.path or "", _name(context.endpoint)
             for method in sorted(context.methods or ()):
                 key = method, re.sub(r"\{[^}:]*", "{", path)
-                first = ours.get((method, shape(path))) or theirs.get(key)
+                first = ours.get(key_of(method, path)) or theirs.get(key)
                 theirs[key] = f"The FastAPI route {name}"
                 if first is not None:
-                    yield Problem(
-                        "route clash",
-                        f"{method} {path}",
-                        f"{first} and the FastAPI route {name} have the same path; change one of them.",
-                    )
+                    yield twice(method, path, first, f"the FastAPI route {name}")
 
     def _missing(self) -> Iterator[Problem]:
         provider = self.uno.provider

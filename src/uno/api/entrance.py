@@ -1,7 +1,6 @@
 """What every request passes first: its context, its correlation id, the size of its body."""
 
 import asyncio
-import re
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +10,7 @@ from uno.api import watched
 from uno.api.problems import ambiguous_length, problem_response, too_large
 from uno.context import Context, external_id
 from uno.telemetry import trace
-from uno.telemetry.spans import parse_traceparent
+from uno.telemetry.spans import is_trace_id, parse_traceparent, plain_traceparent
 from uno.telemetry.trace import Tracer
 
 _READ = frozenset({b"x-correlation-id", b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding"})
@@ -19,7 +18,6 @@ _LONGEST_LENGTH = 18  # digits; more are no number of bytes that anybody sends
 # How much of a refused body is read: a socket closed with bytes unread resets the client's connection,
 # and it never sees the answer.
 _DRAINED_BODIES, _DRAINED_BYTES, _DRAINED_SECONDS = 16, 16 * 1024 * 1024, 2.0
-_TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 class Entrance:
@@ -97,10 +95,10 @@ def _context(found: dict[bytes, bytes]) -> Context:
         return Context()
     text = {name: value.decode("latin-1") for name, value in found.items()}
     given = external_id(text.get(b"x-correlation-id")) or external_id(text.get(b"x-request-id"))
-    parent = text.get(b"traceparent")
-    if parse_traceparent(parent):
+    parent = plain_traceparent(text.get(b"traceparent"))
+    if parent is not None:
         return Context(given, traceparent=parent)
-    if given is None or _TRACE_ID.fullmatch(given):
+    if given is None or is_trace_id(given):
         return Context(given)
     # Such an id cannot name a trace: spans and problems agree on this one.
     return Context(given, traceparent=f"00-{ids.trace_id()}-{ids.span_id()}-01")

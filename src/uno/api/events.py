@@ -1,6 +1,5 @@
 """From a request to an event and back: the same for `asgi(app)` and for a `ModuleRouter`."""
 
-from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeAlias
@@ -65,7 +64,7 @@ def answering(endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle,
             cause = cause_of(error)
             # Without its old traceback: an error may be a constant, and would grow with every request.
             raise (cause.with_traceback(None) if isinstance(cause, UnoError) else cause) from None
-        except (SystemExit, CancelledError) as error:
+        except BaseException as error:
             raise_as_bug(error)
             raise
         return reply(event, scope)

@@ -1,7 +1,6 @@
 """uno's endpoints as routes: found by one table, answered without FastAPI's dependency solver."""
 
 import re
-from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -138,7 +137,7 @@ def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
         message = read(scope)
         try:
             result = await dispatch(message)
-        except (SystemExit, CancelledError) as error:
+        except BaseException as error:
             raise_as_bug(error)
             raise
         if result.__class__ is Failure:
@@ -157,7 +156,7 @@ def _with_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
         message = read(scope, await read_body(receive))
         try:
             result = await dispatch(message)
-        except (SystemExit, CancelledError) as error:
+        except BaseException as error:
             raise_as_bug(error)
             raise
         if result.__class__ is Failure:

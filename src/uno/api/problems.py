@@ -8,7 +8,6 @@ import asyncio
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -23,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from uno import context
+from uno.context import Context
 from uno.errors import (
     Conflict,
     FieldError,
@@ -37,14 +37,18 @@ from uno.errors import (
     Unavailable,
     UnoError,
     VersionConflict,
+    attribute,
 )
 from uno.modules.errors import EventHandlingError, EventUnhandled
+from uno.redact import one_line
 from uno.telemetry.logs import get_logger
-from uno.telemetry.spans import parse_traceparent
+from uno.telemetry.propagation import current_trace_id
 
 log = get_logger("uno.api")
 
 MEDIA_TYPE = "application/problem+json"
+# Where in a scope the caller stands, once authenticated.
+PRINCIPAL = "uno.principal"
 UNAUTHENTICATED, FORBIDDEN = 401, 403
 OK, CREATED, NO_CONTENT, RESET_CONTENT, NOT_MODIFIED, NOT_IMPLEMENTED, UNAVAILABLE = 200, 201, 204, 205, 304, 501, 503
 WITHOUT_BODY = frozenset({NO_CONTENT, RESET_CONTENT, NOT_MODIFIED})
@@ -95,6 +99,7 @@ _BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
 # How many errors are in the text, how many in the list, and how many are described to choose from.
 NAMED, LISTED, _DESCRIBED = 5, 100, 10_000
 _LONGEST_NAME = 200
+_LONGEST_WAIT = 24 * 60 * 60
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SENTENCES = {404: "There is nothing at {path}.", 405: "{path} does not answer {method}."}
 
@@ -163,7 +168,7 @@ def invalid(errors: Sequence[FieldError], *, malformed: bool = False) -> Invalid
 
 def kind_of(error: Exception) -> Kind:
     """The nearest kind up the tree, or that of the status the error itself names."""
-    said = getattr(error, "status_code", None)
+    said = attribute(error, "status_code")
     if isinstance(said, int):
         return _kind_of_status(said)
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
@@ -194,11 +199,8 @@ def _traces() -> dict[str, str]:
     current = context.get()
     if current is None:
         return {}
-    parent = parse_traceparent(current.traceparent) if current.traceparent else None
-    return {
-        "correlation_id": current.correlation_id,
-        "trace_id": parent[0] if parent else current.correlation_id,
-    }
+    trace_id = current_trace_id(current)
+    return {"correlation_id": current.correlation_id, **({"trace_id": trace_id} if trace_id else {})}
 
 
 def _response(made: dict[str, Any], headers: Mapping[str, str] | None = None) -> Response:
@@ -208,16 +210,22 @@ def _response(made: dict[str, Any], headers: Mapping[str, str] | None = None) ->
 
 def challenge_of(error: UnoError) -> dict[str, str]:
     """The header that says how to log in (RFC 6750, section 3)."""
-    said = getattr(error, "challenge", "Bearer" if isinstance(error, Unauthenticated) else None)
-    return {} if said is None else {"WWW-Authenticate": said}
+    said = attribute(error, "challenge", "Bearer" if isinstance(error, Unauthenticated) else None)
+    return {} if said is None else {"WWW-Authenticate": one_line(str(said))}
 
 
 def _headers_of(error: UnoError) -> dict[str, str]:
     if isinstance(error, Unauthenticated | Forbidden):
         return challenge_of(error)
     if isinstance(error, RateLimited | Unavailable):
-        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+        return {"Retry-After": str(_whole_seconds(attribute(error, "retry_after")))}
     return {}
+
+
+def _whole_seconds(said: Any) -> int:
+    """At least one, at most a day: what is no number, or will not come, is asked for again."""
+    known = isinstance(said, int | float) and said > 0
+    return max(1, math.ceil(min(said, _LONGEST_WAIT))) if known else 1
 
 
 def problem_response(error: Exception, scope: Scope) -> Response:
@@ -227,7 +235,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
         return _http_response(error, scope)
     _note(kind_of(error).status, error, scope)
     errors = error.errors if isinstance(error, Invalid) else ()
-    made = document(kind_of(error), str(error), scope, errors, **getattr(error, "extensions", {}))
+    made = document(kind_of(error), str(error), scope, errors, **attribute(error, "extensions", {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)
 
 
@@ -235,14 +243,22 @@ def _note(status: int, reason: object, scope: Scope) -> None:
     """One line for what is no bug and still not the client's; a bug has one with its traceback."""
     if status <= INTERNAL.status:
         return
-    current = context.get()
-    fields = {
-        "method": scope.get("method"),
-        "path": getattr(scope.get("route"), "path", None) or scope.get("path"),
-        "status": status,
-        "correlation_id": None if current is None else current.correlation_id,
-    }
-    log.warning("answered %d: %s", status, reason, extra=fields)
+    with context.use(_where(reason, scope)) as where:
+        fields = {
+            "method": scope.get("method"),
+            "path": getattr(scope.get("route"), "path", None) or scope.get("path"),
+            "status": status,
+            "correlation_id": where.correlation_id,
+        }
+        log.warning("answered %d: %s", status, reason, extra=fields)
+
+
+def _where(reason: object, scope: Scope) -> Context:
+    """The context in which it went wrong, which has been left by now; outside of uno's entrance a new one."""
+    noted = context.noted(reason) if isinstance(reason, BaseException) else None
+    found = noted or context.current()
+    principal = scope.get(PRINCIPAL)
+    return found if principal is None else found.replace(actor=principal.subject, actor_source="principal")
 
 
 def _http_response(error: HTTPException, scope: Scope) -> Response:
@@ -304,7 +320,8 @@ class Ended(RuntimeError):
 def raise_as_bug(error: BaseException) -> None:
     """Raise `Ended` for an exit, and for a cancellation that nobody asked for: the server goes on."""
     task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+    asked = isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling())
+    if asked or isinstance(error, Exception | KeyboardInterrupt | GeneratorExit):
         return
     raise Ended(f"A handler raised {type(error).__name__}.") from error
 
@@ -314,13 +331,14 @@ async def _reraise(_request: Request, error: Exception) -> Response:
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
-    where = {"method": request.scope.get("method"), "path": request.scope.get("path")}
-    log.error("unhandled error", exc_info=error, extra=where)
-    with suppress(AttributeError):
-        error.__uno_logged__ = True  # type: ignore[attr-defined] # the server would log it again
-    return _response(
-        document(INTERNAL, "Something went wrong. The log says what, under this correlation id.", request.scope)
-    )
+    scope = request.scope
+    with context.use(_where(error, scope)) as where:
+        # Also for those who write their logs without uno.
+        fields = {"method": scope["method"], "path": scope["path"], "correlation_id": where.correlation_id}
+        log.error("unhandled error", exc_info=error, extra=fields)
+        made = document(INTERNAL, "Something went wrong. The log says what, under this correlation id.", scope)
+    vars(error)["__uno_logged__"] = True  # the server would log it again
+    return _response(made)
 
 
 def register_error_handlers(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ from uno.cli.databases import folder_of, report_progress, shown
 from uno.cli.loop import run_async
 from uno.cli.output import AsJson, Progress, emit, say, table
 from uno.cli.reference import Reference, load
+from uno.cli.variables import told, unread
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -44,6 +45,7 @@ async def _examine(reference: str, app: "App", progress: Progress) -> dict[str, 
         "database": None,
         "storage": [],
         "settings": redacted(app.settings),
+        "unread": unread(),
         "problems": [],
     }
     if database is not None:
@@ -141,6 +143,8 @@ def _print(report: dict[str, Any]) -> None:
     say("\nSettings")
     table([], _flat(report["settings"]))
     say("")
+    for name, nearest in report["unread"].items():
+        say(f"! {told(name, nearest)}")
     for problem in report["problems"]:
         say(f"✗ {problem}")
     if not report["problems"]:

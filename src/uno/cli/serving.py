@@ -9,6 +9,7 @@ from uno.cli.databases import naming, of_app, report_progress, shown
 from uno.cli.loop import run_async
 from uno.cli.output import Progress, say
 from uno.cli.reference import Reference, load
+from uno.cli.variables import warn_of_unread
 from uno.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(
 
     with closing(listen(host, settings.api.port if port is None else port)) as sock:
         configure_logs(settings)
+        warn_of_unread()
         api = loaded.api or asgi(loaded.app)
         loaded.app.works = loaded.app.works or worker
         serve_until_stopped(loaded.app, api, sock)
@@ -66,6 +68,7 @@ def worker(app: Reference) -> None:
     loaded = load(app).app
     of_app(loaded.database, app)
     configure_logs(loaded.settings)
+    warn_of_unread()
     with Progress() as progress, naming(loaded.database):
         announce(loaded, progress)
         run_async(_deliver(loaded, progress))

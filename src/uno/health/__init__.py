@@ -9,7 +9,15 @@ registry.py  HealthCheck: checks added by name
 probes.py    checks of a web address, a port, a callable
 """
 
-from uno.health.check import Check, HealthCheckResult, HealthReport, HealthStatus, report, warn_of_restarts
+from uno.health.check import (
+    Check,
+    HealthCheckResult,
+    HealthReport,
+    HealthStatus,
+    duplicate_checks,
+    report,
+    warn_of_restarts,
+)
 from uno.health.probes import create_callable_check, create_http_check, create_tcp_check
 from uno.health.registry import HealthCheck
 
@@ -22,6 +30,7 @@ __all__ = [
     "create_callable_check",
     "create_http_check",
     "create_tcp_check",
+    "duplicate_checks",
     "report",
     "warn_of_restarts",
 ]

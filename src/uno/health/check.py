@@ -7,6 +7,7 @@ False is unhealthy, a `HealthStatus` or a whole `HealthCheckResult` is what it s
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 from uno import clock
-from uno.errors import Misconfigured
+from uno.errors import Misconfigured, Problem
 from uno.health.thread import asking
 from uno.redact import clean, said
 
@@ -122,7 +123,9 @@ async def _answer(check: Check) -> HealthCheckResult:
         return _result(check.name, await check.ask())
     # A failing check is the answer, and the report shows it. One that asks the process to exit fails too:
     # out of a task that would go through the whole event loop.
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
         return _unhealthy(check, said(error, str if isinstance(error, Exception) else repr) or type(error).__name__)
 
 
@@ -161,6 +164,16 @@ async def report(checks: Iterable[Check], *, version: str = "", uptime_seconds: 
     """Ask all checks at the same time."""
     found = tuple(await asyncio.gather(*(_timed(check) for check in checks)))
     return HealthReport(worst(found), found, version=version, uptime_seconds=uptime_seconds)
+
+
+def duplicate_checks(checks: Iterable[Check]) -> list[Problem]:
+    """The names that more than one check has: nobody could tell which of them is meant."""
+    text = "{} health checks are called {}; give each its own name."
+    return [
+        Problem("duplicate check", name, text.format(count, name))
+        for name, count in Counter(check.name for check in checks).items()
+        if count > 1
+    ]
 
 
 def warn_of_restarts(checks: Iterable[Check]) -> None:

@@ -56,7 +56,8 @@ class HealthCheck:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        return (*self._others(), *self._checks.values())
+        others = (check for check in self._others() if check.name not in self._checks)
+        return (*others, *self._checks.values())
 
     async def check_async(self) -> HealthReport:
         """Ask all."""

@@ -3,7 +3,7 @@
 import concurrent.futures
 import math
 
-from uno.errors import Misconfigured, TimedOut, Unavailable, UnoError
+from uno.errors import Misconfigured, TimedOut, Unavailable, UnoError, attribute
 
 # They tell that somebody gave up, not that something is broken.
 _CANCELLED = concurrent.futures.CancelledError
@@ -30,7 +30,7 @@ def told_to_wait(error: BaseException) -> float:
     """The seconds that `error` asks to wait before the next attempt; 0 where it does not say."""
     if isinstance(error, Unavailable) and "retry_after" not in vars(error):
         return 0.0  # the class's own guess
-    said = _said(error, "retry_after")
+    said = attribute(error, "retry_after")
     if isinstance(said, bool) or not isinstance(said, int | float) or said != said:
         return 0.0
     try:
@@ -42,14 +42,7 @@ def told_to_wait(error: BaseException) -> float:
 def _innermost(error: BaseException) -> BaseException:
     """What a module host makes of a handler's error is of that error's kind."""
     seen = {id(error)}
-    while isinstance(inner := _said(error, "original_error"), Exception) and id(inner) not in seen:
+    while isinstance(inner := attribute(error, "original_error"), Exception) and id(inner) not in seen:
         seen.add(id(inner))
         error = inner
     return error
-
-
-def _said(error: BaseException, name: str) -> object:
-    try:
-        return getattr(error, name, None)
-    except Exception:  # whoever called sees the error itself; what it cannot say is not said
-        return None

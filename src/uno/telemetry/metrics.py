@@ -85,7 +85,8 @@ class Metrics:
         """Show what `ask()` gives under `name`, asked at each look; `ask` may be async.
 
         None means that there is nothing to tell. A mapping gives one value for each of its keys,
-        which become values of `label`. A second gauge of the same name takes the place of the first.
+        which become values of `label`; without a label the gauge fails. A second gauge of the same
+        name takes the place of the first.
         """
         self._gauges[name] = Gauge(name, help, ask, label)
 
@@ -134,6 +135,8 @@ async def _asked(gauge: Gauge) -> Figure | None:
         value = await answer if inspect.isawaitable(answer) else answer
     if value is None:
         return None
+    if isinstance(value, Mapping) and not gauge.label:
+        raise TypeError("it gives a mapping, and no label says what its keys are: gauge(..., label=...)")
     values = value if isinstance(value, Mapping) else {"": value}
     return Figure(gauge, {str(key): _number(one) for key, one in values.items()})
 

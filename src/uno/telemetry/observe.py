@@ -40,8 +40,10 @@ def observed(metrics: Metrics, tracer: Tracer) -> Callable[[type[Message]], Call
                 if result.__class__ is Failure:
                     figures.failures += 1
                     span.status = "failure"
+                    context.note(result.error, inner)
                 return result
             except BaseException as error:
+                context.note(error, inner)
                 if isinstance(error, UnoError) and not isinstance(error, Misconfigured):
                     figures.failures += 1
                     span.status = "failure"

@@ -241,7 +241,7 @@ class OpenTelemetryExporter:
 def exporter(settings: OtelSettings) -> OpenTelemetryExporter:
     """The exporter that these settings, with an endpoint, describe."""
     given = settings.headers.get_secret_value() if settings.headers is not None else ""
-    pairs = (pair.partition("=") for pair in given.split(",") if "=" in pair)
+    pairs = (pair.partition("=") for pair in given.split(",") if pair.strip())
     return OpenTelemetryExporter(
         settings.endpoint,
         service_name=settings.service_name,

@@ -4,19 +4,28 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from uno import context, ids
-from uno.context import external_id
-from uno.telemetry.spans import parse_traceparent
+from uno.context import Context, external_id
+from uno.telemetry.spans import is_trace_id, parse_traceparent, plain_traceparent
 from uno.telemetry.traces import get_correlation_id, get_current_trace
 
 _HEADER = "x-correlation-id"
+
+
+def current_trace_id(current: Context) -> str | None:
+    """The trace that `current` belongs to; where none is continued its id is the correlation id."""
+    parent = parse_traceparent(current.traceparent)
+    if parent is not None:
+        return parent[0]
+    return current.correlation_id if is_trace_id(current.correlation_id) else None
 
 
 def outgoing_headers() -> dict[str, str]:
     """`traceparent` and `X-Correlation-ID` for a request to somebody else; only valid values."""
     current = context.get()
     found = {}
-    if current is not None and parse_traceparent(current.traceparent):
-        found["traceparent"] = str(current.traceparent)
+    traceparent = None if current is None else plain_traceparent(current.traceparent)
+    if traceparent is not None:
+        found["traceparent"] = traceparent
     correlation_id = external_id(get_correlation_id())
     if correlation_id is not None:
         found["X-Correlation-ID"] = correlation_id

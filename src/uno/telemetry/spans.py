@@ -7,7 +7,14 @@ from typing import Any
 
 from uno import clock, ids
 
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}")
+# Later versions may have more behind the flags, ours has not (W3C Trace Context, section 4.3).
+_TRACEPARENT = re.compile(
+    r"(?!ff|00.{53}.)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-[!-~]*)?"
+)
+# Whether a correlation id is that of a trace, too, as those are that uno makes: both halves are not zero,
+# the second serves as a span id.
+is_trace_id = re.compile(r"(?!0{32})[0-9a-f]{16}(?!0{16})[0-9a-f]{16}").fullmatch
+_ODD = frozenset("13579bdf")
 # Of one span; what comes later is not kept.
 MAX_EVENTS = 128
 # Seconds by which the two clocks may drift apart before they are compared anew.
@@ -30,6 +37,19 @@ def parse_traceparent(header: str | None) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def is_sampled(header: str) -> bool:
+    """Whether the caller of a valid header keeps this trace."""
+    return header[54] in _ODD
+
+
+def plain_traceparent(header: str | None) -> str | None:
+    """A valid header in the form that uno writes: of its flags only whether it is sampled. None for any other."""
+    found = parse_traceparent(header)
+    if found is None or header is None:
+        return None
+    return f"00-{found[0]}-{found[1]}-{'01' if is_sampled(header) else '00'}"
+
+
 def generate_id() -> str:
     """A new span id: 16 hexadecimal digits."""
     return ids.span_id()
@@ -39,7 +59,7 @@ class Span:
     """One piece of work. `started` and `ended` are on `time.perf_counter()`, in seconds.
 
     `status` is "ok", "failure" (uno refused) or "error" (a bug); `kind` is OpenTelemetry's:
-    "internal", "server", "client", "producer" or "consumer".
+    "internal", "server", "client", "producer" or "consumer". One that is not `sampled` is not exported.
     """
 
     # Those with an underscore stay unset on most spans: there is one for each message.
@@ -50,6 +70,7 @@ class Span:
         "ended",
         "name",
         "parent_span_id",
+        "sampled",
         "span_id",
         "started",
         "status",
@@ -64,6 +85,7 @@ class Span:
         parent_span_id: str | None = None,
         started: float | None = None,
         attributes: Mapping[str, Any] | None = None,
+        sampled: bool = True,
     ) -> None:
         self.name = name
         self.trace_id = trace_id
@@ -72,6 +94,7 @@ class Span:
         self.started = perf_counter() if started is None else started
         self.ended: float | None = None
         self.status = "ok"
+        self.sampled = sampled
         if attributes:
             self._attributes: dict[str, Any] = dict(attributes)
 
@@ -102,7 +125,7 @@ class Span:
     @property
     def traceparent(self) -> str:
         """This span as a W3C traceparent header."""
-        return f"00-{self.trace_id}-{self.span_id}-01"
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
 
     @property
     def start_time(self) -> float:

@@ -1,6 +1,6 @@
 """The tracer: makes spans, keeps the last ones, hands finished ones to an exporter."""
 
-import re
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +9,10 @@ from typing import Any
 from uno import clock, ids
 from uno.context import Context
 from uno.telemetry.signals import emit
-from uno.telemetry.spans import Span, parse_traceparent
+from uno.telemetry.spans import Span, is_sampled, is_trace_id, parse_traceparent
 from uno.telemetry.traces import TraceContext, continued, current_trace, get_current_trace
 
 _NO_SPAN = "0" * 16
-# Both halves not zero: the second serves as a span id.
-_OWN_ID = re.compile(r"(?!0{32})[0-9a-f]{16}(?!0{16})[0-9a-f]{16}")
 
 Export = Callable[[TraceContext], object]
 
@@ -22,9 +20,9 @@ Export = Callable[[TraceContext], object]
 class Tracer:
     """Keeps the last `keep` finished spans and the last `keep` traces.
 
-    `export_func` gets each trace made by `trace()` when it ends, and each other span by itself. It
-    is called where the span ends, so it must only note it. What it raises is counted in
-    `export_errors`, logged, and harms nobody.
+    `export_func` gets each trace made by `trace()` when it ends, and each other span by itself, but
+    nothing of a trace that its caller does not keep. It is called where the span ends, so it must only
+    note it. What it raises is counted in `export_errors`, logged, and harms nobody.
     """
 
     def __init__(self, service_name: str = "uno", export_func: Export | None = None, *, keep: int = 512) -> None:
@@ -34,6 +32,8 @@ class Tracer:
         self._keep = keep
         self._export = export_func
         self._traces: OrderedDict[str, TraceContext] = OrderedDict()
+        # Threads trace, too; those that only run messages never wait for it.
+        self._turn = threading.Lock()
 
     @property
     def exports(self) -> bool:
@@ -42,11 +42,12 @@ class Tracer:
 
     def start(self, name: str, context: Context, now: float) -> Span:
         """A span inside the one that `context.traceparent` names, or the first of a new trace."""
-        parent = parse_traceparent(context.traceparent) if context.traceparent else None
-        if parent:
-            return Span(name, parent[0], ids.span_id(), parent[1], now)
+        header = context.traceparent
+        parent = parse_traceparent(header) if header else None
+        if header and parent:
+            return Span(name, parent[0], ids.span_id(), parent[1], now, None, is_sampled(header))
         # The ids that uno made have the form of a trace id; a correlation id from outside may not.
-        if not _OWN_ID.fullmatch(context.correlation_id):
+        if not is_trace_id(context.correlation_id):
             trace = ids.trace_id()
             return Span(name, trace, trace[16:], None, now)
         own = context.message_id
@@ -60,7 +61,7 @@ class Tracer:
     def finish(self, span: Span, now: float) -> None:
         span.ended = now
         self.finished.append(span)
-        if self._export is not None:
+        if self._export is not None and span.sampled:
             self._send(TraceContext.of(span))
 
     def _send(self, trace: TraceContext) -> None:
@@ -93,18 +94,19 @@ class Tracer:
             self._ended(made)
 
     def _remember(self, trace: TraceContext) -> None:
-        known = self._traces.get(trace.trace_id)
-        if known is None or known.late is not None:
-            self._traces[trace.trace_id] = trace
-            self._traces.move_to_end(trace.trace_id)
-        while len(self._traces) > self._keep:
-            self._traces.popitem(last=False)
+        with self._turn:
+            known = self._traces.get(trace.trace_id)
+            if known is None or known.late is not None:
+                self._traces[trace.trace_id] = trace
+                self._traces.move_to_end(trace.trace_id)
+            while len(self._traces) > self._keep:
+                self._traces.popitem(last=False)
 
     def _ended(self, trace: TraceContext) -> None:
         trace.late = self._finish_late
         ended = [span for span in trace.spans if span.ended is not None]
         self.finished.extend(ended)
-        if self._export is not None:
+        if self._export is not None and trace.sampled:
             whole = TraceContext(trace.trace_id, trace.correlation_id, trace.attributes)
             whole.spans, whole.dropped = ended, trace.dropped
             self._send(trace if len(ended) == len(trace.spans) else whole)
@@ -126,9 +128,10 @@ class Tracer:
     def clear_traces(self, older_than: float | None = None) -> int:
         """Forget the traces that began more than `older_than` seconds ago, or all; how many that were."""
         latest = float("inf") if older_than is None else clock.monotonic() - older_than
-        old = [id for id, trace in self._traces.items() if trace.created <= latest]
-        for id in old:
-            del self._traces[id]
+        with self._turn:
+            old = [id for id, trace in self._traces.items() if trace.created <= latest]
+            for id in old:
+                del self._traces[id]
         return len(old)
 
 

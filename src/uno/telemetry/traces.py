@@ -9,7 +9,7 @@ from typing import Any
 from uno import clock, context, ids
 from uno.context import Context
 from uno.redact import said
-from uno.telemetry.spans import Span, parse_traceparent
+from uno.telemetry.spans import Span, is_sampled, parse_traceparent
 
 # Spans of one trace; later ones are counted only.
 MAX_SPANS = 1_000
@@ -33,6 +33,8 @@ class TraceContext:
         self.attributes: dict[str, Any] = dict(attributes or {})
         self.spans: list[Span] = []
         self.dropped = 0
+        # Whether the caller keeps it; what it does not keep is not exported.
+        self.sampled = True
         self.created = clock.monotonic()
         # Where spans go that end after the trace.
         self.late: Callable[[Span], None] | None = None
@@ -57,7 +59,7 @@ class TraceContext:
     def start_span(self, name: str, attributes: Mapping[str, Any] | None = None) -> Span:
         """Open a span inside the current one; `end_span` closes it."""
         outer = context.get()
-        span = Span(name, self.trace_id, ids.span_id(), self._parent(outer), perf_counter())
+        span = Span(name, self.trace_id, ids.span_id(), self._parent(outer), perf_counter(), None, self.sampled)
         if attributes:
             span.attributes.update(attributes)
         if len(self.spans) < MAX_SPANS:
@@ -120,8 +122,11 @@ def continued(correlation_id: str | None, attributes: Mapping[str, Any] | None) 
     current = context.get()
     if current is None:
         return TraceContext(None, correlation_id, attributes)
-    parent = parse_traceparent(current.traceparent)
-    return TraceContext(parent and parent[0], correlation_id or current.correlation_id, attributes)
+    header = current.traceparent
+    parent = parse_traceparent(header)
+    made = TraceContext(parent and parent[0], correlation_id or current.correlation_id, attributes)
+    made.sampled = not (header and parent) or is_sampled(header)
+    return made
 
 
 current_trace: ContextVar[TraceContext | None] = ContextVar("uno.trace", default=None)

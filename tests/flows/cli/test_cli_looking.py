@@ -101,6 +101,32 @@ def test_the_doctor_names_the_command_that_creates_the_tables(uno: Any, shop: st
     assert problems == ["The database has none of uno's tables; create them with: uno db create PACKAGE:APP"]
 
 
+def test_the_doctor_names_variables_that_nothing_reads(uno: Any, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("""
+from uno.app import App
+from uno.settings import Section
+
+class Shop(Section):
+    model_config = {"env_prefix": "UNO_SHOP_"}
+    name: str = ""
+
+app = App(database="sqlite://")
+""")
+    (tmp_path / ".env").write_text("UNO_HOST_MAX_WORKER=hunter2\n")
+    known = {"UNO_ENV": "test", "UNO_TEST_POSTGRES_URL": "x", "UNO_DB__POOL_SIZE": "1", "UNO_SHOP_NAME": "x"}
+    wrong = {"UNO_LOG_LEVL": "hunter2", "UNO_DATABASE_URL": "hunter2", "UNO_TILL_COLOUR": "hunter2"}
+    done = uno("doctor", "plain:app", **known, **wrong, UNO_JWT_VERIFICATION_KEYS__OLD="x")
+    assert [line for line in done.stdout.splitlines() if line.startswith("!")] == [
+        "! Nothing of uno reads UNO_DATABASE_URL; did you mean UNO_DB_URL?",
+        "! Nothing of uno reads UNO_HOST_MAX_WORKER; did you mean UNO_HOST_MAX_WORKERS?",
+        "! Nothing of uno reads UNO_LOG_LEVL; did you mean UNO_LOG_LEVEL?",
+        "! Nothing of uno reads UNO_TILL_COLOUR.",
+    ]
+    assert "hunter2" not in done.stdout + done.stderr
+    told = json.loads(uno("doctor", "plain:app", "--json", UNO_LOG_LEVL="x").stdout)
+    assert told["unread"] == {"UNO_HOST_MAX_WORKER": "UNO_HOST_MAX_WORKERS", "UNO_LOG_LEVL": "UNO_LOG_LEVEL"}
+
+
 def test_the_doctor_says_why_a_class_takes_the_session_path(uno: Any, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("""
 from sqlalchemy.orm import Mapped, deferred, mapped_column

@@ -71,3 +71,12 @@ def test_what_asgi_made_of_an_application_is_served_with_its_own_routes(backgrou
     with background("run", "served:api", "--port", "0") as running:
         url = running.wait_for(r"Serving on (\S+)")[1]
         assert httpx2.get(f"{url}/hello").json() == "hello"
+
+
+def test_variables_that_nothing_reads_are_told_at_the_start(background: Any, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("from uno.app import App\napp = App()\n")
+    with background("run", "plain:app", "--port", "0", UNO_LOG_LEVL="hunter2") as running:
+        running.wait_for("Serving on")
+        assert "did you mean UNO_LOG_LEVEL?" in running.err
+        assert "hunter2" not in running.err
+        assert len(running.err.splitlines()) == 1

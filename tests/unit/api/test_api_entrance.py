@@ -62,7 +62,17 @@ def test_the_trace_of_the_caller_goes_on(client: TestClient) -> None:
     assert response.json()["traceparent"][3:35] == TRACE[3:35]
 
 
-@pytest.mark.parametrize("value", ["nonsense", "00-" + "0" * 32 + "-b7ad6b7169203331-01", TRACE.upper()])
+@pytest.mark.parametrize("flags", ["00", "01"])
+@pytest.mark.parametrize("header", ["00-{}-{}", "cc-{}-{}-what.comes=later"])
+def test_whether_the_caller_keeps_the_trace_goes_on_with_it(client: TestClient, header: str, flags: str) -> None:
+    traceparent = header.format(TRACE[3:52], flags)
+    found = client.get("/contexts", headers={"traceparent": traceparent}).json()["traceparent"]
+    assert (found[:35], found[-3:]) == (TRACE[:35], f"-{flags}")
+
+
+@pytest.mark.parametrize(
+    "value", ["nonsense", "00-" + "0" * 32 + "-b7ad6b7169203331-01", TRACE.upper(), TRACE + "-x", "ff" + TRACE[2:]]
+)
 def test_a_trace_that_is_none_is_ignored(client: TestClient, value: str) -> None:
     response = client.get("/contexts", headers={"traceparent": value})
     assert response.json()["traceparent"][3:35] == response.headers["x-correlation-id"]

@@ -42,6 +42,13 @@ def test_each_question_asks_its_own_checks() -> None:
     assert health.check().version == "1.2.0"
 
 
+def test_a_check_of_the_same_name_gives_way_wherever_it_came_from() -> None:
+    health = HealthCheck(checks=lambda: [Check("database", lambda: False), Check("cache", lambda: True)])
+    health.add_check("database", lambda: True)
+    report = health.check()
+    assert (sorted(names(report)), report.status) == (["cache", "database"], HEALTHY)
+
+
 def test_without_checks_all_is_well() -> None:
     health = HealthCheck()
     assert [r.status for r in (health.check(), health.liveness(), health.readiness())] == 3 * [HEALTHY]

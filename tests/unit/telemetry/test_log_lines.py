@@ -1,11 +1,15 @@
 """Log lines as an operator reads them: each test runs a program and reads its standard error."""
 
 import json
+import logging
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from uno.errors import Misconfigured
+from uno.telemetry import configure_logging
 
 START = """
 import logging, structlog
@@ -178,3 +182,58 @@ def test_the_end_of_a_pool_of_connections_is_no_news() -> None:
         "asyncio.run(stop())\n"
     )
     assert lines(program) == []
+
+
+def test_what_a_line_says_of_itself_goes_before_fields_of_the_same_name() -> None:
+    given = "{'event': 'fake', 'level': 'debug', 'logger': 'x', 'timestamp': '1970', 'exception': 'e', '_record': 'r'}"
+    [line] = lines(f"log.error('real', extra={given})")
+    assert (line["event"], line["level"], line["logger"]) == ("real", "error", "shop")
+    assert line["timestamp"] != "1970"
+    assert {name: value for name, value in line.items() if name.startswith("extra_")} == {
+        "extra_event": "fake",
+        "extra_level": "debug",
+        "extra_logger": "x",
+        "extra_timestamp": "1970",
+        "extra_exception": "e",
+        "extra__record": "r",
+    }
+
+
+def test_so_it_does_for_lines_of_structlog() -> None:
+    [line] = lines("structlog.get_logger('s').info('real', level='debug', timestamp='1970', sku='T1')")
+    assert (line["event"], line["level"], line["extra_level"], line["sku"]) == ("real", "info", "debug", "T1")
+    assert (line["extra_timestamp"], line["timestamp"] == "1970") == ("1970", False)
+
+
+def test_who_asks_and_where_cannot_be_said_otherwise_inside_a_message() -> None:
+    inside, same, outside = lines(
+        "with context.use(Context('c-1', actor='ada')):\n"
+        "    log.info('x', extra={'correlation_id': 'c-2', 'actor': 'eve'})\n"
+        "    log.info('x', extra={'correlation_id': 'c-1'})\n"
+        "log.info('x', extra={'correlation_id': 'c-2'})\n"
+    )
+    assert (inside["correlation_id"], inside["actor"]) == ("c-1", "ada")
+    assert (inside["extra_correlation_id"], inside["extra_actor"]) == ("c-2", "eve")
+    assert (same["correlation_id"], "extra_correlation_id" in same) == ("c-1", False)
+    assert (outside["correlation_id"], "extra_correlation_id" in outside) == ("c-2", False)
+
+
+def test_where_no_trace_goes_on_the_correlation_id_is_that_of_the_trace() -> None:
+    own, other = lines(
+        "with context.use(Context('ab' * 16)): log.info('x')\nwith context.use(Context('c-1')): log.info('x')"
+    )
+    assert (own["trace_id"], "trace_id" in other) == ("ab" * 16, False)
+
+
+@pytest.mark.parametrize("level", ["loud", "", None])
+def test_a_level_that_is_none_is_told_with_those_that_are(level: Any) -> None:
+    before = logging.getLogger().handlers[:]
+    with pytest.raises(Misconfigured, match=r"DEBUG, INFO, WARNING, ERROR and CRITICAL, or a number") as caught:
+        configure_logging(level)
+    assert repr(level) in str(caught.value)
+    assert logging.getLogger().handlers == before
+
+
+def test_a_level_of_ones_own_is_known() -> None:
+    program = "logging.addLevelName(5, 'TRACE')\nconfigure_logging('trace', json=True)\nlog.log(7, 'low')"
+    assert [line["event"] for line in lines(program)] == ["low"]

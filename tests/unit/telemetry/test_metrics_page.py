@@ -123,6 +123,16 @@ async def test_whatever_a_gauge_says_the_others_stay(ask: Any, caplog: pytest.Lo
     assert signal_counts()["gauge.failed"] == before + 3
 
 
+async def test_a_mapping_without_a_label_fails_as_its_keys_would_be_lost(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+    metrics.gauge("shop_shelves", "Shelves.", lambda: {"full": 1})
+    metrics.gauge("shop_works", "Works.", lambda: 1)
+    with caplog.at_level(logging.WARNING, logger="uno.gauge"):
+        assert [figure.gauge.name for figure in await metrics.figures()] == ["shop_works"]
+    [told] = [vars(record) for record in caplog.records]
+    assert (told["gauge"], "label=" in told["error"]) == ("shop_shelves", True)
+
+
 async def test_keys_of_any_kind_become_labels() -> None:
     metrics = Metrics()
     mixed: Any = {1: 1.0, "a": 2, None: Decimal(3)}

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
@@ -272,3 +272,20 @@ def test_an_endpoint_that_is_none_is_refused_without_repeating_it(endpoint: str)
 def test_the_headers_are_a_secret() -> None:
     settings: Any = OtelSettings(endpoint="http://collector", headers="key=hunter2")  # type: ignore[arg-type]
     assert "hunter2" not in f"{settings!r} {exporter(settings)!r}"
+
+
+@pytest.mark.parametrize(
+    "headers", ["hunter2", "x-key=1,hunter2", "=hunter2", "x key=hunter2", "x-key=hunter2\r\nx: y"]
+)
+def test_headers_that_are_none_are_refused_without_being_shown(headers: str) -> None:
+    with pytest.raises(Misconfigured, match="UNO_OTEL_HEADERS: .*name=value") as caught:
+        load(otel={"headers": headers})
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ValueError, match="name=value") as bare:
+        cast(Any, OtelSettings)(headers=headers)
+    assert "hunter2" not in str(bare.value)
+
+
+@pytest.mark.parametrize("headers", ["", "x-key=1", "X-Key = a=b , authorization=Bearer 4711,"])
+def test_headers_are_names_and_values(headers: str) -> None:
+    assert load(otel={"headers": headers}).otel.headers is not None

@@ -31,6 +31,24 @@ def test_inside_a_message_they_are_those_of_the_message() -> None:
         assert outgoing_headers() == {"traceparent": PARENT, "X-Correlation-ID": "c-1"}
 
 
+@pytest.mark.parametrize(
+    ("header", "sent"),
+    [
+        (f"00-{'a' * 32}-{'b' * 16}-00", f"00-{'a' * 32}-{'b' * 16}-00"),
+        (f"00-{'a' * 32}-{'b' * 16}-03", PARENT),
+        (f"01-{'a' * 32}-{'b' * 16}-09-later", PARENT),
+        (f"01-{'a' * 32}-{'b' * 16}-02", f"00-{'a' * 32}-{'b' * 16}-00"),
+        (f"01-{'a' * 32}-{'b' * 16}-01later", None),
+        (f"01-{'a' * 32}-{'b' * 16}-01-\r\n", None),
+        (f"00-{'a' * 32}-{'b' * 16}-01-", None),
+        (f"ff-{'a' * 32}-{'b' * 16}-01", None),
+    ],
+)
+def test_of_a_header_goes_on_what_is_known_of_it(header: str, sent: str | None) -> None:
+    with context.use(Context("c-1", traceparent=header)):
+        assert outgoing_headers().get("traceparent") == sent
+
+
 @given(st.text(), st.text())
 def test_nothing_that_is_no_header_goes_out(correlation_id: str, traceparent: str) -> None:
     with context.use(Context(correlation_id or None, traceparent=traceparent)):

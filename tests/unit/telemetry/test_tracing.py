@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,6 +24,7 @@ from uno.telemetry import (
     get_current_trace,
     get_tracer,
     observed,
+    outgoing_headers,
     set_tracer,
     signal_counts,
     span,
@@ -232,6 +235,38 @@ def test_traces_can_be_forgotten_all_or_by_age(tracer: Tracer) -> None:
         assert tracer.clear_traces() == 0
 
 
+def test_threads_may_trace_while_others_forget() -> None:
+    tracer, wrong = Tracer(keep=100), []
+    ended = threading.Event()
+
+    def work(do: Callable[[], object]) -> None:
+        try:
+            while not ended.is_set():
+                do()
+        except Exception as error:  # told below
+            wrong.append(error)
+            ended.set()
+
+    def make() -> None:
+        with tracer.trace("work"):
+            pass
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        doing = [make, make, make, lambda: tracer.clear_traces(older_than=3600), tracer.clear_traces]
+        threads = [threading.Thread(target=work, args=(do,)) for do in doing]
+        for one in threads:
+            one.start()
+        ended.wait(0.5)
+        ended.set()
+        for one in threads:
+            one.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []
+
+
 # ── export ──
 
 
@@ -244,6 +279,34 @@ def test_a_trace_is_exported_when_it_ends_and_any_other_span_by_itself() -> None
             pass
     assert exported[0] is trace
     assert [named(one.spans) for one in exported] == [["order", "inside"], ["alone"]]
+
+
+async def test_what_the_caller_does_not_keep_is_not_exported_and_goes_on_unkept() -> None:
+    class Pack(Command[str]):
+        pass
+
+    @command_handler(Pack)
+    async def pack(message: Pack) -> str:
+        with span("fold"):
+            return outgoing_headers()["traceparent"]
+
+    exported: list[TraceContext] = []
+    header = f"00-{'a' * 32}-{'b' * 16}"
+    sent = {}
+    with use_tracer(Tracer(export_func=exported.append)) as tracer:
+        bus = Bus([pack], middleware=[per_message(observed(Metrics(), tracer))])
+        for flags in ("00", "01"):
+            with context.use(Context(traceparent=f"{header}-{flags}")):
+                sent[flags] = [(await bus.dispatch(Pack())).unwrap()]
+                with tracer.trace("own"):
+                    sent[flags] += [outgoing_headers()["traceparent"], (await bus.dispatch(Pack())).unwrap()]
+    assert [[(one[:35], one[-2:]) for one in sent[flags]] for flags in sent] == [
+        [(header[:35], "00")] * 3,
+        [(header[:35], "01")] * 3,
+    ]
+    assert len(exported) == 4
+    assert {one.sampled for trace in exported for one in trace.spans} == {True}
+    assert [one.sampled for one in tracer.finished].count(False) == 5
 
 
 async def test_a_span_that_outlives_its_trace_is_exported_when_it_ends() -> None:
