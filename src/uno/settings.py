@@ -35,6 +35,8 @@ def _config(prefix: str, *table: str) -> SettingsConfigDict:
         env_nested_delimiter="__",
         extra="ignore",
         frozen=True,
+        # No time and no rate: what computes with them fails far from the name of the variable.
+        allow_inf_nan=False,
         pyproject_toml_table_header=("tool", "uno", *table),
     )
 

@@ -5,6 +5,7 @@ one. `clock.sleep` blocks the thread there; anything else that suspends is an er
 """
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import copy_context
 from typing import Any, NoReturn, TypeVar
@@ -41,6 +42,11 @@ def driver(call: Callable[[Any], Awaitable[T]]) -> Callable[[Any], T]:
         _refuse(coroutine)
 
     return enter
+
+
+def is_async(f: Any) -> bool:
+    """Whether a call of `f` itself gives something to await; what `f` wraps does not count."""
+    return inspect.iscoroutinefunction(f) or inspect.iscoroutinefunction(getattr(type(f), "__call__", None))  # noqa: B004
 
 
 def driving() -> bool:

@@ -225,16 +225,17 @@ async def test_an_application_that_does_not_start_raises_its_own_error(caplog: p
 
 
 async def test_an_application_that_does_not_stop_properly_raises_its_error() -> None:
-    class Broken(Module):
-        async def on_unload(self) -> None:
-            raise Unavailable("The last word was not written.")
+    @asynccontextmanager
+    async def lifespan(_app: App) -> AsyncIterator[None]:
+        yield
+        raise Unavailable("The last word was not written.")
 
     task: asyncio.Task[None]
 
     def stop(_url: str) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    task = asyncio.create_task(serve(asgi(App(Broken("b"))), port=0, ready=stop))
+    task = asyncio.create_task(serve(asgi(App(lifespan=lifespan)), port=0, ready=stop))
     with pytest.raises(Unavailable, match="last word"):
         await task
 

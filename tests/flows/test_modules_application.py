@@ -12,11 +12,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from uno.app import App
 from uno.audit import AuditTrail
-from uno.bus import Bus
+from uno.bus import Bus, command_handler
+from uno.bus.promise import WrongResult
 from uno.data import Model, Repository, UnitOfWork, VersionMixin
 from uno.domain import AggregateRoot
 from uno.errors import Conflict, Misconfigured, NotFound, Unavailable
-from uno.messages import DomainEvent
+from uno.messages import Command, DomainEvent
 from uno.modules import (
     Event,
     EventHandlingError,
@@ -179,6 +180,36 @@ async def test_a_failure_rolls_back_and_is_the_result_of_the_bus(url: str) -> No
             await app.host.handle_async(Pay(input=PayIn(account_id="nobody", amount=1)))
         assert isinstance(caught.value.original_error, NotFound)
         assert caught.value.module is app.modules[0]
+
+
+class OpenWrongly(Command[Balance]):
+    account_id: str
+
+
+@command_handler(OpenWrongly)
+async def open_wrongly(command: OpenWrongly, accounts: Repository[Account]) -> Any:
+    await accounts.add(Account(id=command.account_id))
+    return "done"
+
+
+class OpenOddly(Event[OpenInput, Opened]):
+    name = "accounts.oddly"
+
+
+class Odd(Module):
+    @handles(OpenOddly)
+    async def open_oddly(self, input: OpenInput, accounts: Repository[Account]) -> Any:
+        await accounts.add(Account(id=input.account_id))
+        return Balance(balance=1)
+
+
+async def test_a_handler_that_returns_what_nobody_promised_stores_nothing(url: str) -> None:
+    async with an_app(url, Odd(), Module("wrong", handlers=[open_wrongly])) as app:
+        with pytest.raises(WrongResult, match="OpenWrongly returned str, but the message promises Balance"):
+            await app.bus.dispatch(OpenWrongly(account_id="ann"))
+        with pytest.raises(WrongResult, match="OpenOddly returned Balance, but the message promises"):
+            await app.bus.dispatch(OpenOddly(input=OpenInput("bob")))
+        assert await balances(app) == {}
 
 
 async def test_nested_events_share_the_transaction(url: str) -> None:

@@ -18,9 +18,10 @@ from uno.api.operations import operation_ids
 from uno.api.problems import failed
 from uno.api.request import unreadable
 from uno.api.response import Encoders
-from uno.app.endpoints import Endpoint, clashes, endpoint
+from uno.app import App
+from uno.app.endpoints import Endpoint, clashes, endpoint, unknown_fields, unknown_methods
 from uno.errors import Misconfigured
-from uno.modules.event import Event
+from uno.modules.event import Event, is_event
 from uno.modules.exposure import is_excluded_from_api
 from uno.modules.fields import field_names
 from uno.modules.host import ModuleHost
@@ -38,6 +39,8 @@ class ModuleRouter:
     """
 
     def __init__(self, host: ModuleHost, convention: RouteConvention | None = None) -> None:
+        if not isinstance(host, ModuleHost):
+            raise Misconfigured(_no_host(host))
         self.host = host
         self.convention = convention or RESTConvention()
         self.router = APIRouter()
@@ -52,6 +55,8 @@ class ModuleRouter:
 
     def register_event(self, event_class: type[Event[Any, Any]]) -> Self:
         """Give an event its endpoint; one that has it, is excluded or not in the schema is left out."""
+        if not is_event(event_class):
+            raise Misconfigured(_no_event(event_class))
         found = described_event(event_class)
         name = (event_class.__module__, event_class.__qualname__)
         known = {(one.module_path, one.event_class.__qualname__) for one in self._found}
@@ -82,7 +87,9 @@ class ModuleRouter:
 
     def _add(self, found: DiscoveredEvent) -> None:
         made = self._endpoint(found.event_class)
-        wrong = list(unreadable([made]))
+        # What somebody wrote is a mistake; what a convention says is in event.meta.
+        unknown = unknown_fields([made]) if found.api_metadata.get("path") else []
+        wrong = [*unreadable([made]), *unknown_methods([made]), *unknown]
         if wrong:
             raise Misconfigured.of(wrong)
         self._found.append(found)
@@ -122,6 +129,20 @@ class ModuleRouter:
         if not event.handled and not self.host.config.propagate_exceptions and self.host.can_handle(event):
             raise failed()
         return event
+
+
+def _no_event(given: Any) -> str:
+    kind = given if isinstance(given, type) else type(given)
+    name = kind.__qualname__
+    if is_event(kind):
+        return f"register_event takes the class of an event: register_event({name})."
+    return f"register_event takes the class of an event, and {name} is none: derive it from Event[In, Out]."
+
+
+def _no_host(given: Any) -> str:
+    name = given.__qualname__ if isinstance(given, type) else type(given).__qualname__
+    fix = "the endpoints of an App come with asgi(app)" if isinstance(given, App) else "ModuleRouter(ModuleHost())"
+    return f"ModuleRouter takes a ModuleHost, not {name}: {fix}."
 
 
 def _generality(route: Any) -> list[bool]:

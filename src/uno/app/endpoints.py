@@ -31,6 +31,8 @@ hero/heroes echo/echoes potato/potatoes tomato/tomatoes veto/vetoes
 """
 _PLURALS: dict[str, str] = dict(re.findall(r"(\w+)/(\w+)", _IRREGULAR))
 _METHODS = {"create": "POST", "get": "GET", "list": "GET", "update": "PUT", "delete": "DELETE", "search": "POST"}
+# Those that have an endpoint.
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 _STATUS = {"create": 201, "delete": 204}
 
 
@@ -198,9 +200,9 @@ def success_status(message: type, verb: str) -> int:
 
 
 def endpoint_problems(endpoints: Sequence[Endpoint], *, authenticates: bool = False) -> list[Problem]:
-    """Clashing paths, path parameters without a field, access that nobody can check."""
+    """Clashing paths, path parameters without a field, methods that HTTP lacks, access that nobody can check."""
     unguarded = [] if authenticates else _unguarded(endpoints)
-    return [*clashes(endpoints), *_unknown_fields(endpoints), *unguarded]
+    return [*clashes(endpoints), *unknown_fields(endpoints), *unknown_methods(endpoints), *unguarded]
 
 
 def clashes(endpoints: Iterable[Endpoint]) -> list[Problem]:
@@ -219,7 +221,21 @@ def clashes(endpoints: Iterable[Endpoint]) -> list[Problem]:
     ]
 
 
-def _unknown_fields(endpoints: Iterable[Endpoint]) -> list[Problem]:
+def unknown_methods(endpoints: Iterable[Endpoint]) -> list[Problem]:
+    """Methods with which no endpoint is called."""
+    return [
+        Problem(
+            "unknown method",
+            f"{e.method} {e.path}",
+            f"{e.message.__qualname__} has the method {e.method}; make it one of {', '.join(METHODS)}.",
+        )
+        for e in endpoints
+        if e.method not in METHODS
+    ]
+
+
+def unknown_fields(endpoints: Iterable[Endpoint]) -> list[Problem]:
+    """Parameters in a path that the message has no field for."""
     return [
         Problem(
             "unknown path field",

@@ -9,9 +9,10 @@ import inspect
 import re
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from uno.bus import handles_of
 from uno.messages import DomainEvent, Message
@@ -20,11 +21,16 @@ from uno.modules.chain import declared
 from uno.modules.event import is_event
 
 Relation = Literal["handles", "subscribes", "sends"]
+# The name of a module, what it does, and the class of a message or the name of a payload.
+_Seen: TypeAlias = tuple[str, Relation, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`module` handles, subscribes to or sends `message`, which is of this `kind`."""
+    """`module` handles, subscribes to or sends `message`, which is of this `kind`.
+
+    A message is called by its class, or by its stable name where two are called alike.
+    """
 
     module: str
     relation: Relation
@@ -34,15 +40,23 @@ class Edge:
 
 def edges(modules: Iterable[Module]) -> list[Edge]:
     """Everything the code says of who handles and who sends."""
-    found: set[Edge] = set()
-    for module in modules:
-        found |= set(_handled(module))
-        found |= set(_sent(module))
+    seen = {one for module in modules for one in (*_handled(module), *_sent(module))}
+    names = called(message for _, _, message in seen)
+    found = {Edge(module, relation, names[message], kind_of(message)) for module, relation, message in seen}
     return sorted(found, key=lambda e: (e.module, e.relation, e.message))
 
 
+def called(messages: Iterable[Any]) -> dict[Any, str]:
+    """For people: each by its class, or by its stable name where two are called alike."""
+    short = {message: getattr(message, "__qualname__", message).rpartition("<locals>.")[2] for message in messages}
+    times = Counter(short.values())
+    return {m: name if times[name] == 1 else getattr(m, "__uno_name__", name) for m, name in short.items()}
+
+
 def kind_of(message: Any) -> str:
-    """ "event" for a request of a module, else "command", "query" or "fact"."""
+    """ "event" for a request of a module, "payload" for a name, else "command", "query" or "fact"."""
+    if isinstance(message, str):
+        return "payload"
     if is_event(message):
         return "event"
     if issubclass(message, DomainEvent):
@@ -50,25 +64,25 @@ def kind_of(message: Any) -> str:
     return next((base.__name__.lower() for base in message.__mro__ if base.__name__ in ("Command", "Query")), "message")
 
 
-def _handled(module: Module) -> Iterator[Edge]:
+def _handled(module: Module) -> Iterator[_Seen]:
     for event, _ in declared(module):
-        yield Edge(module.name, "handles", event.__qualname__, "event")
+        yield module.name, "handles", event
     for mark in (mark for handler in module.handlers for mark in handles_of(handler)):
         relation: Relation = "subscribes" if mark.kind == "event" else "handles"
-        yield Edge(module.name, relation, mark.message.__qualname__, kind_of(mark.message))
+        yield module.name, relation, mark.message
 
 
-def _sent(module: Module) -> Iterator[Edge]:
+def _sent(module: Module) -> Iterator[_Seen]:
     own = () if type(module) is Module else (type(module),)
     for target in (*own, *module.handlers, *module.models):
         names: Mapping[str, Any] = vars(sys.modules[target.__module__])
         for call in (node for node in ast.walk(_tree(target)) if isinstance(node, ast.Call)):
             message = _class_called(call.func, names)
             if message is not None:
-                yield Edge(module.name, "sends", message.__qualname__, kind_of(message))
+                yield module.name, "sends", message
             name = _published(call)
             if name:
-                yield Edge(module.name, "sends", name, "payload")
+                yield module.name, "sends", name
 
 
 def _tree(target: Any) -> ast.AST:
@@ -129,4 +143,4 @@ def _arrow(edge: Edge, module: str, message: str) -> str:
 
 def _text(text: str) -> str:
     """Without what Mermaid would read as its own."""
-    return re.sub(r"[^\w .,:()/-]", "_", text.rpartition("<locals>.")[2])
+    return re.sub(r"[^\w .,:()/-]", "_", text)

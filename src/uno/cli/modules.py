@@ -11,12 +11,23 @@ if TYPE_CHECKING:
 
 def modules(app: Reference, json: AsJson = False) -> None:
     """List the modules and what they handle."""
-    entries = [_entry(module) for module in load(app).app.modules]
+    from uno.app.graph import called
+
+    modules = load(app).app.modules
     if json:
-        emit(entries)
+        emit([_entry(module) for module in modules])
         return
-    columns = ("name", "version", "description")
-    rows = [(*(e[c] for c in columns), ", ".join(map(_last, e["handles"])), ", ".join(e["models"])) for e in entries]
+    names = called(message for module in modules for message in _handled(module))
+    rows = [
+        (
+            module.name,
+            module.metadata.version,
+            module.metadata.description,
+            ", ".join(names[message] for message in _handled(module)),
+            ", ".join(_models(module)),
+        )
+        for module in modules
+    ]
     table(["MODULE", "VERSION", "DESCRIPTION", "HANDLES", "MODELS"], rows)
 
 
@@ -34,22 +45,27 @@ def graph(app: Reference, json: AsJson = False) -> None:
 
 
 def _entry(module: "Module") -> dict[str, Any]:
-    from uno.bus import handles_of
     from uno.modules.module import overrides
 
-    marks = [mark for handler in module.handlers for mark in handles_of(handler)]
     return {
         "name": module.name,
         "class": f"{type(module).__module__}.{type(module).__qualname__}",
         "version": module.metadata.version,
         "description": module.metadata.description,
-        "handles": [m.__uno_name__ for m in dict.fromkeys([*module.events, *(mark.message for mark in marks)])],
+        "handles": [message.__uno_name__ for message in _handled(module)],
         # It declares no events and has to be asked.
         "asked": not module.events and overrides(module, "handle"),
-        "models": [model.__qualname__ for model in module.models],
+        "models": _models(module),
         "routes": [route.message.__uno_name__ for route in module.endpoints()],
     }
 
 
-def _last(name: str) -> str:
-    return name.rpartition(".")[2]
+def _handled(module: "Module") -> list[Any]:
+    from uno.bus import handles_of
+
+    marks = [mark for handler in module.handlers for mark in handles_of(handler)]
+    return list(dict.fromkeys([*module.events, *(mark.message for mark in marks)]))
+
+
+def _models(module: "Module") -> list[str]:
+    return [model.__qualname__ for model in module.models]

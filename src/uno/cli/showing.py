@@ -19,12 +19,17 @@ def routes(app: Reference, json: AsJson = False) -> None:
 
 def messages(app: Reference, json: AsJson = False) -> None:
     """List commands, queries and events, and who handles them."""
-    entries = sorted(map(_entry, load(app).app.bus.marks), key=lambda e: (e["kind"], e["message"], e["handler"]))
+    from uno.app.graph import called
+
+    marks = load(app).app.bus.marks
+    found = sorted(((_entry(mark), mark) for mark in marks), key=lambda one: _order(one[0]))
     if json:
-        emit(entries)
+        emit([entry for entry, _ in found])
         return
+    # People know the modules of their application; programs get them with --json.
+    names, handlers = called(mark.message for mark in marks), called(mark.handler for mark in marks)
     rows = [
-        (e["kind"], _last(e["message"]), ", ".join(e["fields"]), _last(e["handler"]), e["subscriber"]) for e in entries
+        (e["kind"], names[m.message], ", ".join(e["fields"]), handlers[m.handler], e["subscriber"]) for e, m in found
     ]
     table(["KIND", "MESSAGE", "FIELDS", "HANDLED BY", "DURABLE AS"], rows)
 
@@ -43,6 +48,5 @@ def _entry(mark: Any) -> dict[str, Any]:
     }
 
 
-def _last(name: str) -> str:
-    """People know the modules of their application; programs get them with --json."""
-    return name.rpartition(".")[2]
+def _order(entry: dict[str, Any]) -> tuple[str, str, str]:
+    return entry["kind"], entry["message"], entry["handler"]

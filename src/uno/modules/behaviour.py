@@ -5,6 +5,7 @@ Each is made once for an event type, and None where the configuration asks for n
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from uno.modules.metrics import Metrics
 from uno.modules.module import Module, label
 from uno.redact import one_line
 from uno.resilience import CircuitBreakerOpen, RateLimitExceeded, Timeout
+from uno.resilience.breaker import Ticket
 from uno.resilience.faults import is_fault
 from uno.result import Failure
 from uno.telemetry import inject_trace_context
@@ -24,7 +26,18 @@ from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.modules")
 Progress: TypeAlias = dict[int, AnyEvent]
-_ATTEMPTS = "__uno_attempts__"
+
+
+class Underway:
+    """What a host knows of the events it is handling, by their `id`; events and errors are the user's."""
+
+    __slots__ = ("attempts", "tickets")
+
+    def __init__(self) -> None:
+        # The breaker's, for the call as a whole.
+        self.tickets: dict[int, Ticket] = {}
+        # How many have failed, of what is repeated.
+        self.attempts: dict[int, int] = {}
 
 
 def label_of(event: AnyEvent) -> str:
@@ -32,7 +45,7 @@ def label_of(event: AnyEvent) -> str:
     return one_line(event.name or type(event).__qualname__)
 
 
-def gated(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
+def gated(config: ModuleHostConfig, metrics: Metrics, underway: Underway) -> Middleware | None:
     """Lets in what the rate limiter and then the circuit breaker let in; one function for both, because each costs."""
     limiter, breaker = config.rate_limiter, config.circuit_breaker
     if limiter is None and breaker is None:
@@ -40,6 +53,7 @@ def gated(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
 
     # A shared limiter has to ask somebody each time.
     at_once = getattr(limiter, "try_acquire", None)
+    tickets = underway.tickets
 
     async def gate(event: Any, call_next: Call) -> Any:
         # A refusal is raised before the event counts as dispatched.
@@ -55,23 +69,28 @@ def gated(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
             raise
         if breaker is None or ticket is None:
             return await call_next(event)
+        key = id(event)
+        tickets[key] = ticket
         try:
             found = await call_next(event)
         except BaseException as error:
             breaker.leave(ticket, error)
             raise
+        finally:
+            if key in tickets:  # not if the same object came a second time, meanwhile
+                del tickets[key]
         breaker.leave(ticket, found.error if found.__class__ is Failure else None)
         return found
 
     return gate
 
 
-def retried(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
+def retried(config: ModuleHostConfig, metrics: Metrics, underway: Underway) -> Middleware | None:
     """Calls again what failed, as often as the policy says."""
     policy = config.retry_policy
     if policy is None:
         return None
-    breaker = config.circuit_breaker
+    breaker, dead = config.circuit_breaker, config.dead_letter_queue
 
     async def repeat(event: Any, call_next: Call) -> Any:
         before = policy.begin()
@@ -89,19 +108,21 @@ def retried(config: ModuleHostConfig, metrics: Metrics) -> Middleware | None:
             return call_next(event)
 
         try:
-            return await policy.again(failed, before, afresh, decide=decide)
+            return await policy.again(failed, before, afresh, decide=partial(decide, id(event)))
         finally:
             del failed  # its traceback holds this frame
 
-    def decide(error: Exception, attempt: int, *, before: int) -> float | None:
+    def decide(key: int, error: Exception, attempt: int, *, before: int) -> float | None:
+        if dead is not None:
+            underway.attempts[key] = attempt + 1
         delay = policy.next_delay(error, attempt, before=before)
         if delay is None:
-            vars(error)[_ATTEMPTS] = attempt + 1
             return None
         metrics.events_retried += 1
         # The last attempt is the outcome, of which the breaker learns by itself.
-        if breaker is not None and is_fault(error):
-            breaker.record_failure()
+        ticket = None if breaker is None else underway.tickets.get(key)
+        if breaker is not None and ticket is not None and is_fault(error):
+            breaker.attempt_failed(ticket)
         return delay
 
     return repeat if policy.deadline is None else _in_time(repeat, Timeout(policy.deadline))
@@ -112,6 +133,7 @@ def _in_time(middleware: Middleware, timeout: Timeout) -> Middleware:
         try:
             return await timeout.call(middleware, event, call_next)
         except TimedOut as error:  # an error of the handler, not a refusal of the host
+            event.output, event.handled = None, False
             return Failure(error)
 
     return limit
@@ -137,10 +159,13 @@ def tracked(progress: Progress, numbers: "count[int]") -> Middleware:
 class Account:
     """What becomes of the events of one type: counts, hooks, dead letters."""
 
-    def __init__(self, config: ModuleHostConfig, metrics: Metrics, only: Module | None) -> None:
+    def __init__(
+        self, config: ModuleHostConfig, metrics: Metrics, only: Module | None, attempts: dict[int, int]
+    ) -> None:
         self._config = config
         self._metrics = metrics
         self._only = only
+        self._attempts = attempts
 
     @property
     def wanted(self) -> bool:
@@ -152,6 +177,7 @@ class Account:
     def middleware(self, progress: Progress, numbers: "count[int]") -> Middleware:
         """`tracked` and all of this in one function, because each costs."""
         config, metrics = self._config, self._metrics
+        attempts = self._attempts
         tracing, on_start, on_end = config.enable_tracing, config.on_event_start, config.on_event_end
 
         # The counts are exact with threads, too: Python switches between them at calls and jumps only.
@@ -181,6 +207,8 @@ class Account:
             finally:
                 # First, and without a call of a function: that would fail where the handler has used up the stack.
                 del progress[number]
+                if attempts:
+                    attempts.pop(id(event), None)
                 if on_end is not None:
                     called("on_event_end", on_end, event, event.handled)
 
@@ -199,7 +227,7 @@ class Account:
         if queue is not None:
             module = blamed(error, self._only)
             name = "" if module is None else label(module)
-            queue.add(event, error, module_name=name, attempts=getattr(error, _ATTEMPTS, 1))
+            queue.add(event, error, module_name=name, attempts=self._attempts.get(id(event), 1))
             self._metrics.events_dead_lettered += 1
         if self._config.on_error is not None:
             called("on_error", self._config.on_error, error, event)

@@ -1,18 +1,21 @@
 """Which modules an event goes to, and how each is called."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from types import CoroutineType
+from typing import Any, NoReturn, TypeAlias
 
 from uno.bus.pipeline import Call
 from uno.errors import Misconfigured, UnoError
-from uno.modules.errors import EventUnhandled
+from uno.modules.errors import EventUnhandled, wrong_input
 from uno.modules.event import Event
-from uno.modules.handles import Handled, is_async
+from uno.modules.handles import Handled
 from uno.modules.module import Module, overrides
 from uno.modules.threads import Threads
 from uno.result import Failure, Success
+from uno.sync import is_async
 
 AnyEvent: TypeAlias = Event[Any, Any]
 
@@ -39,6 +42,11 @@ class Candidate:
         """Whether it never blocks."""
         return self.module.metadata.inline or (self.handled is not None and self.handled.inline)
 
+    @property
+    def needs_loop(self) -> bool:
+        """Whether it is a coroutine function, or a function around one, which may give back its coroutine."""
+        return is_async(self.target) or is_async(inspect.unwrap(self.target))
+
     def link(self, call: Call) -> "Link":
         return Link(self.module, self.accepts, call, sure=self.handled is not None)
 
@@ -49,7 +57,8 @@ class Candidate:
         if is_async(target):
             return give(target)
         if threads is None or self.inline:
-            return _told_at_once(target) if self.handled is None else _asked_at_once(target)
+            at_once = _told_at_once if self.handled is None else _asked_at_once
+            return at_once(target, looped=threads is not None)
         return give(partial(threads.run, target))
 
 
@@ -79,26 +88,45 @@ def _refused(error: UnoError) -> Failure:
     return Failure(error)
 
 
+def _explain(error: Exception, event: AnyEvent) -> None:
+    """Note on a bug that the event had another input than its class says: only a handler that needs it minds."""
+    found = wrong_input(event)
+    if found is not None:
+        # By its dictionary, as in `blame`; an error that is a constant comes more than once.
+        notes = vars(error).setdefault("__notes__", [])
+        notes += [found] if found not in notes else []
+
+
 def _asked(method: Callable[..., Awaitable[Any]]) -> Call:
     async def ask(event: AnyEvent) -> Any:
         try:
             return _settled(event, await method(event.input))
         except UnoError as error:
             return _refused(error)
+        except (AttributeError, TypeError) as error:
+            _explain(error, event)
+            raise
 
     return ask
 
 
-def _asked_at_once(method: Callable[..., Any]) -> Call:
+def _asked_at_once(method: Callable[..., Any], *, looped: bool) -> Call:
     async def ask(event: AnyEvent) -> Any:
         try:
             found = method(event.input)
+            kind = found.__class__
+            if kind is CoroutineType:
+                found = await found if looped else _unawaited(found, method)
+                kind = found.__class__
         except UnoError as error:
             return _refused(error)
+        except (AttributeError, TypeError) as error:
+            _explain(error, event)
+            raise
         # _settled() by hand: this runs for every event.
-        if found.__class__ is Failure:
+        if kind is Failure:
             return found
-        event.output = found = found.value if found.__class__ is Success else found
+        event.output = found = found.value if kind is Success else found
         event.handled = True
         return found
 
@@ -116,15 +144,26 @@ def _told(handle: Callable[..., Awaitable[Any]]) -> Call:
     return tell
 
 
-def _told_at_once(handle: Callable[..., Any]) -> Call:
+def _told_at_once(handle: Callable[..., Any], *, looped: bool) -> Call:
     async def tell(event: AnyEvent) -> Any:
         try:
             found = handle(event)
+            # Most give back nothing.
+            if found is None:
+                return event.output
+            if found.__class__ is CoroutineType:
+                found = await found if looped else _unawaited(found, handle)
         except UnoError as error:
             return _refused(error)
         return found if found.__class__ is Failure else event.output
 
     return tell
+
+
+def _unawaited(coroutine: Coroutine[Any, Any, Any], method: Any) -> NoReturn:
+    coroutine.close()
+    what = "is a function that gives back a coroutine, and no event loop runs here to await it"
+    raise Misconfigured(f"{method.__qualname__} {what}: write `async def`, or use `await host.handle_async(event)`.")
 
 
 # How what an `App` compiled, with injected parameters, is called.
@@ -180,7 +219,7 @@ class Directory:
 
     def __init__(self, modules: Sequence[Module] = ()) -> None:
         self.modules = tuple(modules)
-        self.declared: dict[type, Candidate] = {}
+        self.declared: dict[type[AnyEvent], Candidate] = {}
         self.asked: list[Candidate] = []
         # Made for the first event of a type, with and without an event loop.
         self.awaits: dict[type, Call] = {}

@@ -1,9 +1,11 @@
 """What goes wrong with modules and events."""
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
+from uno.bus.annotations import contradicts
 from uno.errors import Misconfigured, UnoError
-from uno.modules.event import Event, is_event
+from uno.modules.event import Event, input_type, is_event
 from uno.redact import one_line
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class EventHandlingError(UnoError):
             parts.append(f"Module: {self.module.metadata.name or self.module.name}")
         if self.original_error is not None:
             parts.append(f"Cause: {described(self.original_error)}")
+            if isinstance(self.original_error, AttributeError | TypeError) and (why := wrong_input(self.event)):
+                parts.append(why)
         return one_line(" | ".join(parts))
 
 
@@ -59,6 +63,16 @@ class EventUnhandled(UnoError):
 def described(error: BaseException) -> str:
     """Class and text of an error, of reasonable length."""
     return f"{type(error).__name__}: {str(error)[:LONGEST]}"
+
+
+def wrong_input(event: Any) -> str | None:
+    """What is to be said of an input that is certainly not what the class of the event says."""
+    wanted = input_type(type(event)) if is_event(type(event)) else None
+    if not inspect.isclass(wanted) or not contradicts(type(event.input), wanted):
+        return None
+    given = "and was given none" if event.input is None else f"not {type(event.input).__qualname__}"
+    name, what = type(event).__qualname__, wanted.__qualname__
+    return f"{name} takes {what}, {given}: write {name}(input={what}(...))."
 
 
 def refuse_others(event: type) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
 
 from uno.di.dependencies import base_arguments
+from uno.errors import Misconfigured
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -44,6 +45,8 @@ class Event(Generic[In, Out]):
         meta: dict[str, Any] | None = None,
     ) -> None:
         # By hand: a generated __init__ would hide the name of the class behind its own default.
+        if name.__class__ is not str:
+            _check_name(self, name)
         self.name = name or self.__class__.name
         self.input = input  # type: ignore[assignment]
         self.output = output  # type: ignore[assignment]
@@ -52,12 +55,20 @@ class Event(Generic[In, Out]):
 
     def __post_init__(self) -> None:
         """For a subclass that is a dataclass of its own."""
+        _check_name(self, self.name)
         self.name = self.name or type(self).name
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Not inherited: two classes stored under one name could not be told apart.
         cls.__uno_name__ = cls.__dict__.get("name") or f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _check_name(event: Event[Any, Any], name: object) -> None:
+    """What comes first is the name, and whoever makes an event thinks of its input."""
+    if not isinstance(name, str):
+        kind, made = type(event).__qualname__, type(name).__qualname__
+        raise Misconfigured(f"The name of {kind} is a text, not {made}: write {kind}(input=...).")
 
 
 Event.__uno_name__ = f"{Event.__module__}.{Event.__qualname__}"

@@ -12,6 +12,8 @@ _SAID, _EXCLUDED = "__uno_endpoint__", "__uno_not_an_endpoint__"
 
 
 def api_endpoint(
+    bare: None = None,
+    /,
     *,
     path: str | None = None,
     method: str | None = None,
@@ -29,6 +31,8 @@ def api_endpoint(
     `path` has `{fields}` of the input. `required_permissions`: one of them is enough. `public=True` opens it
     to everybody where authentication is configured. `include_in_schema=False` gives it no endpoint at all.
     """
+    if bare is not None:
+        raise Misconfigured("@api_endpoint is called: write @api_endpoint() above the class.")
     said = {
         "path": path,
         "method": None if method is None else str(getattr(method, "value", method)).upper(),

@@ -61,13 +61,23 @@ def handled_by(cls: type) -> tuple[Handled, ...]:
     """The marked methods of a class and its bases; one that is overridden without a mark does not count."""
     names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
     return tuple(
-        Handled(event, name, inline)
-        for name in names
-        if inspect.isroutine(found := inspect.getattr_static(cls, name))
-        for event, inline in getattr(found, _MARK, ())
+        Handled(event, name, inline) for name in names for event, inline in _marks(inspect.getattr_static(cls, name))
     )
 
 
-def is_async(method: Any) -> bool:
-    """Whether calling it gives a coroutine, also where a decorator wrapped it."""
-    return inspect.iscoroutinefunction(inspect.unwrap(method))
+def overridden(cls: type, event: type[Event[Any, Any]]) -> tuple[str, type] | None:
+    """The method marked for `event` that a subclass overrides without a mark, and the class that marked it."""
+    marked = ((name, base) for base in cls.__mro__ for name, found in vars(base).items() if _is_for(event, found))
+    return next(marked, None)
+
+
+def _is_for(event: type[Event[Any, Any]], found: Any) -> bool:
+    return any(marked is event for marked, _ in _marks(found))
+
+
+def _marks(found: Any) -> dict[tuple[type[Event[Any, Any]], bool], None]:
+    """Those of a method, and of the function in a static or class method, where the decorator may be above or below."""
+    if not inspect.isroutine(found):
+        return {}
+    inner = getattr(found, "__func__", None)
+    return dict.fromkeys((*getattr(found, _MARK, ()), *getattr(inner, _MARK, ())))

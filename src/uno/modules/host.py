@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from contextvars import copy_context
 from typing import Any, Self, TypeVar
 
@@ -11,18 +12,26 @@ from uno.bus.pipeline import Call
 from uno.errors import Misconfigured, UnoError
 from uno.modules.behaviour import label_of, log
 from uno.modules.chain import AnyEvent, Candidate, Directory, blamed
-from uno.modules.config import ModuleHostConfig
+from uno.modules.config import ModuleHostConfig, Unsaid
 from uno.modules.errors import EventHandlingError, EventUnhandled, ModuleRegistrationError, NeedsAwait, refuse_others
 from uno.modules.event import ExternalEvent
 from uno.modules.metrics import Metrics
 from uno.modules.module import Module, label
 from uno.modules.pipelines import Pipelines
 from uno.modules.published import Published, external, payload, trace_headers
-from uno.modules.registration import await_hook, check, check_events, run_hook
+from uno.modules.registration import ambiguities, await_hook, check, check_events, run_hook
 from uno.result import Failure
 
 E = TypeVar("E", bound=AnyEvent)
 M = TypeVar("M", bound=Module)
+
+
+def _checked(config: Any) -> ModuleHostConfig:
+    if not isinstance(config, ModuleHostConfig):
+        kind = config.__qualname__ if isinstance(config, type) else type(config).__qualname__
+        how = "ModuleHost(ModuleHostConfig(max_workers=8))"
+        raise Misconfigured(f"ModuleHost takes a ModuleHostConfig, not {kind}: {how}.")
+    return config
 
 
 class ModuleHost:
@@ -33,13 +42,14 @@ class ModuleHost:
     """
 
     def __init__(self, config: ModuleHostConfig | None = None) -> None:
-        self.config = config or ModuleHostConfig.from_env()
+        self.config = ModuleHostConfig.from_env() if config is None else _checked(config)
         self._counts = Metrics()
         self._pipelines = Pipelines(self.config, self._counts)
         self._directory = Directory()
         self._changing = threading.RLock()
         self._started = clock.monotonic()
-        log.setLevel(self.config.log_level.upper())
+        if not isinstance(self.config.log_level, Unsaid):
+            log.setLevel(self.config.log_level.upper())
 
     # ── modules ──
 
@@ -68,7 +78,8 @@ class ModuleHost:
         try:
             run_hook(module.on_load, self._pipelines.runner)
         except BaseException as error:
-            raise self._rolled_back(module, error) from error
+            self._roll_back(module, error)
+            raise
         try:
             self._add(module)
         except ModuleRegistrationError:
@@ -82,7 +93,8 @@ class ModuleHost:
         try:
             await await_hook(module.on_load)
         except BaseException as error:
-            raise self._rolled_back(module, error) from error
+            self._roll_back(module, error)
+            raise
         try:
             self._add(module)
         except ModuleRegistrationError:
@@ -96,20 +108,24 @@ class ModuleHost:
             check(module, self._directory)
             module._host = self
 
-    def _rolled_back(self, module: Module, error: BaseException) -> BaseException:
+    def _roll_back(self, module: Module, error: BaseException) -> None:
+        """Raises what the caller is to see instead of `error`, if anything."""
         module._host = None
-        if isinstance(error, ModuleRegistrationError) or not isinstance(error, Exception):
-            return error
-        text = f"{label(module)} could not be loaded: {type(error).__name__}: {error}"
-        return ModuleRegistrationError(text, module, error)
+        if isinstance(error, Exception) and not isinstance(error, ModuleRegistrationError):
+            text = f"{label(module)} could not be loaded: {type(error).__name__}: {error}"
+            raise ModuleRegistrationError(text, module, error) from error
 
     def _add(self, module: Module) -> None:
         with self._changing:
             check_events(module, self._directory)  # again: others may have come while it was loaded
+            ambiguous = list(ambiguities(module, self._directory))
             # Replaced and not changed: events that are on their way keep what they found.
             self._directory = Directory((*self._directory.modules, module))
             self._counts.modules_registered = len(self._directory.modules)
+            self._pipelines.threads.open()  # a host that was shut down begins again
         log.info("Registered module %s", label(module))
+        for sentence in ambiguous:
+            log.warning("%s", sentence)
 
     def unregister(self, module: Module) -> Self:
         """Take a module out and call its `on_unload`, whose errors are logged. Others than its own are ignored."""
@@ -130,14 +146,16 @@ class ModuleHost:
             run_hook(module.on_unload, self._pipelines.runner)
         except Exception:  # the module is gone in any case; the log shows what it left behind
             log.exception("on_unload of module %s failed", label(module))
-        module._host = None
+        finally:
+            module._host = None
 
     async def _unload_async(self, module: Module) -> None:
         try:
             await await_hook(module.on_unload)
         except Exception:  # as in _unload
             log.exception("on_unload of module %s failed", label(module))
-        module._host = None
+        finally:
+            module._host = None
 
     def _remove(self, module: Module) -> bool:
         with self._changing:
@@ -161,23 +179,29 @@ class ModuleHost:
         A handler may call it: its thread, and the event loop of synchronous callers, end after it.
         """
         log.info("Shutting down the module host")
-        for module in reversed(self.modules):
-            self.unregister(module)
-        self._close(wait)
+        with ExitStack() as stack:  # whatever happens: SystemExit in an on_unload comes out at the end
+            stack.callback(self._close, wait)
+            for module in self.modules:
+                stack.callback(self.unregister, module)
 
     async def shutdown_async(self, wait: bool = True) -> None:
         """The same where an event loop runs."""
         log.info("Shutting down the module host")
-        for module in reversed(self.modules):
-            await self.unregister_async(module)
-        await self._close_async(wait)
+        async with AsyncExitStack() as stack:  # as in shutdown, and so is cancellation
+            stack.push_async_callback(self._close_async, wait)
+            for module in self.modules:
+                stack.push_async_callback(self.unregister_async, module)
 
     def _close(self, wait: bool) -> None:
         self._pipelines.close(wait=wait)
 
     async def _close_async(self, wait: bool) -> None:
         # In a thread: what runs in the others may need this event loop before it ends.
-        await asyncio.to_thread(self._close, wait)
+        try:
+            await asyncio.to_thread(self._close, wait)
+        except asyncio.CancelledError:
+            self._close(wait=False)  # perhaps there was no thread yet to do it in
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import cached_property, wraps
+from types import CoroutineType
 from typing import Any
 
 from uno.bus import Bus, Handles, Middleware, event_handler, per_message
@@ -13,14 +14,14 @@ from uno.modules.behaviour import label_of, log
 from uno.modules.chain import AnyEvent, Candidate, Directory, asked, chain, declared, told
 from uno.modules.config import ModuleHostConfig
 from uno.modules.errors import EventUnhandled, NeedsAwait
-from uno.modules.event import ExternalEvent, is_event
-from uno.modules.handles import is_async
+from uno.modules.event import ExternalEvent, is_event, output_type
 from uno.modules.host import ModuleHost
 from uno.modules.module import Module, label
 from uno.modules.published import Published, external, trace_headers
 from uno.modules.registration import await_hook, disagreements, unhandled
 from uno.modules.runner import in_a_loop
 from uno.result import Failure
+from uno.sync import is_async
 
 # Under which published payloads wait in the delivery table.
 RECEIVER = "uno.modules"
@@ -89,7 +90,8 @@ class Hosted(ModuleHost):
 
             @wraps(target)
             async def handle(*given: Any, **injected: Any) -> Any:
-                return target(*given, **injected)
+                found = target(*given, **injected)
+                return await found if found.__class__ is CoroutineType else found
 
         else:
 
@@ -101,7 +103,8 @@ class Hosted(ModuleHost):
             self._compiled[candidate] = told(compiled) if candidate.handled is None else asked(compiled)
             return self._chain(event)
 
-        return mark_with(handle, Handles(handle, "request", event, around=around, owner=candidate.module.name))
+        mark = Handles(handle, "request", event, around=around, owner=candidate.module.name, promised=_output(event))
+        return mark_with(handle, mark)
 
     def _chain(self, event: type[AnyEvent]) -> Call:
         threads = self._pipelines.threads
@@ -131,20 +134,22 @@ class Hosted(ModuleHost):
         """The application runs, in this event loop, with the pipelines that its bus has made just now."""
         self._directory = Directory(self._directory.modules)
         vars(self).pop("_receiving", None)
+        self._pipelines.threads.open()
         self._loop = asyncio.get_running_loop()
 
     async def load(self, module: Module) -> None:
         module._host = self
-        await await_hook(module.on_load)
+        try:
+            await await_hook(module.on_load)
+        except BaseException:
+            module._host = None
+            raise
         # No news: an application has the modules it was given.
         log.debug("Registered module %s", label(module))
 
     async def unload(self, module: Module) -> None:
-        try:
-            await await_hook(module.on_unload)
-        finally:
-            module._host = None
-            log.debug("Unregistered module %s", label(module))
+        await self._unload_async(module)
+        log.debug("Unregistered module %s", label(module))
 
     def stop(self) -> None:
         self._loop = None
@@ -220,3 +225,9 @@ class Hosted(ModuleHost):
     def _receiving(self) -> Call:
         around = [m for m in self._pipelines.around(self._only(ExternalEvent)) if m is not None]
         return compose(self._chain(ExternalEvent), ExternalEvent, around, settled=True)
+
+
+def _output(event: type[AnyEvent]) -> Any:
+    """What the answer is, if there is one."""
+    found = output_type(event)
+    return found | None if isinstance(found, type) else None

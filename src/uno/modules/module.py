@@ -1,12 +1,13 @@
 """The one `Module`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+from uno.errors import Misconfigured
 from uno.health import Check
 from uno.messages import Message
-from uno.modules.event import Event
+from uno.modules.event import Event, is_event
 from uno.modules.exposure import is_exposed
 from uno.modules.handles import Handled, handled_by
 from uno.modules.route import Route, as_route
@@ -76,7 +77,7 @@ class Module:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         marked = handled_by(cls)
-        own = cls.__dict__.get("events", ())
+        own = _listed(cls)
         inherited = () if own else getattr(super(cls, cls), "events", ())
         cls.events = tuple(dict.fromkeys((*inherited, *own, *(one.event for one in marked))))
         cls._marked = marked
@@ -99,7 +100,7 @@ class Module:
         """The guard of a module that declares events; override it to handle events that nobody declares."""
         return isinstance(event, tuple(self.events))
 
-    def handle(self, event: Event[Any, Any]) -> Awaitable[None] | None:
+    def handle(self, event: Event[Any, Any]) -> Coroutine[Any, Any, None] | None:
         """Set `event.output` and `event.handled`; override it as a function or a coroutine function."""
         raise NotImplementedError(f"{type(self).__name__} overrides no handle().")
 
@@ -113,6 +114,20 @@ class Module:
 
     def __repr__(self) -> str:
         return f"<Module {self.name}>"
+
+
+def _listed(cls: type) -> Sequence[type[Event[Any, Any]]]:
+    """The `events` that a class itself names."""
+    said: Any = cls.__dict__.get("events", ())
+    if is_event(said) or isinstance(said, str | bytes) or not isinstance(said, Iterable):
+        shown = said.__qualname__ if isinstance(said, type) else repr(said)
+        raise Misconfigured(f"The events of {cls.__qualname__} are a list: write events = [{shown}].")
+    own = tuple(said)
+    wrong = [one for one in own if not is_event(one)]
+    if wrong:
+        what = f"are classes of events, as in [GreetEvent], not {wrong[0]!r}"
+        raise Misconfigured(f"The events of {cls.__qualname__} {what}.")
+    return own
 
 
 def label(module: Module) -> str:
@@ -131,6 +146,9 @@ def module(name: str = "", description: str = "", version: str = "1.0.0", *, inl
     `inline=True`: its synchronous handlers never block, so `handle_async` runs them on the event
     loop instead of in a thread.
     """
+
+    if not isinstance(name, str):
+        raise Misconfigured('@module is called: write @module() or @module(name="...") above the class.')
 
     def mark(cls: M) -> M:
         cls.metadata = ModuleMetadata(name or cls.__name__, description, version, inline)

@@ -5,11 +5,10 @@ from itertools import count
 from typing import Any
 
 from uno.bus.pipeline import Call, Middleware, compose
-from uno.modules.behaviour import Account, Progress, gated, retried, tracked
+from uno.modules.behaviour import Account, Progress, Underway, gated, retried, tracked
 from uno.modules.chain import AnyEvent, Candidate, Link, chain
 from uno.modules.config import ModuleHostConfig
 from uno.modules.errors import NeedsAwait
-from uno.modules.handles import is_async
 from uno.modules.metrics import Metrics
 from uno.modules.module import Module
 from uno.modules.runner import Runner, in_a_loop
@@ -26,18 +25,19 @@ class Pipelines:
         self._config = config
         self._metrics = metrics
         self._numbers = count()
+        self._underway = Underway()
         self.runner = Runner()
 
     def around(self, only: Module | None) -> list[Middleware | None]:
         """What stands around the modules, outermost first; `only` is the one module that may be asked."""
-        account = Account(self._config, self._metrics, only)
+        account = Account(self._config, self._metrics, only, self._underway.attempts)
         # Inside the gate, so that only what is let in is in progress and counts.
         inside = account.middleware if account.wanted else tracked
-        return [gated(self._config, self._metrics), inside(self.progress, self._numbers)]
+        return [gated(self._config, self._metrics, self._underway), inside(self.progress, self._numbers)]
 
     def repeating(self) -> Middleware | None:
         """What repeats the call of one module."""
-        return retried(self._config, self._metrics)
+        return retried(self._config, self._metrics, self._underway)
 
     def awaited(self, event: type[AnyEvent], candidates: Sequence[Candidate]) -> Call:
         """The pipeline for callers with an event loop."""
@@ -47,7 +47,7 @@ class Pipelines:
         """The pipeline for callers without; to be run in a copied context."""
         limiter = self._config.rate_limiter
         shared = limiter is not None and not hasattr(limiter, "try_acquire")
-        if shared or any(is_async(one.target) for one in candidates):
+        if shared or any(one.needs_loop for one in candidates):
             return self._looped(event, self._composed(event, candidates, self.threads))
         return driver(self._composed(event, candidates, None))
 

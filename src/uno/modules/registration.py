@@ -1,7 +1,7 @@
 """What has to be right before a module is registered with a host, and its hooks."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from types import NoneType
 from typing import Any, is_typeddict
 
@@ -12,9 +12,10 @@ from uno.di.dependencies import name_of
 from uno.modules.chain import AnyEvent, Candidate, Directory, declared
 from uno.modules.errors import ModuleRegistrationError
 from uno.modules.event import EventOutput, input_type, output_type
-from uno.modules.handles import is_async
+from uno.modules.handles import overridden
 from uno.modules.module import Module, label, overrides
 from uno.modules.runner import Runner, in_a_loop
+from uno.redact import one_line
 
 
 def check(module: Module, directory: Directory) -> None:
@@ -41,6 +42,26 @@ def check_events(module: Module, directory: Directory) -> None:
             raise ModuleRegistrationError(text, module)
 
 
+def ambiguities(module: Module, directory: Directory) -> Iterator[str]:
+    """What would be confused with a module that is there, by its name; it works all the same."""
+    own = _place(module)
+    # Several instances of one class are several on purpose.
+    namesakes = (_place(m) for m in directory.modules if label(m) == label(module))
+    other = next((place for place in namesakes if place != own), None)
+    if other is not None:
+        yield f"Two modules are called {label(module)}, {other} and {own}; give each its own name."
+    names: dict[str, type[AnyEvent]] = {}
+    for event in (*directory.declared, *module.events):
+        namesake = names.setdefault(event.name, event)
+        if event.name and event in module.events and namesake is not event:
+            which = f"{namesake.__qualname__} and {event.__qualname__}"
+            yield f"Two events are called {one_line(event.name)}, {which}; give each its own name."
+
+
+def _place(module: Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
 def unhandled(module: Module) -> Iterator[str]:
     """What a module says it handles and does not."""
     if overrides(module, "handle"):
@@ -49,16 +70,34 @@ def unhandled(module: Module) -> Iterator[str]:
         yield f"{label(module)} says what it can handle, but has no handle(); write it."
     for event, candidate in declared(module):
         if candidate.handled is None:
-            what = f"{label(module)} declares {event.__qualname__}, but nothing handles it"
-            yield f"{what}; write handle() or use @handles."
+            yield _unhandled(module, event)
+
+
+def _unhandled(module: Module, event: type[AnyEvent]) -> str:
+    name, found = event.__qualname__, overridden(type(module), event)
+    if found is None:
+        return f"{label(module)} declares {name}, but nothing handles it; write handle() or use @handles."
+    method, base = found
+    what = f"{type(module).__qualname__}.{method} overrides that of {base.__qualname__}, which handles {name}"
+    return f"{what}, and is not marked itself; write @handles({name}) above it."
 
 
 def disagreements(module: Module) -> Iterator[str]:
-    """Where a method marked `@handles` says something else than its event, and inputs that take nothing."""
+    """Where a method marked `@handles` says something else than its event or another, and inputs that take nothing."""
     for event, candidate in declared(module):
         yield from _not_dataclasses(event)
+        yield from _twice(module, event)
         if candidate.handled is not None:
             yield from _other_types(module, event, candidate.target)
+
+
+def _twice(module: Module, event: type[AnyEvent]) -> Iterator[str]:
+    # One function under two names is one.
+    marked = [one.method for one in module._marked if one.event is event]
+    names = list({id(inspect.getattr_static(module, name)): name for name in reversed(marked)}.values())[::-1]
+    if len(names) > 1:
+        where = f"{type(module).__qualname__} handles {event.__qualname__} more than once"
+        yield f"{where}, by {' and '.join(names)}; let one of them handle it."
 
 
 def _other_types(module: Module, event: type[AnyEvent], method: Any) -> Iterator[str]:
@@ -111,13 +150,14 @@ def _required(parameter: inspect.Parameter) -> bool:
 
 def run_hook(hook: Callable[[], Any], runner: Runner) -> None:
     """Call `on_load` or `on_unload` of a module, without an event loop around."""
-    if not is_async(hook):
-        hook()
+    found = hook()
+    if not isinstance(found, Coroutine):
         return
     if in_a_loop():
+        found.close()
         how = "use `await host.register_async(module)` and `await host.shutdown_async()`"
-        raise ModuleRegistrationError(f"{hook.__qualname__} is a coroutine function, and an event loop runs: {how}.")
-    runner.run(lambda: hook())
+        raise ModuleRegistrationError(f"{hook.__qualname__} has to be awaited, and an event loop runs: {how}.")
+    runner.run(lambda: found)
 
 
 async def await_hook(hook: Callable[[], Any]) -> None:

@@ -5,9 +5,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
+from types import CoroutineType
 from typing import Any
 
+from uno.errors import Unavailable
 from uno.modules.runner import inside
+
+_ENDED = "The host has been shut down."
 
 
 class Threads:
@@ -21,11 +25,13 @@ class Threads:
         self._limit = limit
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._closed = False
 
     async def run(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
-        """What `function` returns, called in a thread with a copy of the context.
+        """What `function` returns, called in a thread with a copy of the context; a coroutine is awaited here.
 
         Who is cancelled meanwhile goes on at once; the thread cannot be stopped and ends by itself.
+        Raises `Unavailable` when the threads are closed, or were before it had one.
         """
         context = copy_context()
 
@@ -34,18 +40,33 @@ class Threads:
 
         # In the pool threads that wait for others could all wait for a free one.
         lent = _place.get()
-        found = None if lent is None else lent.submit(call)
-        return await asyncio.wrap_future(self._submit(call) if found is None else found)
+        working = (None if lent is None else lent.submit(call)) or self._submit(call)
+        try:
+            found = await asyncio.wrap_future(working)
+        except asyncio.CancelledError:
+            # By `close`: nobody asked the task to end, and it must not end as if somebody had.
+            if working.cancelled() and not _asked_to_end():
+                raise Unavailable(_ENDED) from None
+            raise
+        return await found if found.__class__ is CoroutineType else found
 
     def _submit(self, call: Callable[[], Any]) -> "Future[Any]":
         with self._lock:
+            if self._closed:
+                raise Unavailable(_ENDED)
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._limit, thread_name_prefix="uno.module")
             return self._pool.submit(call)
 
-    def close(self, *, wait: bool = True) -> None:
-        """End the threads; a later `run` makes new ones. Called by a handler it does not wait for the handler."""
+    def open(self) -> None:
+        """After `close`: let `run` make new threads, which the next `close` ends."""
         with self._lock:
+            self._closed = False
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the threads. Called by a handler it does not wait for the handler."""
+        with self._lock:
+            self._closed = True
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=wait and not waited_for(), cancel_futures=not wait)
@@ -76,6 +97,11 @@ class _Place:
             self.over = True
         if self._thread is not None:
             self._thread.shutdown(wait=False)
+
+
+def _asked_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 _place: ContextVar[_Place | None] = ContextVar("uno.thread", default=None)

@@ -12,8 +12,8 @@ from typing import Any
 
 from uno import clock
 from uno.errors import Misconfigured, Unavailable
+from uno.resilience.arguments import COROUTINE, not_a_function, require_counts, require_numbers
 from uno.resilience.faults import is_fault, is_verdict
-from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard
 from uno.result import Failure
 from uno.telemetry.signals import emit
@@ -59,8 +59,9 @@ class CircuitBreaker(Guard):
 
     `recovery_timeout` seconds later it lets through `success_threshold` calls at a time; as many
     successes close it, one failure opens it again. A probe that takes longer than
-    `recovery_timeout` counts as failed. Counted are `Unavailable`, `TimedOut` and bugs, raised or
-    in a `Failure`; a cancelled call says nothing. Thread-safe.
+    `recovery_timeout` counts as failed; with `math.inf` only `reset()` closes it. Counted are
+    `Unavailable`, `TimedOut` and bugs, raised or in a `Failure`; a cancelled call says nothing.
+    Thread-safe.
 
     By hand: `ticket = breaker.enter()`, which raises `CircuitBreakerOpen`, then once
     `breaker.leave(ticket, error)`, with None as the error of a success.
@@ -75,12 +76,8 @@ class CircuitBreaker(Guard):
     ) -> None:
         if not (name is None or isinstance(name, str)):
             raise Misconfigured(f"The first argument of CircuitBreaker is its name; write failure_threshold={name!r}.")
-        require_numbers(
-            "a CircuitBreaker",
-            failure_threshold=failure_threshold,
-            recovery_timeout=recovery_timeout,
-            success_threshold=success_threshold,
-        )
+        require_counts("a CircuitBreaker", failure_threshold=failure_threshold, success_threshold=success_threshold)
+        require_numbers("a CircuitBreaker", recovery_timeout=recovery_timeout)
         if failure_threshold < 1 or success_threshold < 1 or not recovery_timeout > 0:
             raise Misconfigured("The thresholds of a CircuitBreaker are 1 or more, and its recovery_timeout above 0.")
         self.name = name or "unnamed"
@@ -103,6 +100,8 @@ class CircuitBreaker(Guard):
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives. Raises `CircuitBreakerOpen` instead of calling."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         ticket = self._pass or self._probe()
         try:
             found = f(*args, **kwargs)
@@ -135,6 +134,16 @@ class CircuitBreaker(Guard):
                 self._count_closed(failed)
             elif self._probes.pop(ticket, None) is not None:
                 self._count_probe(failed)
+        self._tell()
+
+    def attempt_failed(self, ticket: Ticket) -> None:
+        """An attempt of the call with this `ticket` has failed; the call goes on, and has still to leave."""
+        with self._lock:
+            self._advance()
+            if ticket is self._pass:
+                self._count_closed(failed=True)
+            elif ticket in self._probes:
+                self._count_probe(failed=True)
         self._tell()
 
     def _forget(self, ticket: Ticket) -> None:

@@ -19,7 +19,7 @@ class RetryBudget:
     many calls without a failure.
     """
 
-    __slots__ = ("_balance", "_lock", "_overdraft", "_seen", "calls", "ratio")
+    __slots__ = ("_balance", "_lock", "_overdraft", "_seen", "calls", "ratio", "told")
 
     def __init__(self, ratio: float) -> None:
         self.ratio = ratio
@@ -28,6 +28,8 @@ class RetryBudget:
         self._seen = 0
         self._balance = 0.0
         self._overdraft = True
+        # Whether it was told that nothing is left; the policy's, until there is something in advance again.
+        self.told = False
         self._lock = threading.Lock()
 
     def spend(self) -> bool:
@@ -47,4 +49,5 @@ class RetryBudget:
         fresh, self._seen = self.calls - self._seen, self.calls
         self._balance = min(1.0, self._balance + fresh * self.ratio)
         # That many calls without a failure have also paid back all that was overdrawn.
-        self._overdraft = self._overdraft or fresh * self.ratio > RESERVE + 1
+        if fresh * self.ratio > RESERVE + 1:
+            self._overdraft, self.told = True, False

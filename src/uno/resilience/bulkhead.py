@@ -6,8 +6,8 @@ from inspect import isawaitable
 from types import CoroutineType
 from typing import Any
 
-from uno.errors import Misconfigured, Unavailable
-from uno.resilience.numbers import require_numbers
+from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.resilience.arguments import COROUTINE, not_a_function, require_counts
 from uno.resilience.shapes import Guard, finish
 from uno.resilience.turns import Line, Turn
 from uno.telemetry.signals import emit
@@ -20,12 +20,12 @@ class BulkheadFull(Unavailable):
 class Bulkhead(Guard):
     """Lets `max_concurrent` calls run at a time; `max_waiting` more wait, first come first served.
 
-    The others get `BulkheadFull`. Put a `Timeout` around it to limit the waiting. Thread-safe. By
-    hand: `await bulkhead.enter()` or `bulkhead.enter_sync()`, then `bulkhead.leave()`.
+    The others get `BulkheadFull`. Nobody waits past the deadline; put a `Timeout` around it to set
+    one. Thread-safe. By hand: `await bulkhead.enter()` or `bulkhead.enter_sync()`, then `bulkhead.leave()`.
     """
 
     def __init__(self, max_concurrent: int = 10, max_waiting: int = 0, *, name: str | None = None) -> None:
-        require_numbers("a Bulkhead", max_concurrent=max_concurrent, max_waiting=max_waiting)
+        require_counts("a Bulkhead", max_concurrent=max_concurrent, max_waiting=max_waiting)
         if max_concurrent < 1 or max_waiting < 0:
             raise Misconfigured("The max_concurrent of a Bulkhead is 1 or more, its max_waiting 0 or more.")
         self.max_concurrent = max_concurrent
@@ -48,7 +48,9 @@ class Bulkhead(Guard):
         return len(self._line)
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """What `f(*args, **kwargs)` gives. Raises `BulkheadFull` instead of calling."""
+        """What `f(*args, **kwargs)` gives. Raises `BulkheadFull` or `TimedOut` instead of calling."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         turn = self._place()
         if turn is not None:
             await self._wait(turn)
@@ -61,7 +63,7 @@ class Bulkhead(Guard):
             self.leave()
 
     async def enter(self) -> None:
-        """Take a place, waiting for one where that is allowed. Raises `BulkheadFull`."""
+        """Take a place, waiting for one where that is allowed. Raises `BulkheadFull`, `TimedOut`."""
         turn = self._place()
         if turn is not None:
             await self._wait(turn)
@@ -78,6 +80,8 @@ class Bulkhead(Guard):
     def _place(self) -> Turn | None:
         """None where there is a place; otherwise a turn to wait for one."""
         with self._lock:
+            if self._running >= self.max_concurrent:
+                self._take_back()
             if self._running < self.max_concurrent:
                 self._running += 1
                 return None
@@ -88,7 +92,9 @@ class Bulkhead(Guard):
 
     async def _wait(self, turn: Turn) -> None:
         try:
-            await turn.wait()
+            if not await turn.wait():
+                emit("bulkhead.refused", bulkhead=self.name)
+                raise TimedOut(f"The bulkhead {self.name} had no place in time.")
         except BaseException:
             self._give_up(turn)
             raise
@@ -97,11 +103,17 @@ class Bulkhead(Guard):
 
     def _give_up(self, turn: Turn) -> None:
         with self._lock:
-            if turn in self._given:  # cancelled just when it was its turn
+            if turn in self._given:  # cancelled or late just when it was its turn
                 self._given.discard(turn)
                 self._pass_on()
             else:
                 self._line.leave(turn)
+
+    def _take_back(self) -> None:
+        """The places of those whose event loop was closed before they took them up."""
+        for turn in [turn for turn in self._given if not turn.give()]:
+            self._given.discard(turn)
+            self._pass_on()
 
     def _pass_on(self) -> None:
         while (turn := self._line.first) is not None:

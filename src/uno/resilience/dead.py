@@ -6,6 +6,7 @@ In an application with a database the durable one is `uno.queue.DeadLetters`.
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from inspect import isawaitable
@@ -15,8 +16,10 @@ from typing import Any, overload
 
 from uno import clock
 from uno.errors import Misconfigured
-from uno.resilience.shapes import Guard, finish, is_async
+from uno.resilience.arguments import COROUTINE, not_a_function, require_counts, require_function
+from uno.resilience.shapes import Guard, finish
 from uno.result import Failure
+from uno.sync import is_async
 from uno.telemetry.logs import get_logger
 from uno.telemetry.signals import emit
 
@@ -48,6 +51,8 @@ class DeadLetterQueue(Guard):
         *,
         name: str | None = None,
     ) -> None:
+        require_counts("a DeadLetterQueue", max_size=max_size)
+        require_function("a DeadLetterQueue", "on_add", on_add)
         if max_size < 1:
             raise Misconfigured("The max_size of a DeadLetterQueue is 1 or more.")
         self.max_size = max_size
@@ -57,7 +62,7 @@ class DeadLetterQueue(Guard):
         self._lock = threading.Lock()
         self._numbers = count()
         self._entries: OrderedDict[int, DeadLetterEntry] = OrderedDict()
-        # What is being tried again, by the identity of its event: its failure goes there and not into the queue.
+        # What is being tried again, by the identity of its event.
         self._trials: dict[int, _Trial] = {}
 
     def add(self, event: Any, error: Exception, module_name: str = "", attempts: int = 1) -> DeadLetterEntry:
@@ -65,7 +70,8 @@ class DeadLetterQueue(Guard):
         entry = DeadLetterEntry(event, error, clock.now(), attempts, module_name)
         with self._lock:
             trial = self._trials.get(id(event))
-            if trial is not None:
+            # Another event may be the same object, as equal texts often are: it fails with its own work only.
+            if trial is not None and trial in _trying.get():
                 trial.failed = entry
                 return entry
         self._keep(entry)
@@ -118,6 +124,8 @@ class DeadLetterQueue(Guard):
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives; where that fails, its first argument is kept as the event."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         try:
             found = f(*args, **kwargs)
             if type(found) is CoroutineType or isawaitable(found):
@@ -150,7 +158,7 @@ class DeadLetterQueue(Guard):
         raised, and the entry stays as it was.
         """
         trials = self.reprocess_async(handler, max_entries)
-        return trials if is_async(handler) else finish(trials)
+        return trials if is_async(handler) else finish(trials, handler)
 
     async def reprocess_async(
         self, handler: Callable[[Any], object], max_entries: int | None = None
@@ -166,6 +174,7 @@ class DeadLetterQueue(Guard):
         trial = self._start(number)
         if trial is None:
             return None
+        token = _trying.set((*_trying.get(), trial))
         try:
             _renew(trial.entry.event)
             found = handler(trial.entry.event)
@@ -180,6 +189,8 @@ class DeadLetterQueue(Guard):
         except BaseException:  # cancelled
             self._undo(trial, number)
             raise
+        finally:
+            _trying.reset(token)
         self._end(trial)
         if failed is not None:
             self._keep(_once_more(trial.entry, failed))
@@ -220,6 +231,10 @@ class _Trial:
     def __init__(self, entry: DeadLetterEntry) -> None:
         self.entry = entry
         self.failed: DeadLetterEntry | None = None
+
+
+# What this code works on; a queue may be tried again inside a trial of another.
+_trying: ContextVar[tuple[_Trial, ...]] = ContextVar("uno.resilience.dead", default=())
 
 
 def _once_more(entry: DeadLetterEntry, failed: DeadLetterEntry) -> DeadLetterEntry:

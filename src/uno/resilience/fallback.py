@@ -7,6 +7,8 @@ from types import CoroutineType
 from typing import Any
 
 from uno.errors import Misconfigured
+from uno.redact import said
+from uno.resilience.arguments import COROUTINE, exceptions_of, not_a_function, require_function
 from uno.resilience.shapes import CallNext, Guard
 from uno.result import Failure, Success
 from uno.telemetry.logs import get_logger
@@ -32,15 +34,18 @@ class Fallback(Guard):
         *,
         name: str | None = None,
     ) -> None:
+        require_function("a Fallback", "fallback_func", fallback_func)
         self.default_value = default_value
         self.fallback_func = fallback_func
-        self.exceptions = exceptions
+        self.exceptions = exceptions_of("a Fallback", "exceptions", exceptions)
         self.log_errors = log_errors
         self.name = name or "unnamed"
         self._with_arguments = fallback_func is not None and bool(inspect.signature(fallback_func).parameters)
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives, or the fallback."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         try:
             found = f(*args, **kwargs)
             if type(found) is CoroutineType or isawaitable(found):
@@ -63,7 +68,7 @@ class Fallback(Guard):
     async def _instead(self, error: Exception, args: Any, kwargs: Any) -> Any:
         emit("fallback.used", fallback=self.name, error=type(error).__name__)
         if self.log_errors:
-            log.warning("%s; the fallback is used", error, exc_info=error)
+            log.warning("%s; the fallback is used", said(error, str), exc_info=error)
         if self.fallback_func is None:
             return self.default_value
         found = self.fallback_func(*args, **kwargs) if self._with_arguments else self.fallback_func()

@@ -13,9 +13,9 @@ from types import CoroutineType
 from typing import Any
 
 from uno import clock
-from uno.errors import Misconfigured, RateLimited
+from uno.errors import Misconfigured, RateLimited, TimedOut
+from uno.resilience.arguments import COROUTINE, not_a_function, require_counts, require_function, require_numbers
 from uno.resilience.deadline import remaining
-from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard, finish, pause
 from uno.resilience.turns import Line, Turn
 from uno.telemetry.signals import emit
@@ -55,10 +55,11 @@ class _Bucket:
 class RateLimiter(Guard):
     """Lets through `rate` calls a second, and `burst` at once after a pause.
 
-    The others get `RateLimitExceeded`, or with `block=True` wait, first come first served; who is
-    cancelled while waiting takes nothing. With a `key` each key has a bucket of its own; of more
-    than `max_keys` the one used longest ago is forgotten. Thread-safe, also where the handler of a
-    signal raises.
+    The others get `RateLimitExceeded`, or with `block=True` wait, first come first served: until the
+    deadline, which is `TimedOut`, or until it is clear that the tokens come after it, which is
+    `RateLimitExceeded`. Who gives up takes nothing. With a `key` each key has a bucket of its own;
+    of more than `max_keys` the one used longest ago is forgotten. Thread-safe, also where the
+    handler of a signal raises.
     """
 
     def __init__(
@@ -70,7 +71,8 @@ class RateLimiter(Guard):
         name: str | None = None,
         max_keys: int = KEYS,
     ) -> None:
-        require_numbers("a RateLimiter", rate=rate, burst=burst, max_keys=max_keys)
+        require_numbers("a RateLimiter", rate=rate, burst=burst)
+        require_counts("a RateLimiter", max_keys=max_keys)
         if not 0 < rate < math.inf or burst < 1 or max_keys < 1:
             raise Misconfigured("The rate of a RateLimiter is above 0, its burst and max_keys are 1 or more.")
         self.rate = float(rate)
@@ -127,6 +129,8 @@ class RateLimiter(Guard):
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives, for one token."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         # try_acquire() by hand, and clock.monotonic(): these lines run for every call.
         own = self._own
         now = clock._clock.monotonic()
@@ -181,13 +185,15 @@ class RateLimiter(Guard):
 
     async def late(self, seconds: float, tokens: float = 1, key: Hashable = None) -> None:
         """Take `tokens` that `try_acquire` said are there in `seconds`: wait or raise, as this limiter does."""
-        left = remaining()
-        if self.block and (left is None or seconds <= left):
+        if self.block and _in_time(seconds):
             await self._wait(tokens, key)
             return
+        raise self._refusal(seconds)
+
+    def _refusal(self, seconds: float) -> RateLimitExceeded:
         emit("limiter.refused", limiter=self.name)
         text = f"The rate limiter {self.name} lets through {self.rate:g} a second; try again in {seconds:.3g} s."
-        raise RateLimitExceeded(text, retry_after=seconds, limiter=self.name)
+        return RateLimitExceeded(text, retry_after=seconds, limiter=self.name)
 
     async def _wait(self, tokens: float, key: Hashable) -> None:
         """Stand in line; in front of it wait for the tokens."""
@@ -197,9 +203,13 @@ class RateLimiter(Guard):
                 if key is not None:
                     bucket = self._bucket_of(key, clock.monotonic())
                 in_front = self._join(bucket, turn)
-            if not in_front:
-                await turn.wait()
+            if not in_front and not await turn.wait():
+                emit("limiter.refused", limiter=self.name)
+                raise TimedOut(f"The turn to take from the rate limiter {self.name} did not come in time.")
             while seconds := self._take(bucket, tokens):
+                # How much those in front wanted is known only now.
+                if not _in_time(seconds):
+                    raise self._refusal(seconds)
                 await pause(max(seconds, 1e-6))
         finally:
             # First, and without a call: what has left is passed over, even if a signal ends all of the following.
@@ -253,15 +263,23 @@ class RateLimiter(Guard):
         return f"RateLimiter({self.name!r}, rate={self.rate:g}, burst={self.burst:g}, keys={len(self._keys)})"
 
 
+def _in_time(seconds: float) -> bool:
+    left = remaining()
+    return left is None or seconds <= left
+
+
 class Keyed(Guard):
     """A limiter whose bucket is chosen by the arguments of the call."""
 
     def __init__(self, limiter: RateLimiter, key: Callable[..., Hashable]) -> None:
+        require_function("by()", "The key", key)
         self.limiter = limiter
         self.key = key
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives, for one token of the bucket of `key(*args, **kwargs)`."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         key = self.key(*args, **kwargs)
         if seconds := self.limiter.try_acquire(key=key):
             await self.limiter.late(seconds, key=key)

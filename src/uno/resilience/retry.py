@@ -15,19 +15,27 @@ from typing import Any
 from uno import ids
 from uno.errors import Misconfigured, OutcomeUnknown, UnoError
 from uno.resilience import deadline as deadlines
+from uno.resilience.arguments import (
+    COROUTINE,
+    exceptions_of,
+    not_a_function,
+    require_counts,
+    require_function,
+    require_numbers,
+)
 from uno.resilience.budget import RetryBudget
 from uno.resilience.faults import is_fault, is_verdict, told_to_wait
-from uno.resilience.numbers import require_numbers
 from uno.resilience.shapes import Guard, pause
 from uno.resilience.timeout import Timeout
 from uno.result import Failure
 from uno.telemetry.logs import get_logger
-from uno.telemetry.signals import emit
+from uno.telemetry.signals import count as count_signal, emit
 
 log = get_logger("uno.retry")
 # On an error that has been retried: the number of that occasion. One policy inside another sees it.
 _MARK = "__uno_retried__"
-_CHAIN = 16
+# Errors that are looked at for it, at most.
+_MOST = 64
 
 
 class _Occasions:
@@ -70,21 +78,24 @@ class RetryPolicy(Guard):
         name: str | None = None,
         on_retry: Callable[[Exception, int, float], object] | None = None,
     ) -> None:
-        require_numbers("a RetryPolicy", max_retries=max_retries, base_delay=base_delay, max_delay=max_delay)
+        share = 0.0 if budget is None else budget
+        require_counts("a RetryPolicy", max_retries=max_retries)
+        require_numbers("a RetryPolicy", base_delay=base_delay, max_delay=max_delay, budget=share)
         require_numbers("a RetryPolicy", exponential_base=exponential_base)
-        if max_retries < 0 or base_delay < 0 or max_delay < 0 or exponential_base < 1:
+        require_function("a RetryPolicy", "on_retry", on_retry)
+        if min(max_retries, base_delay, max_delay, share) < 0 or exponential_base < 1:
             raise Misconfigured("A RetryPolicy has no negative numbers, and an exponential_base of 1 or more.")
         self.max_retries = max_retries
         self.base_delay = base_delay
         self.max_delay = max_delay
         self.exponential_base = exponential_base
-        self.retryable_exceptions = _classes(retryable_exceptions)
+        self.retryable_exceptions = exceptions_of("a RetryPolicy", "retryable_exceptions", retryable_exceptions)
         self.jitter = jitter
         self.deadline = deadline
         self.name = name or "unnamed"
         self.on_retry = on_retry
         self.limited = budget is not None
-        self.budget = RetryBudget(budget or 0.0)
+        self.budget = RetryBudget(share)
         # Only who names an error of the tree wants more of it repeated than its faults.
         self._named = tuple(kind for kind in self.retryable_exceptions if issubclass(kind, UnoError))
         self._whole = None if deadline is None else Timeout(deadline, name=name)
@@ -92,6 +103,8 @@ class RetryPolicy(Guard):
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives, at last; the last error where it never succeeds."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         if self._whole is not None:
             return await self._whole.call(self._within().call, f, *args, **kwargs)
         self.budget.calls += 1
@@ -193,9 +206,17 @@ class RetryPolicy(Guard):
         if delay > self.max_delay:
             return False
         if self.limited and not self.budget.spend():
-            emit("retry.budget_spent", retry=self.name, error=type(error).__name__)
+            self._tell_spent(error)
             return False
         return True
+
+    def _tell_spent(self, error: Exception) -> None:
+        """Told when an outage has used up the budget, counted while it lasts."""
+        if self.budget.told:
+            count_signal("retry.budget_spent")
+        else:
+            self.budget.told = True
+            emit("retry.budget_spent", retry=self.name, error=type(error).__name__)
 
     def _tell(self, error: Exception, attempt: int, delay: float) -> None:
         if self.on_retry is not None:
@@ -223,20 +244,14 @@ def _error(failed: Exception | Failure) -> Exception:
     return failed.error if isinstance(failed, Failure) else failed
 
 
-def _classes(kinds: Any) -> tuple[type[Exception], ...]:
-    found: tuple[Any, ...] = kinds if isinstance(kinds, tuple) else (kinds,)
-    for kind in found:
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
-            raise Misconfigured(f"retryable_exceptions are classes of Exception, and {kind!r} is none.")
-    return found
-
-
-def _retried_since(error: BaseException | None, before: int) -> bool:
-    """Whether `error`, or what it was raised from, was retried by another policy after occasion `before`."""
-    for _ in range(_CHAIN):
-        if error is None:
-            return False
-        if vars(error).get(_MARK, 0) > before:
+def _retried_since(error: BaseException, before: int) -> bool:
+    """Whether `error`, what it was raised from, or one of its group was retried by another policy after `before`."""
+    found: list[BaseException] = [error]
+    for one in found:
+        if vars(one).get(_MARK, 0) > before:
             return True
-        error = error.__cause__ or error.__context__
+        inner = one.__cause__ or one.__context__
+        found += [] if inner is None else [inner]
+        found += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        del found[_MOST:]
     return False

@@ -17,6 +17,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from uno import clock, sync
 from uno.errors import Misconfigured
+from uno.resilience.arguments import COROUTINE, not_a_function
+from uno.sync import is_async
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,7 +36,7 @@ class Guard:
 
     def run(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """The same for a synchronous `f`, without an event loop; waiting blocks the thread."""
-        return finish(self.call(f, *args, **kwargs))
+        return finish(self.call(f, *args, **kwargs), f)
 
     def __call__(self, f: Callable[P, R]) -> "Guarded[P, R]":
         """`f` with this around each of its calls."""
@@ -81,20 +83,15 @@ class Guarded(Generic[P, R]):
 
 def guarded(call: Callable[..., Any], f: Callable[P, R]) -> Guarded[P, R]:
     """`f`, called by `call`."""
+    if type(f) is COROUTINE:
+        raise not_a_function(f)
     if inspect.isgeneratorfunction(f) or inspect.isasyncgenfunction(f):
         raise Misconfigured(f"{f.__qualname__} is a generator: put the guard around the call that makes each item.")
     return cast("Guarded[P, R]", update_wrapper(_Guarded(call, f), f))
 
 
-def is_async(f: Any) -> bool:
-    """Whether a call of `f` gives something to await."""
-    return inspect.iscoroutinefunction(f) or (
-        not inspect.isroutine(f) and inspect.iscoroutinefunction(getattr(f, "__call__", None))  # noqa: B004
-    )
-
-
-def finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What `coroutine` returns, run in the current context without an event loop.
+def finish(coroutine: Coroutine[Any, Any, T], f: Any = None) -> T:
+    """What `coroutine` returns, run in the current context without an event loop; `f` is what it calls.
 
     Unlike `uno.sync.drive` it tells nobody, so the function that is called may run a loop of its own.
     """
@@ -104,12 +101,20 @@ def finish(coroutine: Coroutine[Any, Any, T]) -> T:
         value: T = end.value
         return value
     try:
-        coroutine.throw(Misconfigured(_WAITS))
+        coroutine.throw(Misconfigured(text := _why(f)))
     except StopIteration as end:
         value = end.value
         return value
     coroutine.close()
-    raise Misconfigured(_WAITS)
+    raise Misconfigured(text)
+
+
+def _why(f: Any) -> str:
+    """Why a synchronous call did not come to its end."""
+    if asyncio._get_running_loop() is not None and not is_async(f):
+        return _WAITS
+    name = getattr(f, "__qualname__", "What was called")
+    return f"{name} is async and needs an event loop: await it there, as in `await guard.call(f, ...)`."
 
 
 async def pause(seconds: float) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from limits import RateLimitItemPerSecond, aio, storage, strategies
 from limits.errors import StorageError
 
 from uno.errors import Misconfigured, Unavailable
+from uno.resilience.arguments import COROUTINE, not_a_function, require_counts, require_numbers
 from uno.resilience.deadline import remaining
 from uno.resilience.limit import RateLimiter, RateLimitExceeded
 from uno.resilience.shapes import Guard, finish, pause
@@ -42,7 +42,12 @@ class SharedRateLimiter(Guard):
         otherwise: RateLimiter | None = None,
         timeout: float = 1.0,
     ) -> None:
-        if limit < 1 or seconds < 1 or seconds != int(seconds):
+        require_counts("a SharedRateLimiter", limit=limit, seconds=seconds)
+        require_numbers("a SharedRateLimiter", timeout=timeout)
+        # Not shown: there may be a password in it.
+        if str(url).partition("://")[0] not in (storage.RedisStorage.STORAGE_SCHEME or ()):
+            raise Misconfigured("The url of a SharedRateLimiter is that of a Redis, as in redis://cache:6379/0.")
+        if limit < 1 or seconds < 1:
             raise Misconfigured("The limit of a SharedRateLimiter is 1 or more, its seconds are whole and 1 or more.")
         self.limit = limit
         self.seconds = int(seconds)
@@ -52,12 +57,15 @@ class SharedRateLimiter(Guard):
         self._item = RateLimitItemPerSecond(limit, self.seconds, namespace=name)
         self._url = url
         self._options: dict[str, Any] = {"socket_timeout": timeout, "socket_connect_timeout": timeout}
-        # A connection belongs to the event loop it was opened in; threads without one share one client.
-        self._asynchronous: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        # A connection belongs to the event loop it was opened in, and holds it: no weak reference would end.
+        # Threads without a loop share one client.
+        self._asynchronous: dict[asyncio.AbstractEventLoop, Any] = {}
         self._synchronous: Any = None
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives, for one token."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         await self.acquire_async()
         found = f(*args, **kwargs)
         return await found if isawaitable(found) else found
@@ -80,7 +88,11 @@ class SharedRateLimiter(Guard):
         return True
 
     async def aclose(self) -> None:
-        """Close the connections of this event loop, and those of threads without one."""
+        """Close the connections of this event loop, and those of threads without one.
+
+        Those of a loop that was closed before are given to the garbage collector.
+        """
+        self._forget_closed()
         found = self._asynchronous.pop(asyncio.get_running_loop(), None)
         if found is not None:
             await found.storage.bridge.get_connection().aclose()
@@ -130,8 +142,14 @@ class SharedRateLimiter(Guard):
             return self._synchronous
         found = self._asynchronous.get(loop)
         if found is None:
+            self._forget_closed()
             shared = aio.storage.RedisStorage(
                 f"async+{self._url}", wrap_exceptions=True, implementation="redispy", **self._options
             )
             found = self._asynchronous[loop] = aio.strategies.SlidingWindowCounterRateLimiter(shared)
         return found
+
+    def _forget_closed(self) -> None:
+        for loop in list(self._asynchronous):
+            if loop.is_closed():
+                self._asynchronous.pop(loop, None)

@@ -8,8 +8,9 @@ from typing import Any
 from uno import clock, sync
 from uno.errors import Misconfigured, TimedOut
 from uno.resilience import deadline
-from uno.resilience.numbers import require_numbers
+from uno.resilience.arguments import COROUTINE, not_a_function, require_numbers
 from uno.resilience.shapes import Guard
+from uno.result import Failure
 from uno.telemetry.signals import emit
 
 
@@ -29,16 +30,23 @@ class Timeout(Guard):
 
     async def call(self, f: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """What `f(*args, **kwargs)` gives. Raises `TimedOut`."""
+        if type(f) is COROUTINE:
+            raise not_a_function(f)
         left = deadline.remaining()
         seconds = self.seconds if left is None else min(self.seconds, left)
         end = clock.monotonic() + seconds
         token = deadline.current.set(end)
         try:
             if asyncio._get_running_loop() is None or sync.driving():
-                return await self._checked(end, f, args, kwargs)
-            return await self._timed(seconds, f, args, kwargs)
+                found = await _awaited(f(*args, **kwargs))
+            else:
+                found = await self._timed(seconds, f, args, kwargs)
         finally:
             deadline.current.reset(token)
+        # What failed stays what it is, raised or not.
+        if clock.monotonic() > end and type(found) is not Failure:
+            raise self._late()
+        return found
 
     async def _timed(self, seconds: float, f: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         limit = asyncio.timeout(seconds)
@@ -49,12 +57,6 @@ class Timeout(Guard):
             if limit.expired():
                 raise self._late() from error
             raise  # somebody else's
-
-    async def _checked(self, end: float, f: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        found = await _awaited(f(*args, **kwargs))
-        if clock.monotonic() > end:
-            raise self._late()
-        return found
 
     def _late(self) -> TimedOut:
         emit("timeout.expired", timeout=self.name, seconds=self.seconds)

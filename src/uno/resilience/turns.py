@@ -4,32 +4,51 @@ import asyncio
 import threading
 from collections import OrderedDict
 
+from uno.resilience.deadline import remaining
+
 
 class Turn:
     """One place in the line; `left` when nobody waits there any more."""
 
-    __slots__ = ("_event", "_gate", "_given", "_loop", "left")
+    __slots__ = ("_event", "_gate", "_given", "_late", "_loop", "left")
 
     def __init__(self) -> None:
         self.left = False
         self._given = False
+        self._late = False
         self._loop = asyncio._get_running_loop()
         self._event = asyncio.Event()
         # Not a threading.Event: its lock would stay locked where the handler of a signal raises in its `wait`.
         self._gate = threading.Lock()
         self._gate.acquire()
 
-    async def wait(self) -> None:
-        """Until it is this one's turn, once; blocks the thread where there is no event loop."""
+    async def wait(self) -> bool:
+        """Until it is this one's turn, once; blocks the thread where there is no event loop.
+
+        False where the deadline came first. It may have been given in that moment, too: who gives
+        it up has to look, under the lock.
+        """
+        left = remaining()
+        if left is not None:
+            left = min(left, threading.TIMEOUT_MAX)
         if self._loop is None:
-            self._gate.acquire()
-        else:
+            return self._gate.acquire(timeout=-1 if left is None else left)
+        timer = None if left is None else self._loop.call_later(left, self._expire)
+        try:
             await self._event.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return not self._late
+
+    def _expire(self) -> None:
+        self._late = True
+        self._event.set()
 
     def give(self) -> bool:
         """Say that it is; false where the event loop of who waits is gone."""
         if self._given:
-            return True
+            return self._loop is None or not self._loop.is_closed()
         try:
             if self._loop is None:
                 self._gate.release()

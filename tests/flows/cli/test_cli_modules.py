@@ -91,3 +91,38 @@ def test_a_crossed_boundary_is_told_with_its_place_and_fails(uno: Any, tmp_path:
     [found] = json.loads(uno("check", "shop:app", "--json", **SQLITE).stdout)
     assert (found["module"], found["other"], found["line"]) == ("billing", "orders", 4)
     assert uno("check", INVENTORY, **SQLITE).returncode == 0
+
+
+TWINS = """
+from uno import App, Module
+from uno.modules import Event, EventInput, EventOutput, handles
+
+
+class GetStock(Event[EventInput, EventOutput]):
+    name = "stock.get"
+
+
+class GetOrder(Event[EventInput, EventOutput]):
+    name = "orders.get"
+
+
+class Stock(Module):
+    @handles(GetStock)
+    async def get(self, input: EventInput) -> EventOutput: ...
+
+
+class Orders(Module):
+    @handles(GetOrder)
+    async def get(self, input: EventInput) -> EventOutput: ...
+
+
+app = App(Stock(), Orders())
+"""
+
+
+def test_messages_of_two_modules_are_told_apart(uno: Any, tmp_path: Path) -> None:
+    (tmp_path / "twins.py").write_text(TWINS)
+    listed = [line.split() for line in uno("modules", "twins:app").stdout.splitlines()]
+    assert listed[1:] == [["stock", "1.0.0", "GetStock"], ["orders", "1.0.0", "GetOrder"]]
+    shown = [line.split() for line in uno("messages", "twins:app").stdout.splitlines()]
+    assert shown[1:] == [["request", "GetOrder", "Orders.get"], ["request", "GetStock", "Stock.get"]]

@@ -359,8 +359,8 @@ def test_an_id_that_the_input_has_no_field_for_is_in_meta(users: Users, caplog: 
 
 
 def test_two_events_on_one_path_are_an_error_at_mount_that_names_both(router: ModuleRouter) -> None:
-    @api_endpoint(path="/users/{key}", method="GET")
-    class FetchUser(Event[EventInput, EventOutput]):
+    @api_endpoint(path="/users/{name}", method="GET")
+    class FetchUser(Event[CreateUserInput, EventOutput]):
         pass
 
     router.register_event(FetchUser)

@@ -53,7 +53,8 @@ def test_an_error_that_cannot_be_written_down_is_named_in_the_log(capsys: pytest
         client_of(Mute("down")).get("/ask")
     finally:
         root.handlers, root.level = before[0], before[1]
-    assert "unhandled error (a Mute, which cannot be written down)" in capsys.readouterr().err
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "unhandled error" in line]
+    assert "Mute" in line
 
 
 @pytest.mark.parametrize(

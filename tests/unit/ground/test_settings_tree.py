@@ -179,6 +179,17 @@ def test_what_others_have_set_for_themselves_is_not_looked_at(monkeypatch: pytes
     assert load().api.port == 8000
 
 
+@pytest.mark.parametrize("value", ["inf", "nan", "1e400"])
+def test_no_number_is_infinite(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["UNO_DB_COMMIT_TIMEOUT", "UNO_WORKER_LEASE", "UNO_OTEL_INTERVAL", "UNO_JWT_LEEWAY"]
+    names += ["UNO_HOST_RATE_LIMIT", "UNO_HOST_CIRCUIT_BREAKER_TIMEOUT"]
+    for name in names:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured) as raised:
+        load()
+    assert [name for name in names if f"{name}: " not in str(raised.value)] == []
+
+
 def test_another_file_of_variables_can_be_named() -> None:
     Path("other.env").write_text("UNO_API_PORT=1\nUNO_API__HOST=h\n")
     settings = cast(Any, ApiSettings)(_env_file="other.env")

@@ -197,6 +197,42 @@ def test_sql_on_the_table_of_another_module_is_found(shop: Shop) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from billing, boundary_orders",
+        "select * from billing as b, lateral (select 1) x, boundary_orders as o where b.id = o.id",
+        "select b.id from billing b join bills using (id), only public.boundary_orders",
+        "-- one\\n/* and two */ SELECT 1 FROM boundary_orders",
+        "(SELECT id FROM boundary_orders) UNION SELECT 1",
+        "EXPLAIN SELECT 1 FROM boundary_orders",
+        "explain (analyze, buffers) delete from boundary_orders",
+        "EXPLAIN ANALYZE VERBOSE WITH a AS (SELECT 1 FROM boundary_orders) SELECT 1",
+        "DELETE FROM billing USING bills, boundary_orders WHERE true",
+        "TRUNCATE billing, boundary_orders",
+        "UPDATE billing SET a = 1, b = 2 FROM bills b, boundary_orders",
+    ],
+)
+def test_every_table_of_a_statement_counts(shop: Shop, sql: str) -> None:
+    [found] = shop.found(**billing(f'SQL = "{sql}"'))
+    assert "billing touches the table boundary_orders of orders" in found
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a, boundary_orders FROM billing ORDER BY a, boundary_orders",
+        "SELECT a IS DISTINCT FROM b, boundary_orders FROM billing",
+        "SELECT 'from boundary_orders' FROM billing -- from boundary_orders",
+        "SELECT 1 FROM billing JOIN bills USING (boundary_orders)",
+        "SELECT 1 FROM billing WHERE id IN (SELECT 1), boundary_orders",
+        "EXPLAIN what is selected FROM boundary_orders",
+    ],
+)
+def test_what_is_no_table_there_does_not_count(shop: Shop, sql: str) -> None:
+    assert shop.found(**billing(f'SQL = "{sql}"')) == []
+
+
 def test_a_foreign_key_to_the_table_of_another_module_is_found(shop: Shop) -> None:
     lines = ("from sqlalchemy import ForeignKey", 'KEY = ForeignKey("boundary_orders.id")')
     [found] = shop.found(**billing(*lines))
@@ -302,6 +338,42 @@ def test_the_picture_is_mermaid(shop: Shop) -> None:
         "    m0 --> e0",
         "    m0 --> e3",
     ]
+
+
+def test_messages_that_are_called_alike_are_told_apart_in_the_picture(shop: Shop) -> None:
+    theirs = """
+        from dataclasses import dataclass
+        from uno import Module
+        from uno.modules import Event, EventInput, EventOutput, handles
+
+        class Price(Event[EventInput, EventOutput]):
+            name = "billing.price"
+
+        class PlaceOrder(Event[EventInput, EventOutput]):
+            pass
+
+        class Billing(Module):
+            @handles(Price)
+            async def price(self, input: EventInput) -> EventOutput:
+                return EventOutput()
+
+            @handles(PlaceOrder)
+            async def place(self, input: EventInput) -> EventOutput:
+                return EventOutput()
+
+        billing = Billing()
+    """
+    app = shop.app(billing__module=theirs)
+    assert {edge.message: edge.module for edge in edges(app.modules) if edge.relation == "handles"} == {
+        "orders.price": "orders",
+        "billing.price": "billing",
+        f"{shop.name}.orders.messages.PlaceOrder": "orders",
+        f"{shop.name}.billing.module.PlaceOrder": "billing",
+    }
+    drawn = mermaid(app.modules).split("\n")
+    nodes = {line.split("(")[0].strip(): line for line in drawn if "(event)" in line}
+    arrows = [line.split() for line in drawn if "-->" in line and line.split()[0] in nodes]
+    assert len(nodes) == len(arrows) == 3
 
 
 # Their rows come along in a message, so that their class may be imported.

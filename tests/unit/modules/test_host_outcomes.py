@@ -200,6 +200,24 @@ async def test_a_module_whose_rival_came_while_it_was_loaded_is_unloaded_again()
     assert slow.host is None
 
 
+class Told(Module):
+    """Told to exit while it is loaded."""
+
+    def on_load(self) -> None:
+        raise KeyboardInterrupt
+
+
+async def test_what_goes_through_while_a_module_is_loaded_is_not_its_own_cause() -> None:
+    host, told = a_host(), Told()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        host.register(told)
+    assert caught.value.__cause__ is None
+    with pytest.raises(KeyboardInterrupt) as caught:
+        await host.register_async(told)
+    assert caught.value.__cause__ is None
+    assert (host.modules, told.host) == ([], None)
+
+
 @pytest.mark.parametrize("counting", [True, False])
 def test_endless_recursion_is_an_error_and_leaves_nothing_behind(counting: bool) -> None:
     class Looping(Module):

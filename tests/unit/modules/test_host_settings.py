@@ -1,9 +1,13 @@
 """ModuleHostConfig: its defaults, and UNO_HOST_* in the environment."""
 
 import logging
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
 
 import pytest
 
+from uno.app import App
 from uno.errors import Misconfigured
 from uno.modules import Module, ModuleHost, ModuleHostConfig
 from uno.resilience import CircuitBreaker, DeadLetterQueue, RateLimiter, RetryPolicy
@@ -84,17 +88,85 @@ def test_a_host_needs_a_thread() -> None:
         ModuleHostConfig(max_workers=0)
 
 
-def test_the_log_level_of_the_newest_host_is_that_of_the_logger(caplog: pytest.LogCaptureFixture) -> None:
+WRONG: list[tuple[str, Any, str]] = [
+    ("max_workers", "x", "a whole number, not 'x'."),
+    ("max_workers", True, "a whole number, not True."),
+    ("propagate_exceptions", "false", "True or False, not 'false'."),
+    ("enable_metrics", 1, "True or False, not 1."),
+    ("log_level", 10, 'the name of a level, such as "INFO", not 10.'),
+    ("log_level", "LOUD", "the name of a level, such as \"INFO\", not 'LOUD'."),
+    ("on_error", "x", "a function, not str."),
+    ("rate_limiter", "redis://:sesame@host", "a RateLimiter, as in RateLimiter(rate=100), not str."),
+    ("rate_limiter", 100, "a RateLimiter, as in RateLimiter(rate=100), not int."),
+    ("retry_policy", 3, "a RetryPolicy, as in RetryPolicy(max_retries=3), not int."),
+    ("dead_letter_queue", [], "a DeadLetterQueue, as in DeadLetterQueue(max_size=1000), not list."),
+    ("circuit_breaker", 5, "a CircuitBreaker, as in CircuitBreaker(failure_threshold=5), not int."),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "what"), WRONG)
+def test_what_a_field_cannot_be_is_refused_by_its_name(field: str, value: Any, what: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        ModuleHostConfig(**{field: value})
+    assert str(caught.value) == f"{field} takes {what}"
+
+
+@pytest.mark.parametrize("field", ["rate_limiter", "circuit_breaker", "retry_policy", "dead_letter_queue"])
+def test_a_class_in_the_place_of_its_instance_is_refused(field: str) -> None:
+    kinds = {"rate_limiter": RateLimiter, "circuit_breaker": CircuitBreaker, "retry_policy": RetryPolicy}
+    with pytest.raises(Misconfigured, match=rf"^{field} takes a .*, not the class "):
+        ModuleHostConfig(**{field: kinds.get(field, DeadLetterQueue)})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [{}, {"max_workers": 3}, ModuleHostConfig], ids=repr)
+def test_a_host_takes_a_configuration_only(given: Any) -> None:
+    kind = "ModuleHostConfig" if given is ModuleHostConfig else "dict"
+    with pytest.raises(Misconfigured, match=rf"ModuleHost takes a ModuleHostConfig, not {kind}: ModuleHost\("):
+        ModuleHost(given)
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """That of the hosts, as if none had been made before."""
     logger = logging.getLogger("uno.modules")
     before = logger.level
-    try:
-        for level in ("DEBUG", "info", "WARNING"):
-            ModuleHost(ModuleHostConfig(log_level=level)).register(Module())
-            assert logger.level == getattr(logging, level.upper())
-        assert logger.propagate
-        caplog.clear()
-        assert logging.getLogger().level == logging.WARNING
-        ModuleHost(ModuleHostConfig(log_level="INFO")).register(Module("told"))
-        assert [record.getMessage() for record in caplog.records] == ["Registered module told"]
-    finally:
-        logger.setLevel(before)
+    logger.setLevel(logging.NOTSET)
+    yield logger
+    logger.setLevel(before)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_who_names_no_log_level_leaves_the_logger_alone(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    for host in (ModuleHost(), ModuleHost(ModuleHostConfig()), ModuleHost(deepcopy(ModuleHostConfig.from_env()))):
+        host.register(Module("quiet"))
+    assert logger.level == logging.NOTSET
+    assert logging.getLogger().level == logging.WARNING
+    assert caplog.records == []
+    ModuleHost(ModuleHostConfig(log_level="DEBUG"))
+    ModuleHost()
+    assert App(settings=load()).host.config.log_level == "INFO"
+    assert logger.level == logging.DEBUG
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_log_level_in_the_environment_is_named(logger: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_HOST_LOG_LEVEL", "info")
+    ModuleHost()
+    assert logger.level == logging.INFO
+    App(settings=load(host={"log_level": "ERROR"}))
+    assert logger.level == logging.ERROR
+
+
+def test_the_log_level_that_the_newest_host_names_is_that_of_the_logger(
+    logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    for level in ("DEBUG", "info", "WARNING"):
+        ModuleHost(ModuleHostConfig(log_level=level)).register(Module())
+        assert logger.level == getattr(logging, level.upper())
+    assert logger.propagate
+    caplog.clear()
+    assert logging.getLogger().level == logging.WARNING
+    ModuleHost(ModuleHostConfig(log_level="INFO")).register(Module("told"))
+    assert [record.getMessage() for record in caplog.records] == ["Registered module told"]

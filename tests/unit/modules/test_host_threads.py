@@ -10,8 +10,22 @@ from typing import Any
 
 import pytest
 
-from uno.modules import Event, EventInput, EventOutput, Module, ModuleHost, ModuleHostConfig, handles
+from uno.app import App
+from uno.errors import Unavailable
+from uno.modules import (
+    Event,
+    EventHandlingError,
+    EventInput,
+    EventOutput,
+    Module,
+    ModuleHost,
+    ModuleHostConfig,
+    handles,
+)
 from uno.modules.threads import Threads
+from uno.resilience import DeadLetterQueue
+from uno.result import Failure
+from uno.settings import Settings
 
 DEADLINE = 20.0
 
@@ -166,6 +180,84 @@ def test_a_host_that_was_used_without_an_event_loop_may_be_left_inside_one() -> 
     assert second.handle(outer()).handled
     asyncio.run(first.shutdown_async())
     asyncio.run(leave(second))
+
+
+# ── events that wait for a thread when the host ends ──
+
+
+class Busy(Module):
+    """Its one thread is taken by its first event."""
+
+    def __init__(self) -> None:
+        self.working, self.release = threading.Event(), threading.Event()
+
+    @handles(Outer)
+    def work(self, input: TaskInput) -> EventOutput:
+        self.working.set()
+        self.release.wait(DEADLINE)
+        return EventOutput()
+
+    async def taken(self) -> None:
+        assert await asyncio.to_thread(self.working.wait, DEADLINE)
+
+
+async def test_events_that_never_got_a_thread_are_errors_counted_and_kept() -> None:
+    busy, dead = Busy(), DeadLetterQueue()
+    host = a_host(busy, max_workers=1, enable_metrics=True, dead_letter_queue=dead)
+    tasks = [asyncio.create_task(host.handle_async(outer())) for _ in range(4)]
+    await busy.taken()
+    host.shutdown(wait=False)
+    busy.release.set()
+    first, *others = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(first, Outer)
+    assert first.handled
+    assert [type(one.original_error) for one in others if isinstance(one, EventHandlingError)] == [Unavailable] * 3
+    assert "Cause: Unavailable: The host has been shut down." in str(others[0])
+    assert host.metrics is not None
+    assert (host.metrics.events_handled, host.metrics.events_failed, len(dead)) == (1, 3, 3)
+
+
+async def test_a_task_group_learns_of_them() -> None:
+    busy = Busy()
+    host = a_host(busy, max_workers=1)
+    with pytest.raises(ExceptionGroup) as caught:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(host.handle_async(outer()))
+            await busy.taken()
+            host.shutdown(wait=False)
+            busy.release.set()
+    assert caught.group_contains(EventHandlingError, match="shut down")
+
+
+async def test_who_is_cancelled_while_it_waits_for_a_thread_is_cancelled() -> None:
+    busy = Busy()
+    host = a_host(busy, max_workers=1)
+    first, second = (asyncio.create_task(host.handle_async(outer())) for _ in range(2))
+    await busy.taken()
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    third = asyncio.create_task(host.handle_async(outer()))
+    await asyncio.sleep(0)
+    third.cancel()
+    host.shutdown(wait=False)
+    busy.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await third
+    assert (await first).handled
+
+
+async def test_the_end_of_an_application_is_no_silent_end_of_its_events() -> None:
+    busy = Busy()
+    async with App(busy, settings=Settings(), host=ModuleHostConfig(max_workers=1)) as app:
+        first, second = (asyncio.create_task(app.bus.dispatch(outer())) for _ in range(2))
+        await busy.taken()
+    busy.release.set()
+    assert (await first).unwrap() == EventOutput()
+    found = await second
+    assert isinstance(found, Failure)
+    assert isinstance(found.error, Unavailable)
 
 
 # ── one event loop ──
@@ -363,7 +455,11 @@ def test_many_threads_may_make_use_and_close_the_pool_at_once() -> None:
     def use(number: int) -> int:
         if number % 5 == 0:
             threads.close()
-        return asyncio.run(threads.run(abs, -number))
+            threads.open()
+        try:
+            return asyncio.run(threads.run(abs, -number))
+        except Unavailable:  # another one has closed it just now
+            return number
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(use, range(200))) == list(range(200))

@@ -137,6 +137,43 @@ async def test_modules_are_loaded_in_their_order_and_unloaded_in_reverse() -> No
     assert told == ["first loads", "second loads", "second unloads", "first unloads"]
 
 
+async def test_a_module_that_could_not_be_loaded_has_no_host_and_those_before_it_are_unloaded() -> None:
+    class Broken(Module):
+        works = False
+
+        async def on_load(self) -> None:
+            if not self.works:
+                raise ValueError("no key")
+
+    broken, first = Broken(), Greeter()
+    app = an_app(first, broken)
+    with pytest.raises(ValueError, match="no key"):
+        await app.__aenter__()
+    assert first.host is broken.host is None
+    broken.works = True
+    async with app:
+        assert broken.host is app.host
+
+
+async def test_errors_of_on_unload_are_logged_and_the_others_still_unload(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+
+    class Broken(Module):
+        def on_unload(self) -> None:
+            raise ValueError("stuck")
+
+    class Leaving(Module):
+        async def on_unload(self) -> None:
+            told.append("left")
+
+    broken = Broken()
+    async with an_app(Leaving(), broken):
+        pass
+    assert (told, broken.host) == (["left"], None)
+    assert "on_unload of module broken failed" in caplog.text
+    assert "ValueError: stuck" in caplog.text
+
+
 async def test_an_application_may_run_again() -> None:
     app = an_app(Greeter())
     for _ in range(2):

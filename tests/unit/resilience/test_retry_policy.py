@@ -15,6 +15,7 @@ from uno.errors import Conflict, Forbidden, Misconfigured, NotFound, OutcomeUnkn
 from uno.messages import Command
 from uno.resilience import CircuitBreaker, CircuitBreakerOpen, CircuitState, RetryPolicy
 from uno.result import Failure, Success
+from uno.telemetry.signals import signal_counts
 
 
 class Failing:
@@ -200,6 +201,32 @@ async def test_a_downstream_that_always_fails_gets_at_most_a_tenth_more(skipping
         skipping.passed = max(skipping.passed, started + n * interval)
         await failed(policy(one.run))
     assert offered < one.calls <= 1.1 * offered
+
+
+@pytest.mark.parametrize(("offered", "received"), [(1, 4), (5, 15), (20, 30), (50, 60), (99, 109), (100, 110)])
+async def test_of_fewer_than_a_hundred_calls_ten_retries_come_in_advance(
+    skipping: Any, offered: int, received: int
+) -> None:
+    policy, one = RetryPolicy(max_retries=3), Failing(Unavailable("x"))
+    for _ in range(offered):
+        await failed(policy(one.run))
+    assert one.calls == received
+
+
+async def test_an_outage_writes_one_warning_and_counts_the_rest(
+    skipping: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings() -> int:
+        return sum(getattr(r, "signal", "") == "retry.budget_spent" for r in caplog.records)
+
+    policy, works, before = RetryPolicy(), Failing(OSError(), times=0), signal_counts().get("retry.budget_spent", 0)
+    for outage in (1, 2):
+        for _ in range(300):
+            await failed(policy(Failing(OSError()).run))
+        assert warnings() == outage
+        for _ in range(200):
+            await policy.call(works.run)
+    assert signal_counts()["retry.budget_spent"] > before + 500
 
 
 async def test_also_when_it_worked_before_and_when_all_fail_at_once(skipping: Any) -> None:

@@ -1,7 +1,9 @@
 """The limiter that processes share over Redis, against a server that speaks Redis' protocol."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,9 @@ from redis import Redis
 
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience import RateLimiter, RateLimitExceeded, SharedRateLimiter
+
+# Seconds of a window that hardly ever ends during a test.
+HOUR = 3600
 
 
 @pytest.fixture
@@ -36,10 +41,10 @@ async def allowed(limiter: SharedRateLimiter, times: int, **options: Any) -> int
 
 
 async def test_two_processes_have_one_limit_together(url: str) -> None:
-    async with SharedRateLimiter(url, 5, 60) as one, SharedRateLimiter(url, 5, 60) as two:
+    async with SharedRateLimiter(url, 5, HOUR) as one, SharedRateLimiter(url, 5, HOUR) as two:
         assert await allowed(one, 4) + await allowed(two, 4) == 5
         assert await allowed(one, 4, key="ada") + await allowed(two, 4, key="ada") == 5
-    async with SharedRateLimiter(url, 5, 60, name="other") as other:
+    async with SharedRateLimiter(url, 5, HOUR, name="other") as other:
         assert await allowed(other, 7) == 5
 
 
@@ -49,7 +54,7 @@ async def test_who_may_wait_waits(url: str) -> None:
 
 
 async def test_it_guards_calls_of_both_kinds(url: str) -> None:
-    async with SharedRateLimiter(url, 2, 60) as limiter:
+    async with SharedRateLimiter(url, 2, HOUR) as limiter:
         assert await limiter(asyncio.sleep)(0, "slept") == "slept"
         assert await asyncio.to_thread(limiter(lambda: "ran")) == "ran"
         with pytest.raises(RateLimitExceeded):
@@ -68,6 +73,22 @@ async def test_without_redis_it_is_unavailable_or_another_limiter_decides() -> N
         assert "secret" not in repr(raised.value)
     async with SharedRateLimiter(url, 5, otherwise=RateLimiter(rate=1, burst=1), timeout=0.2) as limiter:
         assert await allowed(limiter, 3) == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of connections that were left open
+def test_the_clients_of_event_loops_that_are_closed_are_forgotten(url: str) -> None:
+    limiter, loops = SharedRateLimiter(url, 100, HOUR), []
+
+    async def use(*, close: bool) -> None:
+        await limiter.acquire_async()
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        if close:
+            await limiter.aclose()
+
+    for close in (False, False, True):
+        asyncio.run(use(close=close))
+    gc.collect()
+    assert [loop() for loop in loops] == [None, None, None]
 
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 1, "seconds": 0}, {"limit": 1, "seconds": 1.5}])
