@@ -41,7 +41,11 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         if not driven():
+            end = time.monotonic() + seconds
             await asyncio.sleep(seconds)
+            # uvloop counts in whole milliseconds, and may be early.
+            while (left := end - time.monotonic()) > 0:  # noqa: ASYNC110 - nothing else happens then
+                await asyncio.sleep(left)
         elif asyncio._get_running_loop() is None:
             time.sleep(seconds)  # noqa: ASYNC251 - nothing else could run here
         else:

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from uno import ids
+from uno.errors import attribute
 
 _FIELDS = (
     "correlation_id",
@@ -121,9 +122,12 @@ def use(context: Context) -> Iterator[Context]:
         _current.reset(token)
 
 
-def note(error: BaseException, context: Context) -> None:
+def note(error: object, context: Context) -> None:
     """Remember where `error` was raised, for the line in the log: it is written further out."""
-    vars(error)[_NOTED] = context  # by its dictionary: an error may be frozen
+    try:
+        vars(error)[_NOTED] = context  # by its dictionary: an error may be frozen
+    except Exception:  # a Failure may hold anything; the line in the log does without
+        return
 
 
 def noted(error: BaseException) -> Context | None:
@@ -133,7 +137,7 @@ def noted(error: BaseException) -> Context | None:
     for _ in range(_CAUSES):
         if cause is None:
             break
-        found: Context | None = vars(cause).get(_NOTED)
+        found: Context | None = attribute(cause, _NOTED)
         # An error may be a constant, and have been raised before.
         if found is not None and (current is None or found.correlation_id == current.correlation_id):
             return found

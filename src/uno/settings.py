@@ -8,13 +8,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from tomllib import TOMLDecodeError
-from typing import Annotated, Any, Literal, Self, TypeVar, cast
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -59,7 +62,43 @@ _CENTURY = 100 * 365 * 24 * 60
 _CLAIMS = ("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "token_use")
 
 
-class _Pyproject(PyprojectTomlConfigSettingsSource):
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    """`X` and `None` of `X | None`."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The fields of a section, of another model or of a dataclass, by the names that the sources have for them."""
+    if is_dataclass(kind):
+        return {field.name: field.type for field in fields(kind)}
+    found: dict[str, FieldInfo] = getattr(kind, "model_fields", {})
+    return {str(field.validation_alias or name): field.annotation for name, field in found.items()}
+
+
+def _by_key(kind: Any) -> bool:
+    plain = get_origin(kind) or kind
+    return isinstance(plain, type) and issubclass(plain, Mapping) and not is_typeddict(plain)
+
+
+def _left(model: Any, values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `values` is not `given` yet: a dict is one value, what has fields is looked at field by field."""
+    left = {name: value for name, value in values.items() if name not in given}
+    for name, hint in _fields(model).items():
+        value, former = values.get(name), given.get(name)
+        inner = next((kind for kind in _kinds(hint) if _fields(kind)), None)
+        if inner and isinstance(value, Mapping) and isinstance(former, Mapping):
+            left[name] = _left(inner, value, former)
+    return left
+
+
+class _Later(PydanticBaseSettingsSource):
+    """A source after others; pydantic would add its dicts to theirs, so that nothing could be withdrawn."""
+
+    def __call__(self) -> dict[str, Any]:
+        return _left(self.settings_cls, super().__call__(), self.current_state)  # type: ignore[safe-super]
+
+
+class _Pyproject(_Later, PyprojectTomlConfigSettingsSource):
     """`pyproject.toml`, parsed once for all sections."""
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
@@ -73,8 +112,20 @@ def _own_table(path: Path, _changed: int, _size: int) -> dict[str, Any]:
         return {"tool": {"uno": tomllib.load(file).get("tool", {}).get("uno", {})}}
 
 
-class _Env(EnvSettingsSource):
+# No value of any type: a dict of several variables.
+_IN_PARTS = object()
+
+
+class _Env(_Later, EnvSettingsSource):
     """The environment. What has to be JSON, and is not, is refused with all that is wrong, by its name."""
+
+    def prepare_field_value(self, field_name: str, field: Any, value: Any, value_is_complex: bool) -> Any:
+        # The names of variables have no case, and the keys of a dict do.
+        if any(map(_by_key, _kinds(field.annotation))):
+            starts = tuple(f"{name}__" for _, name, _ in self._extract_field_info(field, field_name))
+            if any(name.startswith(starts) for name in self.env_vars):
+                return _IN_PARTS
+        return super().prepare_field_value(field_name, field, value, value_is_complex)
 
     def decode_complex_value(self, field_name: str, field: Any, value: Any) -> Any:
         try:
@@ -361,8 +412,8 @@ def _read(section: type[S], given: S | Mapping[str, Any] | None, wrong: list[str
 
 
 def _told(error: Mapping[str, Any]) -> str:
-    if error["type"] == "dict_type":
-        return 'must be JSON, {"name": "value", ...}'
+    if error["type"] in ("dict_type", "mapping_type"):
+        return 'must be JSON, {"name": "value", ...}, in this one variable'
     return "must be JSON, [value, ...]" if error["type"] == "list_type" else str(error["msg"])
 
 

@@ -353,11 +353,26 @@ async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
     await proxy.stop()
 
 
-class Proxy:
-    """A port before the server that can go away and come back."""
+async def test_a_server_that_never_lets_go_does_not_hold_up_the_end(url: str) -> None:
+    parts = urlsplit(url)
+    proxy = Proxy(int(parts.port or 5432), deaf=True)
+    await proxy.start()
+    there = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")))
+    async with asyncio.timeout(30):
+        async with Database(there, settings=DatabaseSettings(connect_timeout=0.5)) as database:
+            await asyncio.gather(*(read(database) for _ in range(4)))
+        while not all(writer.is_closing() for writer in proxy.near):
+            await asyncio.sleep(0.01)
+    await proxy.stop()
 
-    def __init__(self, target: int) -> None:
+
+class Proxy:
+    """A port before the server that can go away and come back, and that may keep what says goodbye to itself."""
+
+    def __init__(self, target: int, *, deaf: bool = False) -> None:
         self._target = target
+        self._deaf = deaf
+        self.near: list[asyncio.StreamWriter] = []
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self.port = 0
@@ -376,14 +391,19 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         self._open |= {writer, far_writer}
-        await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
+        self.near.append(writer)
+        await asyncio.gather(_pipe(reader, far_writer, deaf=self._deaf), _pipe(far_reader, writer))
         self._open -= {writer, far_writer}
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+# What a client of PostgreSQL sends last.
+GOODBYE = b"X\0\0\0\4"
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, deaf: bool = False) -> None:
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
-            writer.write(data)
+            writer.write(data.removesuffix(GOODBYE) if deaf else data)
             await writer.drain()
     writer.close()
 

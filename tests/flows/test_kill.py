@@ -112,6 +112,18 @@ async def scan_until_answered(port: int, folder: Path) -> dict[str, int]:
         return found
 
 
+async def server_answers(port: int) -> None:
+    async with httpx2.AsyncClient() as client:
+
+        async def ask() -> bool:
+            try:
+                return (await client.get(f"http://127.0.0.1:{port}/health/live")).status_code == 200
+            except httpx2.TransportError:
+                return False
+
+        await eventually(ask, "a living server")
+
+
 async def test_twenty_kills_lose_nothing_and_do_nothing_twice(url: str, tmp_path: Path) -> None:
     folder = tmp_path / "site-packages"
     generate(folder, DISTRIBUTIONS)
@@ -130,8 +142,22 @@ async def test_twenty_kills_lose_nothing_and_do_nothing_twice(url: str, tmp_path
         application.kill(which)
         return await deliveries_running()
 
+    async def kill_while_it_scans(seconds: float) -> bool:
+        """A kill counts only if the scan, which is one transaction, never answered."""
+        application.start_server()
+        await server_answers(application.port)
+        async with httpx2.AsyncClient() as client:
+            writing = asyncio.create_task(scan(client, application.port, folder))
+            await asyncio.sleep(seconds)
+            application.kill("server")
+            answer = await writing
+        assert await database.fetchval("SELECT count(*) FROM uno_document") in (0, DISTRIBUTIONS)
+        return answer is None
+
     kills = 0
     with running(application):
+        for seconds in (0.05, 0.3, 0.6, 0.9):
+            kills += await kill_while_it_scans(seconds)
         while kills < KILLS:
             application.start_server()
             await scan_until_answered(application.port, folder)

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from types import NoneType
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -114,10 +115,10 @@ def _slug(endpoint: Endpoint) -> str:
 
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:
-    result = result_of(endpoint.message)
-    respond = responder(
-        endpoint.status, checked(encoders.encode(result), endpoint.message, result), locator(endpoint, endpoints)
-    )
+    said = result_of(endpoint.message)
+    result = None if said is NoneType else said
+    encode = checked(encoders.encode(result), endpoint.message, said)
+    respond = responder(endpoint.status, encode, locator(endpoint, endpoints))
     make = _without_body if endpoint.method in WITHOUT_BODY else _with_body
     return Operation(endpoint, make(endpoint, bus, respond), result, name)
 

@@ -99,6 +99,7 @@ _BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
 # How many errors are in the text, how many in the list, and how many are described to choose from.
 NAMED, LISTED, _DESCRIBED = 5, 100, 10_000
 _LONGEST_NAME = 200
+_ERRORS = range(400, 600)
 _LONGEST_WAIT = 24 * 60 * 60
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _SENTENCES = {404: "There is nothing at {path}.", 405: "{path} does not answer {method}."}
@@ -169,7 +170,7 @@ def invalid(errors: Sequence[FieldError], *, malformed: bool = False) -> Invalid
 def kind_of(error: Exception) -> Kind:
     """The nearest kind up the tree, or that of the status the error itself names."""
     said = attribute(error, "status_code")
-    if isinstance(said, int):
+    if isinstance(said, int) and said in _ERRORS:
         return _kind_of_status(said)
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), INTERNAL)
 
@@ -180,15 +181,17 @@ def _kind_of_status(status: int) -> Kind:
     return Kind(status, "", _PHRASES.get(status, "Error"))
 
 
-def document(kind: Kind, detail: str, scope: Scope, errors: Sequence[FieldError] = (), **extra: Any) -> dict[str, Any]:
-    """The members of a problem document."""
+def document(
+    kind: Kind, detail: str, scope: Scope, errors: Sequence[FieldError] = (), /, **extra: Any
+) -> dict[str, Any]:
+    """The members of a problem document; `extra` takes the place of none that every one has."""
     made: dict[str, Any] = {
+        **extra,
         "type": kind.type,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
         "instance": quote(scope.get("path", "")),
-        **extra,
     }
     if errors:
         made["errors"] = [{"field": e.field, "message": e.message, "code": e.code} for e in errors]
@@ -235,7 +238,8 @@ def problem_response(error: Exception, scope: Scope) -> Response:
         return _http_response(error, scope)
     _note(kind_of(error).status, error, scope)
     errors = error.errors if isinstance(error, Invalid) else ()
-    made = document(kind_of(error), str(error), scope, errors, **attribute(error, "extensions", {}))
+    more = attribute(error, "extensions")
+    made = document(kind_of(error), str(error), scope, errors, **(more if isinstance(more, Mapping) else {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)
 
 
@@ -322,6 +326,8 @@ def raise_as_bug(error: BaseException) -> None:
     task = asyncio.current_task()
     asked = isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling())
     if asked or isinstance(error, Exception | KeyboardInterrupt | GeneratorExit):
+        return
+    if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt):
         return
     raise Ended(f"A handler raised {type(error).__name__}.") from error
 

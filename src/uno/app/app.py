@@ -61,6 +61,7 @@ class App:
         self._middleware = tuple(middleware)
         self.works = worker
         self._worker_check: Check | None = None
+        self._is_running = False
         self._wiring: Wiring = wire(self, database, self._middleware, overrides or {}, host)
         found = self.problems()
         if found:
@@ -119,9 +120,13 @@ class App:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator["App"]:
-        """Everything started inside, stopped in reverse order at the end."""
+        """Everything started inside, stopped in reverse order at the end. Raises `Misconfigured` inside another."""
+        if self._is_running:
+            raise Misconfigured("The application runs already; start it once, or make another one.")
         warn_of_restarts(self.checks())
         async with AsyncExitStack() as stack:
+            self._is_running = True
+            stack.callback(setattr, self, "_is_running", False)
             await self._wiring.start(stack)
             for module in self.modules:
                 await self._wiring.host.load(module)
@@ -146,8 +151,10 @@ class App:
                 await task
 
     async def __aenter__(self) -> "App":
-        self._running = self.lifespan()
-        return await self._running.__aenter__()
+        running = self.lifespan()
+        await running.__aenter__()
+        self._running = running
+        return self
 
     async def __aexit__(self, *exc: Any) -> bool | None:
         return await self._running.__aexit__(*exc)

@@ -81,7 +81,34 @@ def _files(own: set[str], defined: Mapping[str, set[str]], name: str) -> list[Mo
     loaded = [one for one in sorted(sys.modules) if _inside(one, package)] if whole else sorted(own)
     found = [sys.modules[one] for one in loaded]
     # Where the application is put together, all modules are named.
-    return [one for one in found if getattr(one, "__file__", None) and vars(one).get("App") is not App]
+    return [one for one in found if getattr(one, "__file__", None) and not _makes_app(one)]
+
+
+def _makes_app(file: ModuleType) -> bool:
+    """Whether `App(...)` stands in it, by whatever name it has there; to have the name, or an App, is not enough."""
+    path = Path(str(file.__file__))
+    calls = (node for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)) if path.suffix == ".py" else ()
+    return any(_is_app(call.func, file) for call in calls)
+
+
+def _is_app(name: ast.expr, file: ModuleType) -> bool:
+    if isinstance(name, ast.Attribute) and name.attr != "App":
+        return False
+    value = _value(name, file)
+    return isinstance(value, type) and issubclass(value, App)
+
+
+def _value(name: ast.expr, file: ModuleType) -> Any:
+    """What `App` or `uno.App` is in this file."""
+    if isinstance(name, ast.Attribute):
+        holder = _value(name.value, file)
+        return getattr(holder, name.attr, None) if isinstance(holder, ModuleType) else None
+    # What a function imports is no name of the file.
+    return vars(file).get(name.id, App if name.id == "App" else None) if isinstance(name, ast.Name) else None
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _package_of(names: set[str]) -> str:
@@ -125,7 +152,7 @@ def _of_file(
     path = Path(str(file.__file__))
     if path.suffix != ".py":
         return
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    tree = _tree(path)
     for line, imported, value in uses(tree, file, _packages(homes)):
         owner = _owner(imported, homes)
         if owner not in (None, name) and not _allowed(value, imported):

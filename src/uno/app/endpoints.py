@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from uno.errors import Problem
@@ -33,6 +34,7 @@ _PLURALS: dict[str, str] = dict(re.findall(r"(\w+)/(\w+)", _IRREGULAR))
 _METHODS = {"create": "POST", "get": "GET", "list": "GET", "update": "PUT", "delete": "DELETE", "search": "POST"}
 # Those that have an endpoint.
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+_SUCCESSES = range(200, 300)
 _STATUS = {"create": 201, "delete": 204}
 
 
@@ -202,7 +204,8 @@ def success_status(message: type, verb: str) -> int:
 def endpoint_problems(endpoints: Sequence[Endpoint], *, authenticates: bool = False) -> list[Problem]:
     """Clashing paths, path parameters without a field, methods that HTTP lacks, access that nobody can check."""
     unguarded = [] if authenticates else _unguarded(endpoints)
-    return [*clashes(endpoints), *unknown_fields(endpoints), *unknown_methods(endpoints), *unguarded]
+    odd = [*unknown_fields(endpoints), *unknown_methods(endpoints), *_unknown_statuses(endpoints)]
+    return [*clashes(endpoints), *odd, *unguarded]
 
 
 def clashes(endpoints: Iterable[Endpoint]) -> list[Problem]:
@@ -231,6 +234,18 @@ def unknown_methods(endpoints: Iterable[Endpoint]) -> list[Problem]:
         )
         for e in endpoints
         if e.method not in METHODS
+    ]
+
+
+def _unknown_statuses(endpoints: Iterable[Endpoint]) -> list[Problem]:
+    return [
+        Problem(
+            "unknown status",
+            f"{e.method} {e.path}",
+            f"{e.message.__qualname__} has the status {e.status!r}; that of a success is a number from 200 to 299.",
+        )
+        for e in endpoints
+        if type(e.status) not in (int, HTTPStatus) or e.status not in _SUCCESSES
     ]
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from uno.app.around import checked
+from uno.app.asked import needs_a_database, unlisted
 from uno.audit import AuditBook, AuditTrail
-from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, handles_of, per_message
+from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
 from uno.context import Context, current
 from uno.data import Database, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
 from uno.data.unit_of_work import ambient_unit
-from uno.di import ServiceProvider, dependencies_of, singleton, use_service_provider, value
+from uno.di import ServiceProvider, singleton, use_service_provider, value
 from uno.errors import Misconfigured, Problem
 from uno.health import Check
 from uno.modules import ModuleHost, ModuleHostConfig
@@ -150,8 +151,10 @@ def wire(
     models = tuple(dict.fromkeys(model for module in app.modules for model in module.models))
     problems: list[Problem] = []
     url = database or app.settings.db.url or default_url(app.settings)
-    needed = database is not None or _needs_one(handlers, provided, models)
+    needed = database is not None or needs_a_database(handlers, provided, models)
     opened = _database(url or UNPLACED, app.settings, problems) if needed else None
+    if opened is not None:
+        problems += unlisted(handlers, provided, models, opened)
     if opened is not None and hosted.receives:
         handlers.append(hosted.receiver())
 
@@ -255,27 +258,6 @@ def _services(database: Database | None, bus: Callable[[], Bus]) -> list[object]
 @singleton
 def _repository(entity: type[T]) -> Repository[T]:
     return Repository(entity)
-
-
-def _needs_one(handlers: Sequence[Any], providers: Sequence[Any], models: Sequence[type]) -> bool:
-    """Whether anything in the application is about a database."""
-    if models or any(mark.durable for handler in handlers for mark in handles_of(handler)):
-        return True
-    about = {Database, UnitOfWork, AuditTrail, DeadLetters, Repository}
-    targets = [*handlers, *(h.handle for h in handlers if hasattr(h, "handle")), *providers]
-    return any(_origin(d.type) in about for target in targets if callable(target) for d in _dependencies(target))
-
-
-def _dependencies(target: Any) -> list[Any]:
-    try:
-        return list(dependencies_of(target).values())
-    except Misconfigured:  # the bus and the provider report it, with its place
-        return []
-
-
-def _origin(wanted: Any) -> Any:
-    origin = getattr(wanted, "__origin__", wanted)
-    return Repository if isinstance(origin, type) and issubclass(origin, Repository) else origin
 
 
 def _database(given: "Database | SecretStr | str", settings: Settings, problems: list[Problem]) -> Database:

@@ -22,8 +22,13 @@ class WrongResult(TypeError):
 
 
 def result_of(message: type[Message]) -> Any:
-    """The `R` of a message with its forward references resolved; `Any` where that cannot be done."""
+    """The `R` of a message with its forward references resolved; `Any` where that cannot be done.
+
+    `Command[None]` promises `NoneType`, and `Command` nothing: None.
+    """
     found = result_type(message)
+    if found is None and _says_none(message):
+        return NoneType
     if isinstance(found, str):
         found = ForwardRef(found)
     if not isinstance(found, ForwardRef):
@@ -35,9 +40,14 @@ def result_of(message: type[Message]) -> Any:
         return Any
 
 
+def _says_none(message: type[Message]) -> bool:
+    bases = (base for cls in message.__mro__ for base in cls.__dict__.get("__orig_bases__", ()))
+    return any(get_args(base) == (None,) for base in bases)
+
+
 def classes_of(promised: Any) -> tuple[type, ...]:
     """The classes of what is promised, for isinstance(); empty where nothing is certain, or nothing promised."""
-    return () if promised in (None, NoneType) else tuple(_classes(promised) or ())
+    return () if promised is None else tuple(_classes(promised) or ())
 
 
 def _classes(promised: Any) -> list[type] | None:

@@ -89,8 +89,7 @@ async def _queue(app: "App", database: "Database") -> dict[str, Any]:
     from uno.queue.statements import Deliveries, Names
 
     deliveries = Deliveries(database)
-    known = Names(app.bus.durable_names(), tuple(app.bus.durable_events()))
-    return {"deliveries": await deliveries.counts(), "unknown": await deliveries.unknown(known)}
+    return {"deliveries": await deliveries.counts(), "unknown": await deliveries.unknown(Names.of(app.bus))}
 
 
 def _storage(database: "Database") -> list[dict[str, Any]]:

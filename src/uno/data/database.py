@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from pydantic import SecretStr
 from sqlalchemy import MetaData, Select, Table, and_, bindparam, event, select
@@ -26,7 +27,9 @@ from uno.data.writer import Writer
 from uno.errors import Misconfigured
 from uno.health import Check
 from uno.settings import DatabaseSettings
+from uno.telemetry.logs import get_logger
 
+log = get_logger("uno.data")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
 # pg_trigger.tgtype: bit 1 is "for each row", bit 2 is "before".
@@ -70,6 +73,7 @@ class Database:
         self._users = 0
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._restricted: frozenset[str] | None = None
+        self._drivers: WeakSet[Any] = WeakSet()
         if not self.embedded:
             self._parsed = parse(self._url)
             self._open_engine(self._parsed)
@@ -131,6 +135,8 @@ class Database:
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
         name_unfit(self._engine.sync_engine)
         watch(self._engine.sync_engine)
+        if url.get_backend_name() == "postgresql":
+            event.listen(self._engine.sync_engine, "connect", self._opened)
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
@@ -172,11 +178,27 @@ class Database:
             if revival is not None:
                 await revival.close()
             if engine is not None:
-                await engine.dispose()
+                await self._dispose(engine)
         finally:
             server, self._server = self._server, None
             if server is not None:
                 await asyncio.to_thread(server.release)
+
+    async def _dispose(self, engine: AsyncEngine) -> None:
+        """Close what is in the pool; a server that does not answer must not hold up the end."""
+        drivers, self._drivers = self._drivers, WeakSet()
+        closing = asyncio.ensure_future(engine.dispose())
+        try:
+            await asyncio.wait([closing], timeout=self.settings.connect_timeout)
+        finally:
+            if not closing.done():
+                log.warning("connections were cut off, because the server did not answer when they were closed")
+                for driver in list(drivers):
+                    driver.terminate()
+        await closing
+
+    def _opened(self, connection: Any, _record: Any) -> None:
+        self._drivers.add(connection.driver_connection)
 
     async def __aenter__(self) -> "Database":
         await self.open()

@@ -19,11 +19,13 @@ from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from uno.domain import AggregateRoot
-from uno.errors import Misconfigured
+from uno.errors import Invalid, Misconfigured
 
 Values = dict[str, Any]
 # Under this key of SQLAlchemy's `info` an entity knows its entry in the unit of work.
 ENTRY = "uno"
+# Characters of a wrong key that are shown.
+_SHOWN = 64
 
 _KNOWN_TYPES = (
     types.String,
@@ -90,7 +92,8 @@ class MappedPlan:
         given = id if isinstance(id, tuple) else (id,)
         if len(given) != len(self.key_names):
             raise TypeError(f"{self.label} has a key of {len(self.key_names)} parts, got {id!r}.")
-        return tuple([_as_key(wanted, value) for wanted, value in zip(self._key_types, given, strict=True)])
+        parts = zip(self.key_names, self._key_types, given, strict=True)
+        return tuple([_as_key(name, wanted, value) for name, wanted, value in parts])
 
     def id_of(self, key: tuple[Any, ...]) -> Any:
         """What `key` was made of."""
@@ -239,14 +242,14 @@ def _python_type(column: Any) -> type | None:
     return None if wanted is str else wanted
 
 
-def _as_key(wanted: Any, value: Any) -> Any:
-    """A key given as text, as the column's Python type where that is unambiguous."""
+def _as_key(name: str, wanted: Any, value: Any) -> Any:
+    """A key given as text, as the column's Python type. Raises `Invalid`."""
     if wanted is None or not isinstance(value, str) or isinstance(value, wanted):
         return value
     try:
         return wanted(value)
     except (TypeError, ValueError):
-        return value
+        raise Invalid.field(name, f"It is a {wanted.__name__}, and {value[:_SHOWN]!r} is none.", "value") from None
 
 
 def _attribute(prop: ColumnProperty[Any]) -> Attribute:

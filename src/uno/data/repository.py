@@ -20,6 +20,8 @@ from uno.errors import Invalid, Misconfigured, NotFound
 T = TypeVar("T")
 # A criterion: a SQLAlchemy expression over the class's attributes.
 Filter = ColumnElement[bool]
+# Rows that a query may ask for, or skip.
+_LARGEST = 2**63
 
 
 class Repository(Generic[T]):
@@ -64,6 +66,8 @@ class Repository(Generic[T]):
 
         `sort` names attributes, each with a leading `-` for descending order.
         """
+        for name, number in (("limit", limit), ("offset", offset)):
+            _check_count(name, number)
         uow, plan = await self._flushed()
         path = await uow.path(plan)
         what = plan.columns if path is None else (self.entity,)
@@ -222,6 +226,12 @@ def _declared(cls: type) -> Any:
             if args and isinstance(args[0], type):
                 return args[0]
     return None
+
+
+def _check_count(name: str, number: int | None) -> None:
+    """The same on every backend: SQLite takes -1 for no limit."""
+    if number is not None and not 0 <= number < _LARGEST:
+        raise Invalid.field(name, f"It has to be between 0 and {_LARGEST - 1}.", "value")
 
 
 def _equals(uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:

@@ -1,10 +1,13 @@
 """The way through SQLAlchemy's own session: its flush writes, its history tells what changed."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Table, event, inspect
+from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from uno.data.changes import Change, Operation, Values
@@ -12,13 +15,24 @@ from uno.data.database import Database, Plan
 from uno.data.lease import Transaction, raise_translated
 from uno.data.lookups import Lookups, Row
 from uno.data.plan import MappedPlan
-from uno.data.tracked import Entry, count_events, forget_events, record_id, twin
+from uno.data.tracked import Entry, record_id, twin
 from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
-from uno.domain.aggregate import Numbered, numbered_events
+from uno.domain.aggregate import Numbered, forget_events, numbered_events
 from uno.errors import VersionConflict
 
 T = TypeVar("T")
+Ledger = dict[tuple[MappedPlan, tuple[Any, ...]], tuple[Values | None, Values | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a session knew at the beginning of a savepoint: nothing, if it was not open yet."""
+
+    ledger: Ledger = field(default_factory=dict)
+    required: list[Any] = field(default_factory=list)
+    aggregates: dict[int, AggregateRoot[Any]] = field(default_factory=dict)
+    entities: list[Any] = field(default_factory=list)
 
 
 class SessionPath:
@@ -31,7 +45,7 @@ class SessionPath:
         self._writable = writable
         self._lookups = lookups
         self.session = AsyncSession(transaction.connection, expire_on_commit=False, autoflush=True)
-        self._ledger: dict[tuple[MappedPlan, tuple[Any, ...]], tuple[Values | None, Values | None]] = {}
+        self._ledger: Ledger = {}
         self._before_images: dict[int, Values] = {}
         self._required: list[Any] = []
         self._expected: list[Operation] = []
@@ -41,6 +55,7 @@ class SessionPath:
         self._pending: dict[Any, Any] = {}
         self._keyless: list[Any] = []
         self._awaited: set[Table] = set()
+        self._versions: dict[int, tuple[Any, int | None]] = {}
         sync: Any = self.session.sync_session
         event.listen(sync, "transient_to_pending", self._await)
         event.listen(sync, "before_flush", self._before_flush)
@@ -55,9 +70,16 @@ class SessionPath:
             assert isinstance(plan, MappedPlan)
             self._ledger[plan, entry.key] = (entry.original, entry.stored)
         if entry.stored is not None:
+            self._make_room(entry)
             self.session.add(entry.entity)
         if entry.required:
             self.require(entry.entity)
+
+    def _make_room(self, entry: Entry) -> None:
+        """Let go of an object that was saved over the entity, in a savepoint that was undone."""
+        known = self._known(entry.plan, entry.key)
+        if known is not None and known is not entry.entity:
+            self.session.expunge(known)
 
     async def get(self, entity: type[Any], key: tuple[Any, ...], lock: bool) -> Any:
         plan = self._database.plan(entity)
@@ -91,6 +113,7 @@ class SessionPath:
 
     def _await(self, _session: Any, entity: Any) -> None:
         """Note an entity that the next flush inserts."""
+        self._remember(entity)
         plan = self._plan(entity)
         key = plan.key_of(entity)
         if None in key:
@@ -184,24 +207,44 @@ class SessionPath:
         """Everything flushed is committed."""
         self._ledger, self._required = {}, []
 
-    def mark(self) -> Any:
+    def mark(self) -> Mark:
         """Everything needed to come back to this point, beside what SQLAlchemy remembers."""
         self._remember_all()
-        return dict(self._ledger), list(self._required), [(e, count_events(e)) for e in self._aggregates.values()]
+        return Mark(dict(self._ledger), list(self._required), dict(self._aggregates), list(self.session))
 
-    async def return_to(self, mark: Any) -> None:
-        """Come back to a mark, after the savepoint was rolled back."""
-        self._ledger, self._required, events = mark
-        # Whoever still holds an aggregate that was read inside keeps it, and its events, in the session.
+    async def leave(self, mark: Mark | None) -> None:
+        """Before the savepoint is rolled back: SQLAlchemy forgets then which versions were read."""
+        self._versions = {id(entity): (entity, self._plan(entity).version(entity)) for entity in self.session}
+        if mark is None:
+            await self.session.rollback()
+
+    async def return_to(self, mark: Mark, events: int) -> None:
+        """Come back to a mark, after the savepoint was rolled back; `events` since then are forgotten."""
+        self._ledger, self._required = dict(mark.ledger), list(mark.required)
+        self._flushed, self._pending, self._keyless, self._awaited = [], {}, [], set()
         self._remember_all()
-        counts = {id(aggregate): count for aggregate, count in events}
         for aggregate in self._aggregates.values():
-            if id(aggregate) in counts or aggregate in self.session:
-                forget_events(aggregate, counts.get(id(aggregate), 0))
-        self._aggregates = {id(aggregate): aggregate for aggregate, _ in events}
+            forget_events(aggregate, events)
+        self._aggregates = dict(mark.aggregates)
+        known = {id(entity) for entity in mark.entities}
         for entity in list(self.session):
-            if inspect(entity).expired_attributes:
+            # What was read since may have been written in the part that was undone.
+            if id(entity) not in known or inspect(entity).expired_attributes:
+                await self._read_again(entity)
+        self._versions = {}
+
+    async def _read_again(self, entity: Any) -> None:
+        plan = self._plan(entity)
+        _, before = self._versions.get(id(entity), (entity, None))
+        self.session.expire(entity)
+        try:
+            with self.session.no_autoflush:
                 await self._asked(self.session.refresh(entity))
+        except InvalidRequestError:  # its row was added in the part that was undone
+            return self.session.expunge(entity)
+        after = plan.version(entity)
+        if before is not None and after is not None and after > before:  # somebody else's, the flush has to meet it
+            set_committed_value(entity, str(plan.version_name), before)
 
     async def close(self) -> None:
         await self.session.close()

@@ -8,9 +8,11 @@ from typing import Any, Literal
 from sqlalchemy import inspect
 
 from uno.data.changes import Change, Operation, Values
-from uno.data.database import Plan
+from uno.data.database import Plan, select_by_key
+from uno.data.lease import Transaction
 from uno.data.order import for_foreign_keys
 from uno.data.plan import ENTRY, MappedPlan
+from uno.domain.aggregate import forget_events, mark_events
 from uno.errors import Misconfigured, VersionConflict
 
 _sequence = count(1)
@@ -19,7 +21,10 @@ _LAST = float("inf")
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One entity. `original` is its state when the unit of work began to know it, `stored` the one in the database."""
+    """One entity. `original` is its state when the unit of work began to know it, `stored` the one in the database.
+
+    `version` is the stored one, `read_version` that of `original`.
+    """
 
     plan: Plan
     entity: Any
@@ -32,15 +37,33 @@ class Entry:
     next: Values | None = None
     complete: bool = True
     required: bool = False
+    read_version: int | None = None
 
     def stamp(self) -> None:
         """Remember when the first change was made that depends on the order of changes."""
         if self.sequence == _LAST:
             self.sequence = next(_sequence)
 
+    def return_to(self, entity: Any, fate: tuple[Any, ...], state: Values) -> None:
+        """Come back to an earlier state, which is the stored one again."""
+        self.entity = entity
+        self.status, self.original, self.stored, self.version, self.required = fate
+        self.plan.restore(entity, state)
+        if self.version is not None:
+            self.plan.set_version(entity, self.version)
+        if self.status == "loaded":
+            self.plan.stored(entity)
+        self.next, self.sequence = None, _LAST
 
-# An entry, its fate, its values and the number of its events.
-Taken = tuple[Entry, tuple[Any, ...], Values, int]
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Entries with their entities, fates and values; how much was read and written, and a mark for events."""
+
+    entries: list[tuple[Entry, Any, tuple[Any, ...], Values]]
+    reads: int
+    writes: int
+    events: int
 
 
 class Tracked:
@@ -49,6 +72,9 @@ class Tracked:
     def __init__(self) -> None:
         self._by_key: dict[tuple[Plan, tuple[Any, ...]], Entry] = {}
         self._by_entity: dict[int, Entry] = {}
+        # What was read, with the object made of it, in order: some of it may be replaced later.
+        self._read: list[tuple[Entry, Any]] = []
+        self._writes = 0
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._by_entity.values())
@@ -70,7 +96,10 @@ class Tracked:
         if known is not None:
             return known.entity
         state = plan.state(entity)
-        self._put(Entry(plan, entity, key, "loaded", state, state, plan.version(entity)))
+        version = plan.version(entity)
+        entry = Entry(plan, entity, key, "loaded", state, state, version, read_version=version)
+        self._put(entry)
+        self._read.append((entry, entity))
         return entity
 
     def add(self, plan: Plan, entity: Any) -> Entry:
@@ -102,18 +131,19 @@ class Tracked:
             raise VersionConflict(plan.label, [plan.id_of(entry.key)], repeatable=True)
         plan.restore(entry.entity, state)
         entry.original = entry.stored = state
-        entry.version, entry.sequence = plan.version(row), _LAST
+        entry.version = entry.read_version = plan.version(row)
+        entry.sequence = _LAST
         if entry.version is not None:
             plan.set_version(entry.entity, entry.version)
         plan.stored(entry.entity)
 
     def settle(self) -> None:
         """Everything written is committed: what is stored now is where the next changes begin."""
+        self._read.clear()
         for entry in list(self):
-            entry.original = entry.stored
+            entry.original, entry.read_version = entry.stored, entry.version
             if entry.status == "deleted":
-                self._by_entity.pop(id(entry.entity), None)
-                self._by_key.pop((entry.plan, entry.key), None)
+                self._forget(entry)
 
     def replace(self, stored: Any, entity: Any) -> None:
         """`entity` takes the place of the object that was read for the same row."""
@@ -132,8 +162,7 @@ class Tracked:
     def delete(self, entry: Entry) -> None:
         """Delete the row; an entity that was never stored is forgotten."""
         if entry.stored is None and entry.original is None:
-            self._by_entity.pop(id(entry.entity), None)
-            self._by_key.pop((entry.plan, entry.key), None)
+            self._forget(entry)
             return
         entry.status = "deleted"
         entry.stamp()
@@ -152,6 +181,7 @@ class Tracked:
 
     def written(self, entry: Entry) -> None:
         """The entry's operation is in the database (or in the open transaction)."""
+        self._writes += 1
         if entry.status == "deleted":
             entry.stored = None
             return
@@ -170,29 +200,53 @@ class Tracked:
         """The entries of mapped classes, which from now on are somebody else's."""
         released = [entry for entry in self if isinstance(entry.plan, MappedPlan)]
         for entry in released:
-            self._by_entity.pop(id(entry.entity), None)
-            self._by_key.pop((entry.plan, entry.key), None)
+            self._forget(entry)
         return released
 
     def changes(self) -> list[Change]:
         """What changed since the beginning, whatever was written in between."""
         return [change for entry in self._by_entity.values() if (change := _change(entry)) is not None]
 
-    def snapshot(self) -> list[Taken]:
+    def snapshot(self) -> Snapshot:
         """Everything needed to come back to this point."""
-        return [(e, (e.status, e.stored, e.version), e.plan.state(e.entity), count_events(e.entity)) for e in self]
+        entries = [
+            (e, e.entity, (e.status, e.original, e.stored, e.version, e.required), e.plan.state(e.entity)) for e in self
+        ]
+        return Snapshot(entries, len(self._read), self._writes, mark_events())
 
-    def restore(self, taken: list[Taken]) -> None:
-        """Come back to a snapshot: entities get their values back, later ones are forgotten."""
+    def restore(self, snapshot: Snapshot) -> list[Entry]:
+        """Come back to a snapshot; returns the entries read since, which are as they were read.
+
+        What was added since is forgotten, the events since then too.
+        """
+        for entry in self:
+            forget_events(entry.entity, snapshot.events)
         self._by_key.clear()
         self._by_entity.clear()
-        for entry, (status, stored, version), state, events in taken:
-            entry.status, entry.stored, entry.version, entry.next = status, stored, version, None
-            entry.plan.restore(entry.entity, state)
-            if version is not None:
-                entry.plan.set_version(entry.entity, version)
-            forget_events(entry.entity, events)
+        read = self._read[snapshot.reads :]
+        since = [(e, entity, _as_read(e), e.original or {}) for e, entity in read]
+        for entry, entity, fate, state in (*snapshot.entries, *since):
+            entry.return_to(entity, fate, state)
+            forget_events(entity, snapshot.events)
             self._put(entry)
+        return [entry for entry, _ in read]
+
+    def wrote_since(self, snapshot: Snapshot) -> bool:
+        return self._writes != snapshot.writes
+
+    async def read_again(self, entries: list[Entry], transaction: Transaction) -> None:
+        """What was read may have been written in the same, undone part of the transaction: see what is stored."""
+        for entry in entries:
+            parameters = {f"k{n}": part for n, part in enumerate(entry.key)}
+            values = (await transaction.execute(select_by_key(entry.plan), parameters)).one_or_none()
+            if values is None:
+                self._forget(entry)
+            else:
+                _correct(entry, entry.plan.build(values))
+
+    def _forget(self, entry: Entry) -> None:
+        self._by_entity.pop(id(entry.entity), None)
+        self._by_key.pop((entry.plan, entry.key), None)
 
 
 def _turn(pair: tuple[Entry, Operation]) -> tuple[float, str]:
@@ -201,14 +255,18 @@ def _turn(pair: tuple[Entry, Operation]) -> tuple[float, str]:
     return entry.sequence, f"{operation.table.fullname} {entry.key}" if entry.sequence == _LAST else ""
 
 
-def count_events(entity: Any) -> int:
-    """How many events wait in an aggregate."""
-    return len(entity.__dict__.get("_events", ()))
+def _as_read(entry: Entry) -> tuple[Any, ...]:
+    return "loaded", entry.original, entry.original, entry.read_version, False
 
 
-def forget_events(entity: Any, after: int) -> None:
-    """Forget the events an aggregate registered after it had so many."""
-    del entity.__dict__.get("_events", [])[after:]
+def _correct(entry: Entry, row: Any) -> None:
+    """Take over what is stored; a version that came later is somebody else's, and the commit has to meet it."""
+    plan = entry.plan
+    version, state = plan.version(row), plan.state(row)
+    if version is not None and version > (entry.read_version or 0):
+        return
+    entry.read_version = version
+    entry.return_to(entry.entity, ("loaded", state, state, version, False), state)
 
 
 def twin(plan: Plan, key: tuple[Any, ...]) -> Misconfigured:

@@ -22,8 +22,8 @@ from uno.data.database import Database, Plan
 from uno.data.lease import Transaction
 from uno.data.lookups import Lookups, Row, name_duplicate
 from uno.data.plan import MappedPlan
-from uno.data.session_path import SessionPath
-from uno.data.tracked import Entry, Tracked
+from uno.data.session_path import Mark, SessionPath
+from uno.data.tracked import Entry, Snapshot, Tracked
 from uno.data.writer import insert_returning, write_in_order
 from uno.domain.aggregate import Numbered, numbered, numbered_events
 from uno.errors import Conflict, Misconfigured, TimedOut
@@ -201,7 +201,7 @@ class UnitOfWork:
         await self.flush()
         transaction, session = await self.transaction(), self._session
         nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
-        taken, recorded, doomed = self.tracked.snapshot(), len(self._recorded), self.doomed
+        snapshot, recorded, doomed = self.tracked.snapshot(), len(self._recorded), self.doomed
         mark = None if session is None else session.mark()
         kept = False
         try:
@@ -214,14 +214,25 @@ class UnitOfWork:
                 kept = True
         finally:
             if not kept:
-                if session is None and self._session is not None:
-                    await self._close_session()
+                if self._session is not None:
+                    await self._session.leave(mark)
                 await nested.rollback()
-                self.tracked.restore(taken)
-                if session is not None:
-                    await session.return_to(mark)
                 del self._recorded[recorded:]
                 self.doomed = doomed
+                await self._return_to(snapshot, mark)
+
+    async def _return_to(self, snapshot: Snapshot, mark: Mark | None) -> None:
+        """Know again what was known at the beginning of a savepoint; what was read since stays known."""
+        session = self._session
+        if session is not None:
+            await session.return_to(mark or Mark(), snapshot.events)
+        read = self.tracked.restore(snapshot)
+        if session is not None and mark is None:  # opened since
+            for entry in self.tracked.release_mapped():
+                session.adopt(entry)
+        if session is not None or self.tracked.wrote_since(snapshot):
+            again = [entry for entry in read if self.tracked.of(entry.entity) is entry]
+            await self.tracked.read_again(again, await self.transaction())
 
     # -- what repositories use
 

@@ -16,6 +16,11 @@ def numbered(event: DomainEvent) -> Numbered:
     return next(_numbers), event
 
 
+def mark_events() -> int:
+    """A number between those of the events before and after this call."""
+    return next(_numbers)
+
+
 class AggregateRoot(Entity[Id]):
     """The entity through which a cluster of objects is changed.
 
@@ -39,3 +44,9 @@ def numbered_events(aggregate: AggregateRoot[Any]) -> list[Numbered]:
     """The same with the numbers."""
     events: list[Numbered] = aggregate.__dict__.pop("_events", [])
     return events
+
+
+def forget_events(entity: Any, mark: int) -> None:
+    """Forget the events an aggregate registered after `mark`, whoever knew it then."""
+    events: list[Numbered] = entity.__dict__.get("_events", [])
+    events[:] = [one for one in events if one[0] < mark]

@@ -20,6 +20,7 @@ from uno.redact import one_line
 from uno.resilience import CircuitBreakerOpen, RateLimitExceeded, Timeout
 from uno.resilience.breaker import Ticket
 from uno.resilience.faults import is_fault
+from uno.resilience.timeout import FinishedLate
 from uno.result import Failure
 from uno.telemetry import inject_trace_context
 from uno.telemetry.logs import get_logger
@@ -77,8 +78,7 @@ def gated(config: ModuleHostConfig, metrics: Metrics, underway: Underway) -> Mid
             breaker.leave(ticket, error)
             raise
         finally:
-            if key in tickets:  # not if the same object came a second time, meanwhile
-                del tickets[key]
+            tickets.pop(key, None)  # not there if the same object came a second time, meanwhile
         breaker.leave(ticket, found.error if found.__class__ is Failure else None)
         return found
 
@@ -132,6 +132,8 @@ def _in_time(middleware: Middleware, timeout: Timeout) -> Middleware:
     async def limit(event: Any, call_next: Call) -> Any:
         try:
             return await timeout.call(middleware, event, call_next)
+        except FinishedLate as late:
+            return late.value  # it may be stored by now, and must not be done again
         except TimedOut as error:  # an error of the handler, not a refusal of the host
             event.output, event.handled = None, False
             return Failure(error)

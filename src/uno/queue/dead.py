@@ -1,5 +1,6 @@
 """Dead letters: deliveries that were given up, to look at and to send again."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,10 @@ from uno.queue.statements import dead_letters, discarded, revived
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A delivery that failed for the last time; `error` says how."""
+    """A delivery that failed for the last time; `error` says how.
+
+    A payload that is damaged is `{"unreadable": text}`.
+    """
 
     id: UUID
     subscriber: str
@@ -36,14 +40,14 @@ class DeadLetters:
     async def list(self, limit: int = 100) -> list[DeadLetter]:
         """The oldest `limit`."""
         rows = await self._database.query(dead_letters().limit(limit))
-        return [DeadLetter(*row) for row in rows]
+        return [_letter(row) for row in rows]
 
     async def get(self, id: UUID) -> DeadLetter:
         """Raises `NotFound`."""
         rows = await self._database.query(dead_letters(id))
         if not rows:
             raise NotFound("dead letter", id)
-        return DeadLetter(*rows[0])
+        return _letter(rows[0])
 
     async def retry(self, id: UUID) -> None:
         """Deliver it again, with a fresh count of attempts; raises `NotFound`."""
@@ -58,3 +62,15 @@ class DeadLetters:
             result = await transaction.execute(statement)
         if result.rowcount != 1:
             raise NotFound("dead letter", id)
+
+
+def _letter(row: Any) -> DeadLetter:
+    return DeadLetter(**{**row._mapping, "payload": _read(row.payload)})
+
+
+def _read(text: str) -> dict[str, Any]:
+    """One damaged payload must not keep the other letters from being seen."""
+    try:
+        return json.loads(text)  # type: ignore[no-any-return]
+    except ValueError:
+        return {"unreadable": text}

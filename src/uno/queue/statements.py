@@ -10,38 +10,62 @@ from datetime import UTC, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Update, case, delete, func, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    Text,
+    Update,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from uno import clock
+from uno.bus import Bus
 from uno.data import Database
 from uno.data.changes import Operation
 from uno.queue.tables import DEAD, DONE, READY, RUNNING, deliveries
 
 _d = deliveries.c
+_pair = tuple_(_d.subscriber, _d.event)
+# As text: read as JSON here, one damaged row would keep all the others from being read.
+_payload, _context = cast(_d.payload, Text), cast(_d.context, Text)
+_CLAIMED = (_d.id, _d.subscriber, _d.event, _payload, _context, _d.correlation_id, _d.attempt, _d.failures)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A claimed delivery."""
+    """A claimed delivery; `payload` and `context` are JSON."""
 
     id: UUID
     subscriber: str
     event: str
-    payload: dict[str, Any]
-    context: dict[str, str]
+    payload: str
+    context: str
+    correlation_id: str
     attempt: int
     failures: int
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The subscribers and events that the code of this process knows, by their stored names."""
+    """Which subscriber the code of this process has for which event, by their stored names."""
 
-    subscribers: tuple[str, ...]
-    events: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, bus: Bus) -> "Names":
+        events = bus.durable_events().items()
+        return cls(tuple((name, event) for event, type in events for name in bus.durable_subscribers(type)))
 
     def known(self) -> tuple[ColumnElement[bool], ...]:
-        return (_d.subscriber.in_(self.subscribers), _d.event.in_(self.events))
+        # The subscriber alone is quicker to look at, where much waits for others.
+        return (_d.subscriber.in_(list(dict(self.pairs))), _pair.in_(self.pairs))
 
 
 class Deliveries:
@@ -63,12 +87,7 @@ class Deliveries:
         wanted = select(_d.id).where(*ready).order_by(_d.run_at, _d.id).limit(limit).with_for_update(skip_locked=True)
         taken = wanted.cte("taken")
         values = {"state": RUNNING, "attempt": _d.attempt + 1, "lease_until": self._now(lease), "worker": worker}
-        statement = (
-            update(deliveries)
-            .where(_d.id.in_(select(taken.c.id)))
-            .values(values)
-            .returning(_d.id, _d.subscriber, _d.event, _d.payload, _d.context, _d.attempt, _d.failures)
-        )
+        statement = update(deliveries).where(_d.id.in_(select(taken.c.id))).values(values).returning(*_CLAIMED)
         return [Delivery(*row) for row in await self._run(statement)]
 
     async def renew(self, delivery: Delivery, lease: float) -> bool:
@@ -139,10 +158,11 @@ class Deliveries:
         return dict(map(tuple, rows))
 
     async def unknown(self, names: Names) -> dict[str, int]:
-        """Deliveries that wait for a subscriber or an event that no code here knows."""
-        stranger = _d.subscriber.not_in(names.subscribers) | _d.event.not_in(names.events)
+        """Deliveries that wait for a subscriber that no code here has for their event."""
         label = (_d.subscriber + " ← " + _d.event).label("label")
-        waiting = select(label, func.count()).where(_d.state.in_([READY, RUNNING]), stranger).group_by(label)
+        waiting = (
+            select(label, func.count()).where(_d.state.in_([READY, RUNNING]), _pair.not_in(names.pairs)).group_by(label)
+        )
         return dict(map(tuple, await self._database.query(waiting)))
 
     async def _run(self, statement: Any) -> Sequence[Any]:
@@ -177,7 +197,7 @@ _DEAD_LETTER = (
     _d.event,
     _d.event_id,
     _d.aggregate_id,
-    _d.payload,
+    _payload,
     _d.error,
     _d.failures,
     _d.correlation_id,

@@ -1,6 +1,7 @@
 """The worker: claims deliveries and runs their subscribers through the pipeline of all messages."""
 
 import asyncio
+import json
 import os
 import random
 import socket
@@ -52,7 +53,7 @@ class Worker:
         self._settings = settings or WorkerSettings()
         self._deliveries = Deliveries(database)
         self._events: Mapping[str, type[DomainEvent]] = bus.durable_events()
-        self._names = Names(bus.durable_names(), tuple(self._events))
+        self._names = Names.of(bus)
         self._running: set[asyncio.Task[None]] = set()
         self._woken = asyncio.Event()
         self._stopping = False
@@ -122,7 +123,7 @@ class Worker:
 
     async def _take(self) -> int:
         free = self._settings.concurrency - len(self._running)
-        if free <= 0 or not self._names.subscribers:
+        if free <= 0 or not self._names.pairs:
             return 0
         await self._reclaim()
         claimed = await self._deliveries.claim(self.name, self._names, free, self._settings.lease)
@@ -193,10 +194,11 @@ class Worker:
     async def _deliver(self, delivery: Delivery) -> Exception | None:
         """The error of the attempt, if any."""
         try:
-            event = self._events[delivery.event].model_validate(delivery.payload)
+            event = self._events[delivery.event].model_validate(json.loads(delivery.payload))
             result = await self._traced(delivery, event)
         except Exception as error:  # a subscriber's bug is a failed attempt: logged, and kept with the delivery
-            log.exception("subscriber failed", extra=_labels(delivery))
+            with context.use(_where(delivery, error)):
+                log.exception("subscriber failed", extra=_labels(delivery))
             return error
         except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
             raise
@@ -207,7 +209,7 @@ class Worker:
 
     async def _traced(self, delivery: Delivery, event: DomainEvent) -> Any:
         """The result of the subscriber; where spans are exported, in a span of the attempt."""
-        around = Context.from_json(delivery.context)
+        around = Context.from_json(json.loads(delivery.context))
         tracer = trace.detail
         if tracer is None:
             return await self._bus.deliver(Envelope(event, delivery.subscriber, around, delivery.attempt))
@@ -228,10 +230,11 @@ class Worker:
         text = _described(error)
         if not await self._deliveries.failed(delivery, text, retry_in=pause):
             return
-        if retry:
-            log.warning("delivery failed, again in %.1f s: %s", pause, text, extra=_labels(delivery))
-        else:
-            log.error("delivery is dead: %s", text, extra=_labels(delivery))
+        with context.use(_where(delivery, error)):
+            if retry:
+                log.warning("delivery failed, again in %.1f s: %s", pause, text, extra=_labels(delivery))
+            else:
+                log.error("delivery is dead: %s", text, extra=_labels(delivery))
 
     def _told(self, error: Exception) -> float:
         """The seconds after which, says the error itself, it makes sense to try again."""
@@ -241,6 +244,14 @@ class Worker:
         """Exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter")."""
         ceiling = min(self._settings.max_delay, self._settings.base_delay * 2 ** (failures - 1))
         return random.uniform(0, ceiling)  # noqa: S311 - spreads load, is no secret
+
+
+def _where(delivery: Delivery, error: BaseException) -> Context:
+    """The context in which the subscriber failed, or that of the delivery."""
+    try:
+        return context.noted(error) or Context.from_json(json.loads(delivery.context))
+    except Exception:  # damaged: the failed attempt says so
+        return Context(delivery.correlation_id)
 
 
 def _described(error: BaseException) -> str:
@@ -278,7 +289,7 @@ def _labels(delivery: Delivery) -> dict[str, str]:
         "event_name": delivery.event,
         "delivery": str(delivery.id),
         "attempt": str(delivery.attempt),
-        "correlation_id": delivery.context.get("correlation_id", ""),
+        "correlation_id": delivery.correlation_id,
     }
 
 

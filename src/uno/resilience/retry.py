@@ -26,7 +26,7 @@ from uno.resilience.arguments import (
 from uno.resilience.budget import RetryBudget
 from uno.resilience.faults import is_fault, is_verdict, told_to_wait
 from uno.resilience.shapes import Guard, pause
-from uno.resilience.timeout import Timeout
+from uno.resilience.timeout import FinishedLate, Timeout
 from uno.result import Failure
 from uno.telemetry.logs import get_logger
 from uno.telemetry.signals import count as count_signal, emit
@@ -106,7 +106,10 @@ class RetryPolicy(Guard):
         if type(f) is COROUTINE:
             raise not_a_function(f)
         if self._whole is not None:
-            return await self._whole.call(self._within().call, f, *args, **kwargs)
+            try:
+                return await self._whole.call(self._within().call, f, *args, **kwargs)
+            except FinishedLate as late:
+                return late.value
         self.budget.calls += 1
         before = _gave_up.last
         try:
@@ -191,7 +194,7 @@ class RetryPolicy(Guard):
         return longest * ids.fraction() if self.jitter else longest
 
     def _repeatable(self, error: BaseException) -> bool:
-        if not is_verdict(error) or isinstance(error, OutcomeUnknown):
+        if not is_verdict(error) or isinstance(error, OutcomeUnknown | FinishedLate):
             return False
         if isinstance(error, UnoError) and isinstance(error, self._named):
             return True

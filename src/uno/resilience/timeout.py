@@ -1,7 +1,7 @@
 """A limit on how long a call may take."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any
 
@@ -12,6 +12,14 @@ from uno.resilience.arguments import COROUTINE, not_a_function, require_numbers
 from uno.resilience.shapes import Guard
 from uno.result import Failure
 from uno.telemetry.signals import emit
+
+
+class FinishedLate(TimedOut):
+    """It was done, as nothing could interrupt it, and gave `value`; a retry does not do it again."""
+
+    def __init__(self, message: str, value: Any = None) -> None:
+        super().__init__(message)
+        self.value = value
 
 
 class Timeout(Guard):
@@ -37,31 +45,28 @@ class Timeout(Guard):
         end = clock.monotonic() + seconds
         token = deadline.current.set(end)
         try:
-            if asyncio._get_running_loop() is None or sync.driving():
-                found = await _awaited(f(*args, **kwargs))
-            else:
-                found = await self._timed(seconds, f, args, kwargs)
+            found = f(*args, **kwargs)
+            if isawaitable(found):
+                if asyncio._get_running_loop() is not None and not sync.driving():
+                    return await self._timed(max(0.0, end - clock.monotonic()), found)
+                found = await found
         finally:
             deadline.current.reset(token)
         # What failed stays what it is, raised or not.
         if clock.monotonic() > end and type(found) is not Failure:
-            raise self._late()
+            raise self._late(FinishedLate, found)
         return found
 
-    async def _timed(self, seconds: float, f: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    async def _timed(self, seconds: float, found: Awaitable[Any]) -> Any:
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                return await _awaited(f(*args, **kwargs))
+                return await found
         except TimeoutError as error:
             if limit.expired():
-                raise self._late() from error
+                raise self._late(TimedOut) from error
             raise  # somebody else's
 
-    def _late(self) -> TimedOut:
+    def _late(self, kind: Callable[..., TimedOut], *value: Any) -> TimedOut:
         emit("timeout.expired", timeout=self.name, seconds=self.seconds)
-        return TimedOut(f"It took longer than {self.seconds:g} s.")
-
-
-async def _awaited(found: Any) -> Any:
-    return await found if isawaitable(found) else found
+        return kind(f"It took longer than {self.seconds:g} s.", *value)

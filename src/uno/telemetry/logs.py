@@ -54,7 +54,7 @@ def _add_context(_logger: Any, _method: str, event: MutableMapping[str, Any]) ->
 def _set(event: MutableMapping[str, Any], name: str, value: str) -> None:
     """uno's own word goes first; another of the same name is kept beside it."""
     said = event.get(name, value)
-    if said != value:
+    if not isinstance(said, str) or said != value:
         event[f"extra_{name}"] = said
     event[name] = value
 
@@ -166,7 +166,7 @@ def _writable(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
         try:
-            traceback.format_exception(error)
+            traceback.TracebackException.from_exception(error, limit=0)
         except Exception:  # the record itself says that something is missing
             kind = type(error).__qualname__
             record.msg, record.args = f"{record.getMessage()} (a {kind}, which cannot be written down)", ()

@@ -103,19 +103,24 @@ def test_the_doctor_names_the_command_that_creates_the_tables(uno: Any, shop: st
 
 def test_the_doctor_names_variables_that_nothing_reads(uno: Any, tmp_path: Path) -> None:
     (tmp_path / "plain.py").write_text("""
+from pydantic import BaseModel
 from uno.app import App
 from uno.settings import Section
+
+class Till(BaseModel):
+    name: str = ""
 
 class Shop(Section):
     model_config = {"env_prefix": "UNO_SHOP_"}
     name: str = ""
+    till: Till = Till()
 
 app = App(database="sqlite://")
 """)
     (tmp_path / ".env").write_text("UNO_HOST_MAX_WORKER=hunter2\n")
     known = {"UNO_ENV": "test", "UNO_TEST_POSTGRES_URL": "x", "UNO_DB__POOL_SIZE": "1", "UNO_SHOP_NAME": "x"}
     wrong = {"UNO_LOG_LEVL": "hunter2", "UNO_DATABASE_URL": "hunter2", "UNO_TILL_COLOUR": "hunter2"}
-    done = uno("doctor", "plain:app", **known, **wrong, UNO_JWT_VERIFICATION_KEYS__OLD="x")
+    done = uno("doctor", "plain:app", **known, **wrong, UNO_SHOP_TILL__NAME="x")
     assert [line for line in done.stdout.splitlines() if line.startswith("!")] == [
         "! Nothing of uno reads UNO_DATABASE_URL; did you mean UNO_DB_URL?",
         "! Nothing of uno reads UNO_HOST_MAX_WORKER; did you mean UNO_HOST_MAX_WORKERS?",

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from uno import App, Module, Query, query_handler
 from uno.api import asgi
 from uno.app import Route
-from uno.errors import Forbidden, RateLimited, Unavailable
+from uno.errors import Conflict, Forbidden, RateLimited, Unavailable
 from uno.telemetry import configure_logging
 
 
@@ -65,6 +65,22 @@ def test_when_to_come_back_is_a_number_of_seconds(kind: Any, said: Any, header: 
     response = client_of(kind("later", retry_after=said)).get("/ask")
     assert response.status_code in (429, 503)
     assert response.headers["retry-after"] == header
+
+
+@pytest.mark.parametrize("status", [99, 200, 600, 10**9, True])
+def test_what_is_no_status_of_an_error_does_not_become_one(status: int) -> None:
+    error = Conflict("taken")
+    vars(error)["status_code"] = status
+    assert client_of(error).get("/ask").status_code == 409
+
+
+@pytest.mark.parametrize("more", [None, "text", {"status": 200, "type": "x", "hint": "later"}])
+def test_an_error_may_add_members_and_take_none_away(more: Any) -> None:
+    error = Conflict("taken")
+    vars(error)["extensions"] = more
+    problem = client_of(error).get("/ask").json()
+    assert (problem["status"], problem["type"]) == (409, "urn:uno:problem:conflict")
+    assert problem.get("hint") == ("later" if isinstance(more, dict) else None)
 
 
 def test_a_challenge_stays_on_its_line() -> None:

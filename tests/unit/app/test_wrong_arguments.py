@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import MetaData
+from sqlalchemy.orm import Mapped, mapped_column
 
-from uno.app import App, Module
+from uno.app import App, Module, Route
 from uno.bus import command_handler, event_handler, per_message
-from uno.data import Repository
+from uno.data import Model, Repository
+from uno.di import transient
 from uno.domain import AggregateRoot
 from uno.errors import Misconfigured
 from uno.messages import Command, DomainEvent
 from uno.modules import ModuleHost, ModuleHostConfig
 from uno.resilience import CircuitBreaker, Fallback, RateLimiter, RetryPolicy, Timeout
+from uno.result import Failure
 
 
 class Do(Command[str]):
@@ -176,3 +180,50 @@ async def test_once_started_it_takes_messages() -> None:
 
 async def test_an_application_without_a_database_needs_no_start() -> None:
     assert (await App(Module("m", handlers=[do])).bus.dispatch(Do())).unwrap() == "done"
+
+
+async def test_an_application_is_started_once_at_a_time() -> None:
+    app = storing("sqlite://")
+    for _ in range(2):
+        async with app:
+            with pytest.raises(Misconfigured, match="runs already"):
+                await app.__aenter__()
+            assert (await app.bus.dispatch(Keep())).is_success
+
+
+async def test_a_failure_may_hold_anything() -> None:
+    @command_handler(Do)
+    async def refuse(command: Do) -> Any:
+        return Failure("no")  # type: ignore[arg-type]
+
+    result: Any = await App(Module("m", handlers=[refuse])).bus.dispatch(Do())
+    assert result == Failure("no")  # type: ignore[arg-type]
+
+
+class Unlisted(Model):
+    __tablename__ = "wrong_unlisted"
+    metadata = MetaData()
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class ManyUnlisted(Repository[Unlisted]):
+    pass
+
+
+@pytest.mark.parametrize("asked", [Repository[Unlisted], ManyUnlisted])
+def test_a_table_that_no_module_lists_is_told(asked: Any) -> None:
+    async def handle(command: Do, things: Any) -> str:
+        return "done"
+
+    handle.__annotations__["things"] = asked
+    with pytest.raises(Misconfigured, match="asks for Unlisted, whose table no module lists; add it to the models"):
+        App(Module("m", handlers=[command_handler(Do)(handle)]), database="sqlite://")
+    providers = [transient(ManyUnlisted)] if asked is ManyUnlisted else []
+    listed = Module("m", handlers=[command_handler(Do)(handle)], models=[Unlisted], providers=providers)
+    assert App(listed, database="sqlite://").modules == (listed,)
+
+
+@pytest.mark.parametrize("status", [99, 1000, True, "200", 404])
+def test_a_status_that_says_no_success_is_told(status: Any) -> None:
+    with pytest.raises(Misconfigured, match="that of a success is a number from 200 to 299"):
+        App(Module("m", handlers=[do], routes=[Route(Do, status=status, access="open")]))

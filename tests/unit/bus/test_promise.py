@@ -43,6 +43,8 @@ class Row(TypedDict):
         (Page[int], Page[int](items=[1]), True),
         (Page[int], [1], False),
         (list[int], None, False),
+        (type(None), None, True),
+        (type(None), 1, False),
         *[(anything, "a", True) for anything in (Any, object, None, Shape, Row, Literal["b"], NewType("Id", int))],
         (int | Any, "a", True),
     ],

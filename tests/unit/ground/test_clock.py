@@ -1,9 +1,11 @@
 """The time, and a clock of one's own."""
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import uvloop
 
 from uno import clock
 
@@ -56,3 +58,15 @@ async def test_the_system_clock_really_waits() -> None:
     started = time.monotonic()
     await clock.sleep(0.02)
     assert time.monotonic() - started >= 0.015
+
+
+def test_nobody_wakes_up_too_early_in_uvloop() -> None:
+    async def nap() -> float:
+        end = clock.monotonic() + 0.0123
+        await clock.sleep(0.0123)
+        return end - clock.monotonic()
+
+    async def naps() -> list[float]:
+        return await asyncio.gather(*(nap() for _ in range(50)))
+
+    assert max(uvloop.run(naps())) <= 0

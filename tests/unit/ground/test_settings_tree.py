@@ -2,12 +2,13 @@
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from uno.errors import Misconfigured
 from uno.settings import ApiSettings, DatabaseSettings, JWTSettings, Section, Settings, load, read
@@ -149,11 +150,84 @@ def test_a_section_can_have_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
         read(Tags)
 
 
-def test_keys_by_id_may_be_json_and_single_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("UNO_JWT_VERIFICATION_KEYS", '{"april": "one"}')
-    monkeypatch.setenv("UNO_JWT_VERIFICATION_KEYS__MAY", "two")
-    keys = {name: key.get_secret_value() for name, key in load().jwt.verification_keys.items()}
-    assert keys == {"april": "one", "may": "two"}
+@pytest.mark.parametrize("variable", ["UNO_JWT_VERIFICATION_KEYS__Rot2025A", "UNO_JWT__VERIFICATION_KEYS__MAY"])
+@pytest.mark.parametrize("json", [None, '{"april": "one"}'])
+@pytest.mark.parametrize("dotenv", [False, True])
+def test_the_name_of_a_variable_has_no_case_so_that_no_key_is_in_it(
+    variable: str, json: str | None, dotenv: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {variable: "hunter2"} | ({variable.rpartition("__")[0]: json} if json else {})
+    for name, value in ({} if dotenv else given).items():
+        monkeypatch.setenv(name, value)
+    write(dotenv="".join(f"{name}={value}\n" for name, value in given.items() if dotenv))
+    with pytest.raises(Misconfigured) as raised:
+        load()
+    sentence = 'UNO_JWT_VERIFICATION_KEYS: must be JSON, {"name": "value", ...}, in this one variable'
+    assert sentence in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def accepted(settings: JWTSettings) -> dict[str, str]:
+    return {name: key.get_secret_value() for name, key in settings.verification_keys.items()}
+
+
+def test_keys_by_id_come_from_one_source_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    write('[tool.uno.jwt]\nissuer = "us"\n[tool.uno.jwt.verification_keys]\nk1 = "one"\n')
+    assert accepted(load().jwt) == {"k1": "one"}
+    write(Path("pyproject.toml").read_text(), 'UNO_JWT_VERIFICATION_KEYS={"K2": "two"}\n')
+    assert accepted(load().jwt) == {"K2": "two"}
+    monkeypatch.setenv("UNO_JWT_VERIFICATION_KEYS", "{}")
+    assert accepted(load().jwt) == accepted(read(JWTSettings)) == {}
+    monkeypatch.setenv("UNO_JWT_VERIFICATION_KEYS", '{"k3": "three"}')
+    assert accepted(load().jwt) == {"k3": "three"}
+    assert accepted(load(jwt={"verification_keys": {}}).jwt) == {}
+    assert accepted(JWTSettings(verification_keys={})) == {}
+    assert accepted(cast(Any, Settings)(jwt={"verification_keys": {}}).jwt) == {}
+    assert load(jwt={"verification_keys": {}}).jwt.issuer == "us"
+
+
+class Till(BaseModel):
+    colour: str = "grey"
+    height: int = 0
+    notes: dict[str, str] = {}
+
+
+@dataclass
+class Door:
+    width: int = 0
+    height: int = 0
+
+
+class Furniture(Section):
+    model_config = {
+        "env_prefix": "FURNITURE_",
+        "env_nested_delimiter": "__",
+        "extra": "ignore",
+        "pyproject_toml_table_header": ("tool", "uno", "furniture"),
+    }
+    till: Till | None = None
+    door: Door = Door()
+    prices: Mapping[str, int] | None = None
+    other: Any = None
+
+
+def test_what_has_fields_is_read_field_by_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(dotenv='FURNITURE_TILL={"height": 1, "notes": {"a": "b"}}\nFURNITURE_DOOR={"width": 1, "height": 1}\n')
+    monkeypatch.setenv("FURNITURE_TILL__COLOUR", "red")
+    monkeypatch.setenv("FURNITURE_DOOR__WIDTH", "2")
+    furniture = cast(Any, Furniture)(till={"notes": {}}, _env_file=".env")
+    assert furniture.till == Till(colour="red", height=1, notes={})
+    assert furniture.door == Door(width=2, height=1)
+
+
+def test_any_dict_of_a_section_comes_from_one_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("[tool.uno.furniture]\nother = {a = 1}\n", 'FURNITURE_PRICES={"a": 1}\n')
+    monkeypatch.setenv("FURNITURE_PRICES", '{"B": 2}')
+    furniture = cast(Any, Furniture)(other={}, _env_file=".env")
+    assert (furniture.prices, furniture.other) == ({"B": 2}, {})
+    monkeypatch.setenv("FURNITURE_PRICES__C", "3")
+    with pytest.raises(Misconfigured, match="FURNITURE_PRICES: must be JSON"):
+        read(Furniture)
 
 
 UNKNOWN: dict[str, tuple[Callable[[], object], str]] = {

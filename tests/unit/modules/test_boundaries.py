@@ -183,9 +183,37 @@ def test_every_file_of_a_module_counts(shop: Shop) -> None:
     assert found.startswith("billing/helper.py:1: billing imports Order of orders")
 
 
-def test_where_the_application_is_put_together_everything_is_named(shop: Shop) -> None:
-    root = "from uno import App\nfrom SHOP.orders.module import Orders, place"
+@pytest.mark.parametrize(
+    "made",
+    [
+        "from uno import App\ndef make(): return App(Orders())",
+        "from uno import App as Application\nmade = Application(Orders())",
+        "import uno.app\ndef make(): return uno.app.App(Orders())",
+        "def make():\n    from uno import App\n    return App(Orders())",
+        "import uno\nclass Ours(uno.App): ...\ndef make(): return Ours(Orders())",
+    ],
+)
+def test_where_the_application_is_put_together_everything_is_named(shop: Shop, made: str) -> None:
+    root = f"from SHOP.orders.module import Orders, place\n{made}"
     assert shop.found(billing__root=root, **billing("from SHOP.billing import root")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from uno import App",
+        "from uno import *",
+        "from uno import App; ANY: App | None = None",
+        "from SHOP.other import THE_APP, make",
+        "class App: ...\nprint(App())",
+    ],
+)
+def test_to_have_the_name_of_the_application_is_not_to_make_it(shop: Shop, line: str) -> None:
+    other = "from uno import App\nTHE_APP = App(database='sqlite://')\ndef make() -> App: return App()\n"
+    found = shop.found(**billing(line, "from SHOP.orders.tables import Order"), other=other)
+    assert [one.partition(": ")[2] for one in found] == [
+        "billing imports Order of orders; use a message of it instead, or move what both need to a file of its own."
+    ]
 
 
 def test_sql_on_the_table_of_another_module_is_found(shop: Shop) -> None:

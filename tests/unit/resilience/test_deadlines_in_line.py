@@ -11,6 +11,7 @@ from uno import context
 from uno.context import Context
 from uno.errors import NotFound, TimedOut, Unavailable
 from uno.resilience import Bulkhead, RateLimiter, RateLimitExceeded, RetryPolicy, Timeout
+from uno.resilience.timeout import FinishedLate
 from uno.resilience.turns import Line, Turn
 from uno.result import Failure
 
@@ -107,18 +108,42 @@ async def test_who_comes_to_the_front_and_sees_that_it_takes_too_long_is_refused
     assert limiter._own.line is None
 
 
-@pytest.mark.parametrize("guard", [Timeout(2), RetryPolicy(deadline=2)])
-async def test_what_blocks_an_event_loop_is_found_to_be_late_when_it_ends(skipping: Any, guard: Any) -> None:
+def blocking(time: Any, done: list[str]) -> tuple[Any, Any]:
     def block() -> str:
-        skipping.passed += 3
+        time.passed += 3
+        done.append("done")
         return "done"
 
     async def block_inside() -> str:
         return block()
 
-    for late in (block, block_inside):
-        with pytest.raises(TimedOut):
-            await guard.call(late)
+    return block, block_inside
+
+
+async def test_what_cannot_be_interrupted_is_late_when_it_ends_and_is_not_done_again(skipping: Any) -> None:
+    done: list[str] = []
+    block, _ = blocking(skipping, done)
+    for repeat in (RetryPolicy(max_retries=3).call, RetryPolicy(max_retries=3, retryable_exceptions=TimedOut).call):
+        with pytest.raises(FinishedLate) as raised:
+            await repeat(Timeout(2).call, block)
+        assert raised.value.value == "done"
+    with pytest.raises(FinishedLate):
+        await asyncio.to_thread(RetryPolicy(max_retries=3).run, Timeout(2)(block))
+    assert done == ["done"] * 3
+
+
+async def test_what_was_awaited_and_came_to_its_end_is_not_thrown_away(skipping: Any) -> None:
+    done: list[str] = []
+    _, block_inside = blocking(skipping, done)
+    assert await RetryPolicy(max_retries=3).call(Timeout(2).call, block_inside) == "done"
+    assert done == ["done"]
+
+
+async def test_a_deadline_over_all_attempts_does_not_throw_a_success_away(skipping: Any) -> None:
+    done: list[str] = []
+    for late in blocking(skipping, done):
+        assert await RetryPolicy(deadline=2).call(late) == "done"
+    assert await asyncio.to_thread(RetryPolicy(deadline=2).run, blocking(skipping, done)[0]) == "done"
 
 
 async def test_what_has_failed_late_stays_what_it_is(skipping: Any) -> None:

@@ -218,6 +218,13 @@ def test_who_asks_and_where_cannot_be_said_otherwise_inside_a_message() -> None:
     assert (outside["correlation_id"], "extra_correlation_id" in outside) == ("c-2", False)
 
 
+def test_what_cannot_be_compared_is_kept_beside_unos_own_word() -> None:
+    odd = "type('Odd', (), {'__ne__': lambda *_: 1 / 0, '__repr__': lambda _: 'odd'})()"
+    program = f"with context.use(Context('c-1', actor='ada')):\n    log.info('x', extra={{'actor': {odd}}})\n"
+    [line] = lines(program)
+    assert (line["actor"], line["extra_actor"]) == ("ada", "odd")
+
+
 def test_where_no_trace_goes_on_the_correlation_id_is_that_of_the_trace() -> None:
     own, other = lines(
         "with context.use(Context('ab' * 16)): log.info('x')\nwith context.use(Context('c-1')): log.info('x')"
