@@ -28,9 +28,9 @@ _WORD = (
 _KEY = re.compile(rf"{_WORD}|authorization|cookie|private", re.IGNORECASE)
 # `name=value`, `name: value`, `"name": "value"`, also where the quotes are escaped, and `("name", "value")`.
 _NAMED = rf"{_WORD}(?:\\{{0,4}}[\"'])?[ \t]{{0,8}}[=:]>?[ \t]{{0,8}}"
-_QUOTED = re.compile(rf"({_NAMED}b?(\\{{0,4}}[\"']))(?:(?!(?<!\\)\2)(?:\\.|[^\n]))*+", re.IGNORECASE)
+_QUOTED = re.compile(rf"({_NAMED}b?(\\{{0,4}}[\"']))(?:(?!(?<!\\)\2)(?:\\.|[^\n]))*", re.IGNORECASE)
 _PAIR = re.compile(
-    rf"(\(b?[\"'][\w-]{{0,64}}?{_WORD}[\"'],[ \t]{{0,8}}b?([\"']))(?:(?!(?<!\\)\2)(?:\\.|[^\n]))*+", re.IGNORECASE
+    rf"(\(b?[\"'][\w-]{{0,64}}?{_WORD}[\"'],[ \t]{{0,8}}b?([\"']))(?:(?!(?<!\\)\2)(?:\\.|[^\n]))*", re.IGNORECASE
 )
 _SEVERAL = re.compile(rf"({_NAMED}[\[({{])[^\])}}\n]*+", re.IGNORECASE)
 _BARE = re.compile(rf"({_NAMED})(?!b?\\{{0,4}}[\"'])(?:(?:bearer|basic)[ \t]{{1,8}})?[^\s&;,\"'\[({{]++", re.IGNORECASE)
@@ -44,7 +44,7 @@ _JWT = re.compile(r"(?<![\w-])eyJ[\w-]{8,}+\.[\w.-]++")
 # What SQLAlchemy and PostgreSQL tell of the values of a statement.
 _PARAMETERS = re.compile(r"(\[parameters: )[^\n]*+")
 _DETAIL = re.compile(
-    r"(DETAIL: {1,2})(?:[^\n]|\n(?!HINT: |\[SQL|\(Background on|\nThe above exception |\nDuring handling | *\+-))*+"
+    r"(DETAIL: {1,2})(?:[^\n]|\n(?!HINT: |\[SQL|\(Background on|\nThe above exception |\nDuring handling | *\+-))*"
 )
 _REFUSED_VALUE = re.compile(
     r"(\binvalid input (?:(?:syntax|value) for [^:\n]{1,80}+|for query argument \$\d{1,6}+): )[^\n]*+"
