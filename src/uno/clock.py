@@ -6,12 +6,13 @@ blocks the thread there.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 from uno.errors import Misconfigured
 
@@ -84,6 +85,30 @@ def monotonic() -> float:
 async def sleep(seconds: float) -> None:
     """Wait for `seconds`."""
     await _clock.sleep(seconds)
+
+
+if sys.version_info >= (3, 11, 3):
+    timeout = asyncio.timeout
+else:
+    # Before 3.11.3 a cancellation counted earlier in the task, as a failed TaskGroup leaves one
+    # behind, makes every timeout in that task a CancelledError: github.com/python/cpython/issues/102780.
+    class _Timeout(asyncio.Timeout):  # type: ignore[misc]  # final for type checkers only
+        async def __aenter__(self) -> Self:
+            self.counted = _cancelling()
+            await super().__aenter__()
+            return self
+
+        async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+            await super().__aexit__(kind, error, trace)
+            if self.expired() and kind is asyncio.CancelledError and _cancelling() <= self.counted:
+                raise TimeoutError from error
+
+    def _cancelling() -> int:
+        task = asyncio.current_task()
+        return 0 if task is None else task.cancelling()
+
+    def timeout(delay: float | None) -> asyncio.Timeout:
+        return _Timeout(None if delay is None else asyncio.get_running_loop().time() + delay)
 
 
 @contextmanager

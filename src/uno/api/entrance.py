@@ -1,11 +1,10 @@
 """What every request passes first: its context, its correlation id, the size of its body."""
 
-import asyncio
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from uno import context, ids
+from uno import clock, context, ids
 from uno.api import watched
 from uno.api.problems import ambiguous_length, problem_response, too_large
 from uno.context import Context, external_id
@@ -137,7 +136,7 @@ class _Body:
         """Throw away what is left of a refused body."""
         most = max(_DRAINED_BODIES * self.limit, _DRAINED_BYTES)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_DRAINED_SECONDS):
+            async with clock.timeout(_DRAINED_SECONDS):
                 while not self.ended and self.read < most:
                     await self._next()
 

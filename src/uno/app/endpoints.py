@@ -226,12 +226,9 @@ def clashes(endpoints: Iterable[Endpoint]) -> list[Problem]:
 
 def unknown_methods(endpoints: Iterable[Endpoint]) -> list[Problem]:
     """Methods with which no endpoint is called."""
+    known = ", ".join(METHODS)
     return [
-        Problem(
-            "unknown method",
-            f"{e.method} {e.path}",
-            f"{e.message.__qualname__} has the method {e.method}; make it one of {', '.join(METHODS)}.",
-        )
+        _wrong("unknown method", e, f"has the method {e.method}; make it one of {known}.")
         for e in endpoints
         if e.method not in METHODS
     ]
@@ -239,11 +236,7 @@ def unknown_methods(endpoints: Iterable[Endpoint]) -> list[Problem]:
 
 def _unknown_statuses(endpoints: Iterable[Endpoint]) -> list[Problem]:
     return [
-        Problem(
-            "unknown status",
-            f"{e.method} {e.path}",
-            f"{e.message.__qualname__} has the status {e.status!r}; that of a success is a number from 200 to 299.",
-        )
+        _wrong("unknown status", e, f"has the status {e.status!r}; that of a success is a number from 200 to 299.")
         for e in endpoints
         if type(e.status) not in (int, HTTPStatus) or e.status not in _SUCCESSES
     ]
@@ -252,11 +245,7 @@ def _unknown_statuses(endpoints: Iterable[Endpoint]) -> list[Problem]:
 def unknown_fields(endpoints: Iterable[Endpoint]) -> list[Problem]:
     """Parameters in a path that the message has no field for."""
     return [
-        Problem(
-            "unknown path field",
-            f"{e.method} {e.path}",
-            f"{e.message.__qualname__} has no field {field!r}; add it or change the path.",
-        )
+        _wrong("unknown path field", e, f"has no field {field!r}; add it or change the path.")
         for e in endpoints
         for field in e.path_fields
         if field not in field_names(e.message)
@@ -264,16 +253,16 @@ def unknown_fields(endpoints: Iterable[Endpoint]) -> list[Problem]:
 
 
 def _unguarded(endpoints: Iterable[Endpoint]) -> list[Problem]:
+    fix = 'but nothing here can authenticate; set App(auth=...), or use access="open".'
     return [
-        Problem(
-            "unchecked access",
-            f"{e.method} {e.path}",
-            f"{e.message.__qualname__} asks for {_asked(e)} but nothing here can authenticate; "
-            'set App(auth=...), or use access="open".',
-        )
+        _wrong("unchecked access", e, f"asks for {_asked(e)} {fix}")
         for e in endpoints
         if e.access != "open" or e.permissions
     ]
+
+
+def _wrong(kind: str, endpoint: Endpoint, what: str) -> Problem:
+    return Problem(kind, f"{endpoint.method} {endpoint.path}", f"{endpoint.message.__qualname__} {what}")
 
 
 def _asked(endpoint: Endpoint) -> str:

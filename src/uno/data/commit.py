@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
+from uno import clock
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.unfit import raise_named
@@ -73,7 +74,7 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
     limit = uow.database.settings.commit_timeout
     caller = uow.run_by(asyncio.current_task())
     try:
-        async with asyncio.timeout(limit):
+        async with clock.timeout(limit):
             await work
     except TimeoutError as error:
         if isinstance(error, UnoError):

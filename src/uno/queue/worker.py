@@ -107,7 +107,7 @@ class Worker:
             taken = 0
         if not taken or len(self._running) >= self._settings.concurrency:
             with suppress(TimeoutError):
-                async with asyncio.timeout(await self._pause()):
+                async with clock.timeout(await self._pause()):
                     await self._woken.wait()
 
     async def _pause(self) -> float:

@@ -58,7 +58,7 @@ class Timeout(Guard):
         return found
 
     async def _timed(self, seconds: float, found: Awaitable[Any]) -> Any:
-        limit = asyncio.timeout(seconds)
+        limit = clock.timeout(seconds)
         try:
             async with limit:
                 return await found

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from uno import clock
 from uno.redact import said
 from uno.telemetry.signals import count, emit
 
@@ -130,7 +131,7 @@ class Metrics:
 
 
 async def _asked(gauge: Gauge) -> Figure | None:
-    async with asyncio.timeout(GAUGE_TIMEOUT):
+    async with clock.timeout(GAUGE_TIMEOUT):
         answer = gauge.ask()
         value = await answer if inspect.isawaitable(answer) else answer
     if value is None:

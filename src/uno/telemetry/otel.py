@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from uno import clock
 from uno.redact import redact
 from uno.settings import OtelSettings
 from uno.telemetry.metrics import Figure, Metrics
@@ -128,7 +129,7 @@ class OpenTelemetryExporter:
         last = False
         while not last:
             with suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with clock.timeout(interval):
                     await stopped.wait()
             last = stopped.is_set()
             self.export_metrics(metrics, await metrics.figures())

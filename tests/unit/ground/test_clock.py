@@ -70,3 +70,33 @@ def test_nobody_wakes_up_too_early_in_uvloop() -> None:
         return await asyncio.gather(*(nap() for _ in range(50)))
 
     assert max(uvloop.run(naps())) <= 0
+
+
+async def fail() -> None:
+    await asyncio.sleep(0)
+    raise OSError("down")
+
+
+async def test_a_timeout_after_a_group_of_tasks_that_failed_is_a_timeout() -> None:
+    """Such a group leaves a cancellation counted, which Python 3.11.2's own timeout takes for a new one."""
+    with pytest.raises(ExceptionGroup):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(fail())
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            async with clock.timeout(0.01):
+                await asyncio.Event().wait()
+
+
+async def test_a_cancellation_beside_a_timeout_stays_one() -> None:
+    started = asyncio.Event()
+
+    async def wait() -> None:
+        async with clock.timeout(0):
+            started.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait())
+    await started.wait()  # the timeout has cancelled by now, and the task has not heard of it yet
+    task.cancel()
+    assert isinstance((await asyncio.gather(task, return_exceptions=True))[0], asyncio.CancelledError)
