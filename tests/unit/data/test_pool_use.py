@@ -67,7 +67,8 @@ async def test_who_is_cancelled_while_a_surplus_connection_closes_leaves_its_pla
             naps.append(asyncio.ensure_future(lease.driver.execute("SELECT nap()")))
 
     tasks = [asyncio.create_task(leave_slowly()) for _ in range(2)]
-    await asyncio.sleep(0.1)
+    while len(held) < 2:
+        await asyncio.sleep(0.001)
     release.set()
     while len(naps) < 2:
         await asyncio.sleep(0)
