@@ -1,0 +1,237 @@
+"""What the objects of a class can be filtered and sorted by, and the values that each field takes."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import ARRAY, JSON, ColumnElement, types
+from sqlalchemy.orm import RelationshipProperty
+
+from uno.data.plan import MappedPlan
+
+Kind = Literal["text", "number", "boolean", "moment", "choice", "json", "array", "binary"]
+
+_ALWAYS = frozenset({"eq", "ne", "in", "not_in", "is_null"})
+_ORDERED = frozenset({"lt", "lte", "gt", "gte", "between"})
+_TEXT = frozenset({"contains", "icontains", "starts_with", "istarts_with", "ends_with", "iends_with"})
+OPERATORS: Final[Mapping[Kind, frozenset[str]]] = {
+    "text": _ALWAYS | _ORDERED | _TEXT,
+    "number": _ALWAYS | _ORDERED,
+    "moment": _ALWAYS | _ORDERED,
+    "boolean": _ALWAYS,
+    "choice": _ALWAYS,
+    "json": _ALWAYS | _ORDERED | _TEXT | {"has"},
+    "array": frozenset({"has", "is_null"}),
+    "binary": frozenset({"is_null"}),
+}
+_KINDS: Final[Mapping[type, Kind]] = {
+    str: "text",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    Decimal: "number",
+    UUID: "choice",
+    datetime: "moment",
+    date: "moment",
+    time: "moment",
+    timedelta: "moment",
+    bytes: "binary",
+    dict: "json",
+    list: "array",
+}
+# Bits of the integers of SQL; a Python int has any number.
+_BITS: Final[tuple[tuple[type[Any], int], ...]] = (
+    (types.SmallInteger, 15),
+    (types.BigInteger, 63),
+    (types.Integer, 31),
+)
+# A part of a path into JSON: it stands in the text of a statement on SQLite.
+_STEP = re.compile(r"(?!\d+\Z)[A-Za-z0-9_-]{1,64}")
+_MOST_STEPS = 8
+
+
+class Unreadable(ValueError):
+    """Why a value is not one of the field, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One thing to filter or sort by. `column` is what it is in SQL, `path` the way into its JSON."""
+
+    name: str
+    kind: Kind
+    column: ColumnElement[Any]
+    read: Callable[[Any], Any]
+    path: tuple[str, ...] = ()
+    relation: Any = None
+
+    @property
+    def operators(self) -> frozenset[str]:
+        return OPERATORS[self.kind] if not (self.kind == "json" and not self.path) else frozenset({"is_null", "has"})
+
+
+class Fields:
+    """Those of one mapped class, by name.
+
+    `data.author.name` goes into the JSON column `data`, `customer.name` to an object of the declared
+    relationship `customer`, one level deep.
+    """
+
+    def __init__(self, plan: MappedPlan, *, hidden: Iterable[str] = (), relations: Mapping[str, "Fields"] = {}) -> None:
+        self.plan = plan
+        unseen = frozenset(hidden)
+        own = (_field(plan, name) for name in plan.names if name not in unseen)
+        self._own = {one.name: one for one in own}
+        self._relations = dict(relations)
+
+    @property
+    def names(self) -> list[str]:
+        """Without those inside JSON."""
+        inner = [f"{name}.{one}" for name, fields in self._relations.items() for one in fields.names if "." not in one]
+        return [*self._own, *inner]
+
+    def find(self, name: str) -> Field | None:
+        """The field of this name, None where there is none."""
+        found = self._own.get(name)
+        if found is not None or "." not in name:
+            return found
+        head, _, rest = name.partition(".")
+        if head in self._relations:
+            return self._related(head, rest)
+        column = self._own.get(head)
+        steps = tuple(rest.split("."))
+        if column is None or column.kind != "json" or len(steps) > _MOST_STEPS or not all(map(_is_step, steps)):
+            return None
+        return Field(name, "json", column.column, _json, steps)
+
+    def _related(self, relation: str, rest: str) -> Field | None:
+        found = self._relations[relation].find(rest)
+        if found is None or found.relation is not None:
+            return None
+        prop = getattr(self.plan.cls, relation)
+        return Field(f"{relation}.{rest}", found.kind, found.column, found.read, found.path, prop)
+
+
+def relation_of(plan: MappedPlan, name: str) -> type | None:
+    """The class that a relationship leads to."""
+    prop = plan.mapper.attrs.get(name)
+    return prop.mapper.class_ if isinstance(prop, RelationshipProperty) else None
+
+
+def _is_step(step: str) -> bool:
+    return _STEP.fullmatch(step) is not None
+
+
+def _field(plan: MappedPlan, name: str) -> Field:
+    column = getattr(plan.cls, name)
+    kind, wanted = _kind_of(column.type)
+    return Field(name, kind, column, _reader(column.type, kind, wanted))
+
+
+def _kind_of(type_: Any) -> tuple[Kind, Any]:
+    """The kind of a column's values, and their Python type."""
+    plain = type_.impl_instance if isinstance(type_, types.TypeDecorator) else type_
+    if isinstance(plain, JSON):
+        return "json", None
+    if isinstance(plain, ARRAY):
+        return "array", _kind_of(plain.item_type)[1]
+    try:
+        wanted = plain.python_type
+    except NotImplementedError:
+        return "binary", bytes
+    if issubclass(wanted, Enum):
+        return "choice", wanted
+    return _KINDS.get(wanted, "binary"), wanted
+
+
+# ── values ──
+
+
+def _reader(type_: Any, kind: Kind, wanted: Any) -> Callable[[Any], Any]:
+    if kind in ("json", "array"):
+        item = _reader(type_.item_type, _kind_of(type_.item_type)[0], wanted) if kind == "array" else _json
+        return item
+    validate = TypeAdapter(wanted).validate_python
+    check = _check_of(type_, wanted)
+
+    def read(value: Any) -> Any:
+        try:
+            return check(validate(value))
+        except ValidationError as error:
+            raise Unreadable(f"{error.errors(include_url=False, include_input=False)[0]['msg']}.") from None
+        except OverflowError:
+            raise Unreadable("It is beyond what can be stored.") from None
+
+    return read
+
+
+def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:
+    plain = type_.impl_instance if isinstance(type_, types.TypeDecorator) else type_
+    bits = next((bits for sql, bits in _BITS if isinstance(plain, sql)), None)
+    if wanted is int and bits is not None:
+        return lambda value: _within(value, bits)
+    return _CHECKS.get(wanted, lambda value: value)
+
+
+def _within(value: int, bits: int) -> int:
+    if not -(2**bits) <= value < 2**bits:
+        raise Unreadable(f"It has to be between {-(2**bits)} and {2**bits - 1}.")
+    return value
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise Unreadable("It has a NUL character.")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Unreadable("It is not Unicode text.") from None
+    return value
+
+
+def _finite(value: Any) -> Any:
+    if not math.isfinite(value):
+        raise Unreadable("It has to be a finite number.")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Without a time zone it is UTC."""
+    return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+_CHECKS: Final[Mapping[type, Callable[[Any], Any]]] = {
+    str: _text,
+    float: _finite,
+    Decimal: _finite,
+    datetime: _in_utc,
+}
+
+
+def from_text(value: str) -> Any:
+    """What a text from outside is inside JSON: a number, true, false, a text in quotes; or else the text itself."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return found if isinstance(found, str | int | float) else value
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return _within(value, 63)
+    if isinstance(value, float | Decimal):
+        return float(_finite(value))
+    if not isinstance(value, str):
+        raise Unreadable("It has to be a text, a number, true or false.")
+    return _text(value)

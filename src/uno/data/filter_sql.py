@@ -1,0 +1,282 @@
+"""A filter as a SQL expression. Every name in it comes from a declared column, every value is bound."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from uno.data.fields import Field, Fields, Unreadable, from_text
+from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
+from uno.errors import FieldError, Invalid
+
+Sql: TypeAlias = ColumnElement[bool]
+_NAMED = 5
+_LISTED = 100
+_LONGEST_NAME = 200
+
+
+def compile_filter(given: Filter, fields: Fields, backend: str, limits: Limits | None = None) -> Sql:
+    """Raises `Invalid` with everything that is wrong, each by the key that it came under."""
+    compiler = _Compiler(fields, backend, limits or Limits())
+    made = compiler.group(given)
+    if compiler.errors:
+        raise _invalid(compiler.errors)
+    return made
+
+
+def _invalid(errors: list[FieldError]) -> Invalid:
+    text = "; ".join(f"{e.field}: {e.message}" for e in errors[:_NAMED])
+    more = f"; and {len(errors) - _NAMED} more" if len(errors) > _NAMED else ""
+    return Invalid(text + more, tuple(errors[:_LISTED]))
+
+
+class _Compiler:
+    def __init__(self, fields: Fields, backend: str, limits: Limits) -> None:
+        self._fields = fields
+        self._backend = backend
+        self._limits = limits
+        self.errors: list[FieldError] = []
+
+    def group(self, part: Filter | Condition) -> Sql:
+        if isinstance(part, Condition):
+            return self._condition(part)
+        inner = [self.group(one) for one in part.parts]
+        if part.kind == "or":
+            return or_(false(), *inner)
+        found = and_(true(), *inner)
+        # NULL is not true, so its opposite is.
+        return not_(func.coalesce(found, false())) if part.kind == "not" else found
+
+    def _condition(self, condition: Condition) -> Sql:
+        name, operator = condition.split()
+        field = self._fields.find(name)
+        if field is None:
+            return self._wrong(condition, f"There is no field {_cut(name)!r} to filter by.", "unknown")
+        if operator not in field.operators:
+            known = ", ".join(sorted(field.operators))
+            return self._wrong(
+                condition, f"{_cut(name)} cannot be compared with {operator}; it takes {known}.", "operator"
+            )
+        try:
+            value = self._value(field, operator, condition)
+        except Unreadable as error:
+            return self._wrong(condition, str(error), "value")
+        found = _compared(field, operator, value, self._backend)
+        return found if field.relation is None else _through(field.relation, found)
+
+    def _wrong(self, condition: Condition, message: str, code: str) -> Sql:
+        self.errors.append(FieldError(_cut(condition.key), message, code))
+        return false()
+
+    def _value(self, field: Field, operator: str, condition: Condition) -> Any:
+        given, takes = condition.value, OPERATORS[operator]
+        if takes == FLAG:
+            return _flag(given)
+        if takes == ONE:
+            if given is None and operator in ("eq", "ne"):
+                return None
+            return self._one(field, operator, given, condition.raw)
+        if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
+            raise Unreadable("It takes several values.")
+        values = list(given)
+        if takes == TWO and len(values) != 2:
+            raise Unreadable("It takes two values, the lowest and the highest.")
+        if len(values) > self._limits.values:
+            raise Unreadable(f"It takes at most {self._limits.values} values.")
+        return [
+            None if one is None and takes == SEVERAL else self._one(field, operator, one, condition.raw)
+            for one in values
+        ]
+
+    def _one(self, field: Field, operator: str, given: Any, raw: bool) -> Any:
+        if given is None:
+            raise Unreadable("It takes a value.")
+        if operator in _TEXT_OPERATORS and not isinstance(given, str):
+            raise Unreadable("It takes a text.")
+        if operator in _TEXT_OPERATORS and field.kind == "json":
+            return _as_text(given)
+        return field.read(from_text(given) if raw and field.kind == "json" else given)
+
+
+def _as_text(given: str) -> str:
+    if "\0" in given:
+        raise Unreadable("It has a NUL character.")
+    return given.encode("utf-8", "replace").decode()
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
+
+
+def _flag(given: Any) -> bool:
+    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
+    try:
+        return known[given]
+    except (KeyError, TypeError):
+        raise Unreadable("It takes true or false.") from None
+
+
+# ── comparisons ──
+
+
+def _compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
+    if operator == "is_null":
+        target = _text_of(field, backend) if field.path else field.column
+        return target.is_(None) if value else target.is_not(None)
+    if operator == "has":
+        return _has(field, value, backend)
+    if field.kind == "json":
+        return _json_compared(field, operator, value, backend)
+    return _plain(field.column, operator, value, backend)
+
+
+def _plain(column: ColumnElement[Any], operator: str, value: Any, backend: str) -> Sql:
+    if operator in ("in", "not_in"):
+        found = column.in_([one for one in value if one is not None])
+        found = or_(found, column.is_(None)) if None in value else found
+        return found if operator == "in" else not_(func.coalesce(found, false()))
+    if operator == "between":
+        return column.between(*value)
+    if operator in _TEXT_OPERATORS:
+        return _TEXT_OPERATORS[operator](column, value, backend)
+    return _COMPARE[operator](column, value)
+
+
+_COMPARE: Final[Mapping[str, Callable[[Any, Any], Sql]]] = {
+    "eq": lambda column, value: column == value,
+    # Otherwise NULL would differ from nothing.
+    "ne": lambda column, value: column.is_distinct_from(value),
+    "lt": lambda column, value: column < value,
+    "lte": lambda column, value: column <= value,
+    "gt": lambda column, value: column > value,
+    "gte": lambda column, value: column >= value,
+}
+
+
+def _contains(column: Any, value: str, backend: str) -> Sql:
+    # SQLite's LIKE does not tell a from A.
+    if backend == "sqlite":
+        return func.instr(column, value) > 0
+    return column.contains(value, autoescape=True)  # type: ignore[no-any-return]
+
+
+def _starts(column: Any, value: str, backend: str) -> Sql:
+    if backend == "sqlite":
+        return func.substr(column, 1, len(value)) == value
+    return column.startswith(value, autoescape=True)  # type: ignore[no-any-return]
+
+
+def _ends(column: Any, value: str, backend: str) -> Sql:
+    if backend == "sqlite":
+        return func.substr(column, -len(value)) == value if value else column.is_not(None)
+    return column.endswith(value, autoescape=True)  # type: ignore[no-any-return]
+
+
+_TEXT_OPERATORS: Final[Mapping[str, Callable[[Any, str, str], Sql]]] = {
+    "contains": _contains,
+    "starts_with": _starts,
+    "ends_with": _ends,
+    "icontains": lambda column, value, _: column.icontains(value, autoescape=True),
+    "istarts_with": lambda column, value, _: column.istartswith(value, autoescape=True),
+    "iends_with": lambda column, value, _: column.iendswith(value, autoescape=True),
+}
+
+
+def _has(field: Field, value: Any, backend: str) -> Sql:
+    """Whether a list has the value among its own."""
+    if field.kind == "array":
+        return field.column.any(value)  # type: ignore[no-any-return]
+    if backend == "sqlite":
+        path = _sqlite_path(field)
+        each = func.json_each(field.column, path).table_valued("value", "type")
+        is_list = func.json_type(field.column, path) == "array"
+        return and_(is_list, exists(select(1).select_from(each).where(_sqlite_same(each.c.value, each.c.type, value))))
+    inside = _jsonb(field)
+    return and_(func.jsonb_typeof(inside) == "array", inside.contains(literal(value, JSONB())))
+
+
+# ── inside JSON ──
+
+
+def _jsonb(field: Field) -> Any:
+    column: Any = cast(field.column, JSONB) if not isinstance(field.column.type, JSONB) else field.column
+    column = type_coerce(column, JSONB())
+    return column[field.path] if field.path else column
+
+
+def _sqlite_path(field: Field) -> str:
+    return "$" + "".join(f'."{step}"' for step in field.path)
+
+
+def _text_of(field: Field, backend: str) -> Any:
+    if backend == "sqlite":
+        return func.json_extract(field.column, _sqlite_path(field), type_=String())
+    return _jsonb(field).as_string()
+
+
+def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
+    if operator in ("in", "not_in"):
+        found = or_(false(), *(_json_compared(field, "eq", one, backend) for one in value))
+        return found if operator == "in" else not_(func.coalesce(found, false()))
+    if operator == "between":
+        low, high = value
+        return and_(_json_compared(field, "gte", low, backend), _json_compared(field, "lte", high, backend))
+    if value is None:
+        null = _text_of(field, backend).is_(None)
+        return null if operator == "eq" else not_(null)
+    if operator == "ne":
+        return not_(func.coalesce(_json_compared(field, "eq", value, backend), false()))
+    if operator in _TEXT_OPERATORS:
+        return and_(_is_kind(field, "", backend), _TEXT_OPERATORS[operator](_text_of(field, backend), value, backend))
+    return _json_ordered(field, operator, value, backend)
+
+
+def _json_ordered(field: Field, operator: str, value: Any, backend: str) -> Sql:
+    same_kind = _is_kind(field, value, backend)
+    if isinstance(value, bool) and operator != "eq":
+        return false()
+    if backend == "sqlite":
+        if isinstance(value, bool):
+            return same_kind
+        return and_(same_kind, _COMPARE[operator](func.json_extract(field.column, _sqlite_path(field)), value))
+    return case((same_kind, _COMPARE[operator](_jsonb(field), literal(value, JSONB()))), else_=false())
+
+
+def _is_kind(field: Field, value: Any, backend: str) -> Sql:
+    """Whether what is stored is of the kind of `value`: only then it can be compared."""
+    if backend == "sqlite":
+        return _sqlite_is(func.json_type(field.column, _sqlite_path(field)), value)
+    kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+    return func.jsonb_typeof(_jsonb(field)) == kind
+
+
+def _sqlite_is(kind: Any, value: Any) -> Sql:
+    if isinstance(value, bool):
+        return kind == ("true" if value else "false")  # type: ignore[no-any-return]
+    return kind.in_(["text"] if isinstance(value, str) else ["integer", "real"])  # type: ignore[no-any-return]
+
+
+def _sqlite_same(stored: Any, kind: Any, value: Any) -> Sql:
+    same_kind = _sqlite_is(kind, value) if value is not None else kind == "null"
+    return same_kind if isinstance(value, bool) or value is None else and_(same_kind, stored == value)
+
+
+def _through(relation: Any, found: Sql) -> Sql:
+    is_many: bool = relation.property.uselist
+    return relation.any(found) if is_many else relation.has(found)  # type: ignore[no-any-return]

@@ -1,0 +1,183 @@
+"""Filters: conditions as data, the same in Python, in queries and over HTTP.
+
+    Filter(price__gte=5, name__icontains="oil") | ~Filter(state="sold")
+
+A condition is `field__operator=value`; without an operator it is `eq`. What fields there are, and what
+they can be compared with, is known to `uno.data.fields`; here is only the form.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+from uno.errors import FieldError, Invalid
+
+Kind = Literal["and", "or", "not"]
+Part: TypeAlias = "Condition | Filter"
+
+SEPARATOR: Final = "__"
+# By operator how many values it takes: one, several, two, or whether or not.
+ONE, SEVERAL, TWO, FLAG = "one", "several", "two", "flag"
+OPERATORS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("eq", "ne", "lt", "lte", "gt", "gte", "has"), ONE),
+    **dict.fromkeys(("contains", "icontains", "starts_with", "istarts_with", "ends_with", "iends_with"), ONE),
+    **dict.fromkeys(("in", "not_in"), SEVERAL),
+    "between": TWO,
+    "is_null": FLAG,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`key` is `field` or `field__operator`, as it was given; `raw` are values that came as text."""
+
+    key: str
+    value: Any
+    raw: bool = False
+
+    def split(self) -> tuple[str, str]:
+        """The field and the operator; a name that ends like no operator is all field."""
+        field, separator, operator = self.key.rpartition(SEPARATOR)
+        return (field, operator) if separator and field and operator in OPERATORS else (self.key, "eq")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a filter from outside may cost: conditions in all, groups inside each other, values of one list."""
+
+    conditions: int = 50
+    depth: int = 5
+    values: int = 1_000
+
+
+class Filter:
+    """All of these conditions; `&`, `|` and `~` make others of it. An empty one fits everything."""
+
+    __slots__ = ("kind", "parts")
+
+    def __init__(self, **conditions: Any) -> None:
+        self.kind: Kind = "and"
+        self.parts: tuple[Part, ...] = tuple(Condition(key, value) for key, value in conditions.items())
+
+    @classmethod
+    def group(cls, kind: Kind, parts: Iterable[Part]) -> "Filter":
+        """ "and" and "or" of any number of parts, "not" of one."""
+        made = cls()
+        made.kind, made.parts = kind, tuple(parts)
+        return made
+
+    def __and__(self, other: "Filter") -> "Filter":
+        return Filter.group("and", (self, other))
+
+    def __or__(self, other: "Filter") -> "Filter":
+        return Filter.group("or", (self, other))
+
+    def __invert__(self) -> "Filter":
+        return Filter.group("not", (self,))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Filter) and (self.kind, self.parts) == (other.kind, other.parts)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.parts))
+
+    def __repr__(self) -> str:
+        return f"Filter({self.kind}: {', '.join(map(repr, self.parts))})"
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], limits: Limits | None = None) -> "Filter":
+        """From plain data, as JSON has it: `{"price__gte": 5, "or": [{…}, {…}], "not": {…}}`.
+
+        Raises `Invalid` that names what has another form or exceeds `limits`.
+        """
+        return _Reader(limits or Limits()).mapping(said, 1)
+
+    @classmethod
+    def of_json(cls, text: str, limits: Limits | None = None, *, name: str = "filter") -> "Filter":
+        """The same from JSON; `name` is what an error calls the text."""
+        try:
+            said = json.loads(text)
+        except (ValueError, RecursionError):
+            raise Invalid.field(name, 'It is not JSON, as in {"price__gte": 5}.', "malformed") from None
+        if not isinstance(said, dict):
+            raise Invalid.field(name, 'It has to be an object, as in {"price__gte": 5}.', "malformed")
+        return cls.of(said, limits)
+
+    @classmethod
+    def of_query(cls, pairs: Iterable[tuple[str, str]], limits: Limits | None = None) -> "Filter":
+        """From query parameters: `price__gte=5`, `state__in=new,sold`; one that comes twice has to fit twice."""
+        made = cls.group("and", (Condition(key, _split(key, value), raw=True) for key, value in pairs))
+        _check_number(len(made.parts), limits or Limits())
+        return made
+
+    def walk(self) -> Iterable[Condition]:
+        """Every condition in it."""
+        waiting: list[Part] = [self]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Condition):
+                yield part
+            else:
+                waiting += part.parts
+
+
+def _split(key: str, value: str) -> Any:
+    """The values in one text: commas separate where several are wanted; `\\,` is a comma of a value."""
+    operator = Condition(key, value).split()[1]
+    if OPERATORS[operator] not in (SEVERAL, TWO):
+        return value
+    parts, rest = [""], iter(value)
+    for letter in rest:
+        if letter == "\\":
+            parts[-1] += next(rest, "\\")
+        elif letter == ",":
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts if value else []
+
+
+def _check_number(count: int, limits: Limits) -> None:
+    if count > limits.conditions:
+        text = f"The filter has more than {limits.conditions} conditions; ask for less at once."
+        raise Invalid(text, (FieldError("filter", text, "too_many"),))
+
+
+class _Reader:
+    """Plain data to a filter, within limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._count = 0
+
+    def mapping(self, said: Mapping[str, Any], depth: int) -> Filter:
+        if depth > self._limits.depth:
+            text = f"It has more than {self._limits.depth} groups inside each other."
+            raise Invalid.field("filter", text, "too_deep")
+        return Filter.group("and", [self._part(key, value, depth) for key, value in said.items()])
+
+    def _part(self, key: str, value: Any, depth: int) -> Part:
+        groups: dict[str, Callable[[Any, int], Filter]] = {"and": self._all, "or": self._any, "not": self._not}
+        if key in groups:
+            return groups[key](value, depth)
+        self._count += 1
+        _check_number(self._count, self._limits)
+        return Condition(key, value)
+
+    def _all(self, value: Any, depth: int) -> Filter:
+        return Filter.group("and", self._several("and", value, depth))
+
+    def _any(self, value: Any, depth: int) -> Filter:
+        return Filter.group("or", self._several("or", value, depth))
+
+    def _not(self, value: Any, depth: int) -> Filter:
+        if not isinstance(value, Mapping):
+            raise Invalid.field("not", 'It takes one group: {"not": {"price__gte": 5}}.', "malformed")
+        return Filter.group("not", (self.mapping(value, depth + 1),))
+
+    def _several(self, kind: str, value: Any, depth: int) -> Sequence[Filter]:
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(one, Mapping) for one in value):
+            text = f'It takes a list of groups: {{"{kind}": [{{"price__gte": 5}}, …]}}.'
+            raise Invalid.field(kind, text, "malformed")
+        return [self.mapping(one, depth + 1) for one in value]

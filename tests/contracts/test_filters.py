@@ -1,0 +1,362 @@
+"""Filters find the same rows on PostgreSQL, on SQLite and in Python, and nothing outside becomes SQL."""
+
+import math
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from sqlalchemy import BigInteger, ForeignKey, MetaData, Numeric, SmallInteger, select
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from tests.contracts.conftest import BACKENDS, Fresh
+from uno.data import Database, Model
+from uno.data.fields import Fields
+from uno.data.filter_sql import compile_filter
+from uno.data.filters import OPERATORS, Condition, Filter, Limits
+from uno.errors import Invalid
+
+
+class Base(Model):
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Shelf(Base):
+    __tablename__ = "filter_shelves"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    things: Mapped[list["Thing"]] = relationship(back_populates="shelf", viewonly=True)
+
+
+class Thing(Base):
+    __tablename__ = "filter_things"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    size: Mapped[int | None]
+    small: Mapped[int | None] = mapped_column(SmallInteger)
+    large: Mapped[int | None] = mapped_column(BigInteger)
+    weight: Mapped[float | None]
+    price: Mapped[Decimal | None] = mapped_column(Numeric(12, 2, asdecimal=True))
+    fresh: Mapped[bool | None]
+    colour: Mapped[Colour | None]
+    code: Mapped[UUID | None]
+    born: Mapped[date | None]
+    seen: Mapped[datetime | None]
+    data: Mapped[dict[str, Any] | None]
+    shelf_id: Mapped[int | None] = mapped_column(ForeignKey("filter_shelves.id"))
+    shelf: Mapped[Shelf | None] = relationship(back_populates="things", viewonly=True)
+
+
+TEXTS = ["", "a", "A", "oil", "Olive oil", "100%", "a_b", "a\\b", "ä", "zz", "'; DROP TABLE filter_things --"]
+NUMBERS = [-(2**31), -1, 0, 1, 2, 2**31 - 1]
+UUIDS = [UUID(int=n) for n in (0, 1, 2**128 - 1)]
+DATES = [date(1, 1, 1), date(2026, 11, 21), date(9999, 12, 31)]
+MOMENTS = [datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 11, 21, 12, 30, 0, 5, tzinfo=UTC)]
+INSIDE: list[Any] = [None, True, False, 0, 1, 1.5, -3, "", "a", "1", "true", [1, "a", True], {"x": 1}]
+VALUES: dict[str, list[Any]] = {
+    "name": TEXTS,
+    "size": NUMBERS,
+    "small": [-(2**15), 0, 3, 2**15 - 1],
+    "large": [-(2**63), 0, 2**63 - 1],
+    "weight": [-1.5, 0.0, 0.1, 1e300],
+    "price": [Decimal("-0.01"), Decimal(0), Decimal("19.99")],
+    "fresh": [True, False],
+    "colour": list(Colour),
+    "code": UUIDS,
+    "born": DATES,
+    "seen": MOMENTS,
+    "data.k": INSIDE,
+    "shelf.label": ["left", "Right"],
+}
+SHELVES = {1: "left", 2: "Right"}
+
+
+def rows() -> list[dict[str, Any]]:
+    """Every value of every field, with NULLs between."""
+    made: list[dict[str, Any]] = []
+    for at in range(26):
+        row: dict[str, Any] = {"id": at}
+        for shift, (name, values) in enumerate(VALUES.items()):
+            if "." not in name:
+                row[name] = None if (at + shift) % 5 == 0 else values[(at + shift) % len(values)]
+        row["data"] = (
+            None if at % 7 == 0 else {"k": INSIDE[at % len(INSIDE)], "o": {"k": at}} if at % 6 else {"other": 1}
+        )
+        row["shelf_id"] = [None, 1, 2][at % 3]
+        made.append(row)
+    return made
+
+
+ROWS = rows()
+
+
+@pytest.fixture(scope="module")
+async def filled(lasting: Fresh) -> AsyncIterator[dict[str, Database]]:
+    made = {backend: await lasting(backend, Base.metadata) for backend in BACKENDS}
+    for database in made.values():
+        transaction = await database.begin()
+        shelves = [{"id": id, "label": label} for id, label in SHELVES.items()]
+        await transaction.execute(Shelf.__table__.insert(), shelves)  # type: ignore[attr-defined]
+        await transaction.execute(Thing.__table__.insert(), ROWS)  # type: ignore[attr-defined]
+        await transaction.commit()
+        await transaction.close()
+    yield made
+
+
+def fields(database: Database) -> Fields:
+    shelf = Fields(database.plan(Shelf))  # type: ignore[arg-type]
+    return Fields(database.plan(Thing), relations={"shelf": shelf})  # type: ignore[arg-type]
+
+
+async def found(database: Database, given: Filter) -> list[int]:
+    where = compile_filter(given, fields(database), database.backend)
+    return sorted(row.id for row in await database.query(select(Thing.__table__.c.id).where(where)))  # type: ignore[attr-defined]
+
+
+# ── what Python would find ──
+
+
+def value_of(row: dict[str, Any], name: str) -> Any:
+    if name.startswith("data."):
+        inner: Any = row["data"]
+        for step in name.split(".")[1:]:
+            inner = inner.get(step) if isinstance(inner, dict) else None
+        return inner
+    if name == "shelf.label":
+        return SHELVES.get(row["shelf_id"])  # type: ignore[arg-type]
+    return row[name]
+
+
+def fits(row: dict[str, Any], part: Filter | Condition) -> bool:
+    if isinstance(part, Filter):
+        each = [fits(row, one) for one in part.parts]
+        return not all(each) if part.kind == "not" else any(each) if part.kind == "or" else all(each)
+    name, operator = part.split()
+    # A relation that leads nowhere has no object that could be like this.
+    if name.startswith("shelf.") and row["shelf_id"] is None:
+        return False
+    return compare(value_of(row, name), operator, part.value, name)
+
+
+def compare(stored: Any, operator: str, value: Any, name: str) -> bool:
+    match operator:
+        case "is_null":
+            return (stored is None) is value
+        case "in" | "not_in":
+            inside = any(equal(stored, one, name) for one in value)
+            return inside is (operator == "in")
+        case "eq" | "ne":
+            return equal(stored, value, name) is (operator == "eq")
+        case "has":
+            return isinstance(stored, list) and any(equal(one, value, "data.") for one in stored)
+        case "between":
+            return compare(stored, "gte", value[0], name) and compare(stored, "lte", value[1], name)
+        case "lt" | "lte" | "gt" | "gte":
+            return ordered(stored, operator, value, name)
+    return isinstance(stored, str) and text(stored, operator, value)
+
+
+def equal(stored: Any, value: Any, name: str) -> bool:
+    if name.startswith("data.") and isinstance(stored, bool) != isinstance(value, bool):
+        return False
+    return bool(stored == value)
+
+
+def ordered(stored: Any, operator: str, value: Any, name: str) -> bool:
+    if stored is None or isinstance(value, str) != isinstance(stored, str):
+        return False
+    if name.startswith("data.") and (isinstance(stored, bool | list | dict) or isinstance(value, bool)):
+        return False
+    low, high = (stored, value) if operator in ("lt", "lte") else (value, stored)
+    return bool(low < high or (low == high and operator.endswith("e")))
+
+
+def text(stored: str, operator: str, value: str) -> bool:
+    if operator.startswith("i"):
+        stored, value = ascii_lower(stored), ascii_lower(value)
+    operator = operator.removeprefix("i")
+    if operator == "contains":
+        return value in stored
+    return stored.startswith(value) if operator == "starts_with" else stored.endswith(value)
+
+
+def ascii_lower(given: str) -> str:
+    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in given)
+
+
+# ── any filter ──
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> Condition:
+    name = draw(st.sampled_from(sorted(VALUES)))
+    known = [one for one in VALUES[name] if not isinstance(one, list | dict)]
+    kind = "json" if name.startswith("data.") else None
+    allowed = SORTS.get(name, sorted(OPERATORS)) if kind is None else sorted(OPERATORS)
+    operator = draw(st.sampled_from(allowed))
+    values = st.sampled_from([one for one in known if one is not None])
+    texts = st.sampled_from(TEXTS)
+    taken: dict[str, Any] = {
+        "one": texts if operator in TEXT else st.none() | values if operator in ("eq", "ne") else values,
+        "several": st.lists(st.none() | values, max_size=3),
+        "two": st.lists(values, min_size=2, max_size=2),
+        "flag": st.booleans(),
+    }
+    return Condition(f"{name}__{operator}", draw(taken[OPERATORS[operator]]))
+
+
+TEXT = ("contains", "icontains", "starts_with", "istarts_with", "ends_with", "iends_with")
+EVERY = ["eq", "ne", "in", "not_in", "is_null"]
+ORDER = ["lt", "lte", "gt", "gte", "between"]
+SORTS = {
+    **dict.fromkeys(("name", "shelf.label"), [*EVERY, *ORDER, *TEXT]),
+    **dict.fromkeys(("size", "small", "large", "weight", "price", "born", "seen"), [*EVERY, *ORDER]),
+    **dict.fromkeys(("fresh", "colour", "code"), EVERY),
+}
+
+
+def filters() -> st.SearchStrategy[Filter]:
+    leaf = st.lists(conditions(), max_size=3).map(lambda parts: Filter.group("and", parts))
+    return st.recursive(
+        leaf,
+        lambda inner: (
+            st.builds(Filter.group, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=3))
+            | inner.map(lambda one: ~one)
+        ),
+        max_leaves=5,
+    )
+
+
+@given(given=filters())
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_a_filter_finds_the_same_rows_everywhere(filled: dict[str, Database], given: Filter) -> None:
+    wanted = [row["id"] for row in ROWS if fits(row, given)]
+    for database in filled.values():
+        assert await found(database, given) == wanted, database.backend
+
+
+# ── what nobody should send ──
+
+ODD: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(TEXTS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+NAMES = [
+    *VALUES,
+    "id",
+    "data",
+    "data.k.x",
+    "shelf",
+    "shelf.id",
+    "shelf.things",
+    "__class__",
+    "metadata",
+    "name;--",
+    "data.1",
+]
+KEYS = st.builds(
+    lambda name, operator: f"{name}__{operator}" if operator else name,
+    st.sampled_from(NAMES) | st.text(max_size=6),
+    st.sampled_from(["", *OPERATORS]) | st.text(max_size=4),
+)
+
+
+@given(said=st.dictionaries(KEYS, ODD, min_size=1, max_size=3))
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_anything_is_a_query_or_an_error_that_names_the_field(
+    filled: dict[str, Database], said: dict[str, Any]
+) -> None:
+    for database in filled.values():
+        try:
+            await found(database, Filter.of(said))
+        except Invalid as error:
+            assert error.errors
+            assert all(
+                any(key.startswith(e.field[:5]) or e.field in ("filter", "and", "or", "not") for key in said)
+                for e in error.errors
+            )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "code"),
+    [
+        ("nothing", 1, "unknown"),
+        ("name__like", "a", "unknown"),
+        ("__class____eq", 1, "unknown"),
+        ("shelf.things", 1, "unknown"),
+        ("shelf.shelf.label", 1, "unknown"),
+        ('data.k"x', 1, "unknown"),
+        ("data.0", 1, "unknown"),
+        ("fresh__lt", True, "operator"),
+        ("data__eq", 1, "operator"),
+        ("size", "many", "value"),
+        ("size", 2**31, "value"),
+        ("small__gt", 40000, "value"),
+        ("large", 2**63, "value"),
+        ("weight", math.inf, "value"),
+        ("price", "NaN", "value"),
+        ("name", "a\0b", "value"),
+        ("name__contains", 5, "value"),
+        ("code", "x", "value"),
+        ("colour", "green", "value"),
+        ("born", "2026-02-30", "value"),
+        ("size__in", "1,2", "value"),
+        ("size__between", [1], "value"),
+        ("size__gt", None, "value"),
+        ("size__is_null", "perhaps", "value"),
+    ],
+)
+async def test_what_is_wrong_is_named(filled: dict[str, Database], key: str, value: Any, code: str) -> None:
+    for database in filled.values():
+        with pytest.raises(Invalid) as caught:
+            await found(database, Filter.of({key: value}))
+        assert [(e.field, e.code) for e in caught.value.errors] == [(key, code)]
+
+
+async def test_limits_hold(filled: dict[str, Database]) -> None:
+    deep: dict[str, Any] = {"size": 1}
+    for _ in range(6):
+        deep = {"not": deep}
+    many: list[dict[str, Any]] = [{"size": n} for n in range(51)]
+    for said in (deep, {"or": many}):
+        with pytest.raises(Invalid):
+            Filter.of(said)
+    with pytest.raises(Invalid, match="at most 1000 values"):
+        await found(filled["sqlite"], Filter(size__in=range(1001)))
+    assert Filter.of({"or": many}, Limits(conditions=60)).kind == "and"
+
+
+def test_query_parameters_are_the_same_filter() -> None:
+    pairs = [("size__gte", "1"), ("name__in", r"a,b\,c"), ("fresh", "true"), ("size__between", "1,2")]
+    conditions = {one.key: one.value for one in Filter.of_query(pairs).walk()}
+    assert conditions == {
+        "size__gte": "1",
+        "name__in": ["a", "b,c"],
+        "fresh": "true",
+        "size__between": ["1", "2"],
+    }
+
+
+async def test_texts_are_read_as_the_type_of_the_field(filled: dict[str, Database]) -> None:
+    python = Filter(size__gte=1, seen__lt=MOMENTS[1] + timedelta(1)) | Filter(colour=Colour.RED, code__ne=UUIDS[0])
+    text = Filter.of(
+        {
+            "or": [
+                {"size__gte": "1", "seen__lt": "2026-11-22T12:30:00.000005Z"},
+                {"colour": "red", "code__ne": str(UUIDS[0])},
+            ]
+        }
+    )
+    for database in filled.values():
+        assert await found(database, python) == await found(database, text) != []
