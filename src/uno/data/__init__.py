@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uno.data.changes import Book, Change, Changes
     from uno.data.database import Database
+    from uno.data.filters import Filter
     from uno.data.middleware import repeated, transactional
     from uno.data.model import Model, TimestampMixin, ULIDMixin, UtcDateTime, UUIDMixin, VersionMixin
-    from uno.data.repository import Filter, Repository
+    from uno.data.repository import Repository
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
 
@@ -21,7 +22,7 @@ _HOMES = {
     "Changes": "uno.data.changes",
     "Database": "uno.data.database",
     "DatabaseSettings": "uno.settings",
-    "Filter": "uno.data.repository",
+    "Filter": "uno.data.filters",
     "Model": "uno.data.model",
     "Repository": "uno.data.repository",
     "TimestampMixin": "uno.data.model",

@@ -13,6 +13,8 @@ from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
+from uno.data.document_filter import DocumentFields
+from uno.data.fields import Fields, Searchable
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
@@ -68,6 +70,7 @@ class Database:
         self._revival: Revival | None = None
         self._engine: AsyncEngine | None = None
         self._plans: dict[type, Plan] = {}
+        self._fields: dict[Plan, Searchable] = {}
         self._by_table: dict[Table, MappedPlan] = {}
         self._by_key: dict[Plan, Prepared] = {}
         self._users = 0
@@ -270,6 +273,19 @@ class Database:
                 self._refuse_twin(plan)
             self._plans[cls] = plan
         return plan
+
+    def fields(self, plan: Plan) -> Searchable:
+        """What objects of a class can be filtered by: its own fields, and those of the objects it refers to."""
+        found = self._fields.get(plan)
+        if found is None:
+            found = self._fields[plan] = self._fields_of(plan)
+        return found
+
+    def _fields_of(self, plan: Plan) -> Searchable:
+        if isinstance(plan, DocumentPlan):
+            return DocumentFields(plan, self.backend)
+        related = {p.key: mapped_plan(p.mapper.class_) for p in plan.mapper.relationships}
+        return Fields(plan, relations={name: Fields(one) for name, one in related.items() if one is not None})
 
     def _refuse_twin(self, plan: MappedPlan) -> None:
         """Each class would have its own object of one row, and the later write would undo the earlier."""

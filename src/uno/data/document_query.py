@@ -63,6 +63,16 @@ def sort_key(plan: DocumentPlan, backend: str, name: str) -> ColumnElement[Any]:
     return _key(plan, backend, name)
 
 
+def bound(plan: DocumentPlan, backend: str, name: str, value: Any) -> Any:
+    """A value as `sort_key` can be compared with it."""
+    return _bound(plan.forms[name], backend, plan.dump(name, value))
+
+
+def text_of(plan: DocumentPlan, backend: str, name: str) -> ColumnElement[Any]:
+    """A text as such."""
+    return _text(_body(plan, backend, name), backend, name)
+
+
 def _key(plan: DocumentPlan, backend: str, name: str) -> ColumnElement[Any]:
     body, form = _body(plan, backend, name), plan.forms[name]
     text = _text(body, backend, name)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ARRAY, JSON, ColumnElement, types
-from sqlalchemy.orm import RelationshipProperty
 
 from uno.data.plan import MappedPlan
 
@@ -64,7 +63,10 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One thing to filter or sort by. `column` is what it is in SQL, `path` the way into its JSON."""
+    """One thing to filter or sort by. `column` is what it is in SQL, `path` the way into its JSON.
+
+    `compare(operator, value)` takes the place of a comparison with the column.
+    """
 
     name: str
     kind: Kind
@@ -72,10 +74,20 @@ class Field:
     read: Callable[[Any], Any]
     path: tuple[str, ...] = ()
     relation: Any = None
+    compare: Callable[[str, Any], ColumnElement[bool]] | None = None
+    only: frozenset[str] | None = None
 
     @property
     def operators(self) -> frozenset[str]:
+        if self.only is not None:
+            return self.only
         return OPERATORS[self.kind] if not (self.kind == "json" and not self.path) else frozenset({"is_null", "has"})
+
+
+class Searchable(Protocol):
+    """Where a filter finds its fields."""
+
+    def find(self, name: str) -> Field | None: ...
 
 
 class Fields:
@@ -118,12 +130,6 @@ class Fields:
             return None
         prop = getattr(self.plan.cls, relation)
         return Field(f"{relation}.{rest}", found.kind, found.column, found.read, found.path, prop)
-
-
-def relation_of(plan: MappedPlan, name: str) -> type | None:
-    """The class that a relationship leads to."""
-    prop = plan.mapper.attrs.get(name)
-    return prop.mapper.class_ if isinstance(prop, RelationshipProperty) else None
 
 
 def _is_step(step: str) -> bool:
@@ -195,6 +201,11 @@ def _text(value: str) -> str:
     except UnicodeEncodeError:
         raise Unreadable("It is not Unicode text.") from None
     return value
+
+
+def storable(value: Any) -> Any:
+    """The value, if no database refuses it."""
+    return _text(value) if type(value) is str else value
 
 
 def _finite(value: Any) -> Any:

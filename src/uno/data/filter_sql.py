@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from uno.data.fields import Field, Fields, Unreadable, from_text
+from uno.data.fields import Field, Searchable, Unreadable, from_text
 from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
 from uno.errors import FieldError, Invalid
 
@@ -31,7 +31,7 @@ _LISTED = 100
 _LONGEST_NAME = 200
 
 
-def compile_filter(given: Filter, fields: Fields, backend: str, limits: Limits | None = None) -> Sql:
+def compile_filter(given: Filter, fields: Searchable, backend: str, limits: Limits | None = None) -> Sql:
     """Raises `Invalid` with everything that is wrong, each by the key that it came under."""
     compiler = _Compiler(fields, backend, limits or Limits())
     made = compiler.group(given)
@@ -47,7 +47,7 @@ def _invalid(errors: list[FieldError]) -> Invalid:
 
 
 class _Compiler:
-    def __init__(self, fields: Fields, backend: str, limits: Limits) -> None:
+    def __init__(self, fields: Searchable, backend: str, limits: Limits) -> None:
         self._fields = fields
         self._backend = backend
         self._limits = limits
@@ -107,9 +107,9 @@ class _Compiler:
     def _one(self, field: Field, operator: str, given: Any, raw: bool) -> Any:
         if given is None:
             raise Unreadable("It takes a value.")
-        if operator in _TEXT_OPERATORS and not isinstance(given, str):
+        if operator in TEXT_OPERATORS and not isinstance(given, str):
             raise Unreadable("It takes a text.")
-        if operator in _TEXT_OPERATORS and field.kind == "json":
+        if operator in TEXT_OPERATORS and field.kind == "json":
             return _as_text(given)
         return field.read(from_text(given) if raw and field.kind == "json" else given)
 
@@ -136,6 +136,8 @@ def _flag(given: Any) -> bool:
 
 
 def _compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
+    if field.compare is not None:
+        return _by_itself(field.compare, operator, value)
     if operator == "is_null":
         target = _text_of(field, backend) if field.path else field.column
         return target.is_(None) if value else target.is_not(None)
@@ -146,19 +148,34 @@ def _compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
     return _plain(field.column, operator, value, backend)
 
 
+def _by_itself(compare: Callable[[str, Any], Sql], operator: str, value: Any) -> Sql:
+    """What a field that knows only some comparisons makes of the others."""
+    if operator in ("in", "not_in"):
+        found = or_(false(), *(compare("eq", one) for one in value))
+        return found if operator == "in" else not_(func.coalesce(found, false()))
+    if operator == "between":
+        return and_(compare("gte", value[0]), compare("lte", value[1]))
+    if operator == "ne":
+        return not_(func.coalesce(compare("eq", value), false()))
+    if operator == "is_null":
+        null = compare("eq", None)
+        return null if value else not_(null)
+    return compare(operator, value)
+
+
 def _plain(column: ColumnElement[Any], operator: str, value: Any, backend: str) -> Sql:
     if operator in ("in", "not_in"):
-        found = column.in_([one for one in value if one is not None])
+        found: Sql = column.in_([one for one in value if one is not None])
         found = or_(found, column.is_(None)) if None in value else found
         return found if operator == "in" else not_(func.coalesce(found, false()))
     if operator == "between":
         return column.between(*value)
-    if operator in _TEXT_OPERATORS:
-        return _TEXT_OPERATORS[operator](column, value, backend)
-    return _COMPARE[operator](column, value)
+    if operator in TEXT_OPERATORS:
+        return TEXT_OPERATORS[operator](column, value, backend)
+    return COMPARE[operator](column, value)
 
 
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], Sql]]] = {
+COMPARE: Final[Mapping[str, Callable[[Any, Any], Sql]]] = {
     "eq": lambda column, value: column == value,
     # Otherwise NULL would differ from nothing.
     "ne": lambda column, value: column.is_distinct_from(value),
@@ -188,7 +205,7 @@ def _ends(column: Any, value: str, backend: str) -> Sql:
     return column.endswith(value, autoescape=True)  # type: ignore[no-any-return]
 
 
-_TEXT_OPERATORS: Final[Mapping[str, Callable[[Any, str, str], Sql]]] = {
+TEXT_OPERATORS: Final[Mapping[str, Callable[[Any, str, str], Sql]]] = {
     "contains": _contains,
     "starts_with": _starts,
     "ends_with": _ends,
@@ -242,8 +259,8 @@ def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql
         return null if operator == "eq" else not_(null)
     if operator == "ne":
         return not_(func.coalesce(_json_compared(field, "eq", value, backend), false()))
-    if operator in _TEXT_OPERATORS:
-        return and_(_is_kind(field, "", backend), _TEXT_OPERATORS[operator](_text_of(field, backend), value, backend))
+    if operator in TEXT_OPERATORS:
+        return and_(_is_kind(field, "", backend), TEXT_OPERATORS[operator](_text_of(field, backend), value, backend))
     return _json_ordered(field, operator, value, backend)
 
 
@@ -254,8 +271,8 @@ def _json_ordered(field: Field, operator: str, value: Any, backend: str) -> Sql:
     if backend == "sqlite":
         if isinstance(value, bool):
             return same_kind
-        return and_(same_kind, _COMPARE[operator](func.json_extract(field.column, _sqlite_path(field)), value))
-    return case((same_kind, _COMPARE[operator](_jsonb(field), literal(value, JSONB()))), else_=false())
+        return and_(same_kind, COMPARE[operator](func.json_extract(field.column, _sqlite_path(field)), value))
+    return case((same_kind, COMPARE[operator](_jsonb(field), literal(value, JSONB()))), else_=false())
 
 
 def _is_kind(field: Field, value: Any, backend: str) -> Sql:

@@ -5,7 +5,7 @@ messages.
 """
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar, cast, get_args
+from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
 
@@ -13,13 +13,15 @@ from uno.bus.unit import ambient
 from uno.data import document_query
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
+from uno.data.filter_sql import compile_filter
+from uno.data.filters import Condition, Filter
 from uno.data.tables import documents
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Invalid, Misconfigured, NotFound
 
 T = TypeVar("T")
-# A criterion: a SQLAlchemy expression over the class's attributes.
-Filter = ColumnElement[bool]
+# What `find` takes: conditions as data, or a SQLAlchemy expression over the class's attributes.
+Criterion: TypeAlias = Filter | ColumnElement[bool]
 # Rows that a query may ask for, or skip.
 _LARGEST = 2**63
 
@@ -54,17 +56,23 @@ class Repository(Generic[T]):
             raise NotFound(self.entity.__name__, id)
         return found
 
-    async def find_one(self, *filters: Filter, **equal: Any) -> T | None:
+    async def find_one(self, *filters: Criterion, **equal: Any) -> T | None:
         """Any one entity that fits, or None."""
         found = await self.find(*filters, limit=1, **equal)
         return found[0] if found else None
 
     async def find(
-        self, *filters: Filter, sort: str | Sequence[str] = (), limit: int | None = None, offset: int = 0, **equal: Any
+        self,
+        *filters: Criterion,
+        sort: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        **equal: Any,
     ) -> list[T]:
-        """The entities that fit all `filters` (SQLAlchemy expressions) and have the `equal` values.
+        """The entities that fit all `filters` (`Filter` or SQLAlchemy expressions) and the conditions in `equal`.
 
-        `sort` names attributes, each with a leading `-` for descending order.
+        A condition is `name=value` or `name__operator=value`. `sort` names attributes, each with a
+        leading `-` for descending order.
         """
         for name, number in (("limit", limit), ("offset", offset)):
             _check_count(name, number)
@@ -89,7 +97,7 @@ class Repository(Generic[T]):
         sort = f"{'-' if descending else ''}{order_by}" if order_by else ()
         return await self.find(sort=sort, limit=limit, offset=offset)
 
-    async def count(self, *filters: Filter, **equal: Any) -> int:
+    async def count(self, *filters: Criterion, **equal: Any) -> int:
         """How many entities fit."""
         uow, plan = await self._flushed()
         # A class that is not the fast kind may be more than one table.
@@ -97,7 +105,7 @@ class Repository(Generic[T]):
         inner = self._select(uow, what, plan, filters, equal).subquery()
         return int((await _execute(uow, select(func.count()).select_from(inner)))[0][0])
 
-    async def exists(self, *filters: Filter, **equal: Any) -> bool:
+    async def exists(self, *filters: Criterion, **equal: Any) -> bool:
         """Whether any entity fits."""
         return await self.find_one(*filters, **equal) is not None
 
@@ -185,14 +193,26 @@ class Repository(Generic[T]):
         return prepared.row(rows[0]) if rows else None
 
     def _select(
-        self, uow: UnitOfWork, what: Sequence[Any], plan: Plan, filters: Sequence[Filter], equal: dict[str, Any]
+        self, uow: UnitOfWork, what: Sequence[Any], plan: Plan, filters: Sequence[Criterion], equal: dict[str, Any]
     ) -> Select[Any]:
-        statement = cast("Select[Any]", select(*what)).where(*filters)
+        expressions = [self._expression(uow, plan, one) for one in filters]
+        statement = cast("Select[Any]", select(*what)).where(*expressions)
         if isinstance(plan, DocumentPlan):
             statement = statement.where(documents.c.kind == plan.kind)
         for name, value in equal.items():
-            statement = statement.where(_equals(uow, plan, name, value))
+            statement = statement.where(self._condition(uow, plan, name, value))
         return statement
+
+    def _expression(self, uow: UnitOfWork, plan: Plan, one: Criterion) -> ColumnElement[bool]:
+        if not isinstance(one, Filter):
+            return one
+        return compile_filter(one, uow.database.fields(plan), uow.database.backend)
+
+    def _condition(self, uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:
+        """`price__gte=5`, or an equality with any value that the column takes."""
+        if Condition(name, value).split()[0] == name:
+            return _equals(uow, plan, name, value)
+        return self._expression(uow, plan, Filter(**{name: value}))
 
     async def _flushed(self) -> tuple[UnitOfWork, Plan]:
         """The unit of work, with what it changed in this table visible to a query."""

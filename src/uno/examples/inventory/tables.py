@@ -3,10 +3,10 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Enum, Table, Text, cast
+from sqlalchemy import BigInteger, Column, ColumnElement, Enum, Table, Text, cast
 from sqlalchemy.orm import Mapped, mapped_column
 
-from uno.data import Filter, Model, UtcDateTime, UUIDMixin
+from uno.data import Model, UtcDateTime, UUIDMixin
 from uno.data.tables import json_type
 from uno.examples.inventory.licences import LicenceClass
 from uno.examples.inventory.packages import Package, Status
@@ -49,6 +49,6 @@ class LicenceCheck(UUIDMixin, Model):
     checked_at: Mapped[datetime]
 
 
-def requiring(package_id: str) -> Filter:
+def requiring(package_id: str) -> ColumnElement[bool]:
     """The packages that require `package_id`. The list of ids is searched as text, which every database can."""
     return cast(packages.c.requires, Text).contains(f'"{package_id}"', autoescape=True)

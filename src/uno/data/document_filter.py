@@ -1,0 +1,88 @@
+"""What documents can be filtered by: their attributes, and what uno keeps beside them."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import ColumnElement, null
+
+from uno.data import document_query
+from uno.data.document import DocumentPlan
+from uno.data.document_fields import Form
+from uno.data.fields import OPERATORS, Field, Kind, Unreadable, storable
+from uno.data.filter_sql import COMPARE, TEXT_OPERATORS
+from uno.data.tables import documents
+
+_KINDS: Final[dict[Form, Kind]] = {
+    "number": "number",
+    "boolean": "boolean",
+    "text": "text",
+    "decimal": "number",
+    "instant": "moment",
+    "unordered": "choice",
+}
+_BESIDE: Final[dict[str, tuple[Kind, Any]]] = {"id": ("text", str), "version": ("number", int)}
+
+
+class DocumentFields:
+    """The attributes of one class of documents, by name."""
+
+    def __init__(self, plan: DocumentPlan, backend: str) -> None:
+        self._plan = plan
+        self._backend = backend
+        self._known: dict[str, Field | None] = {}
+
+    def find(self, name: str) -> Field | None:
+        """The field of this name, None where there is none, or where what is stored cannot be compared."""
+        if name not in self._known:
+            self._known[name] = self._field(name)
+        return self._known[name]
+
+    def _field(self, name: str) -> Field | None:
+        plan = self._plan
+        if name not in plan.fields:
+            return self._beside(name)
+        kind = _KINDS.get(plan.forms[name])
+        if kind is None:
+            return None
+        wanted = plan.fields[name]
+        is_text = plan.forms[name] == "text" and _takes_any_text(wanted)
+        only = OPERATORS[kind] if kind != "text" or is_text else OPERATORS["moment"]
+        compare = partial(self._compare, name)
+        return Field(name, kind, null(), _reader(wanted), compare=compare, only=only)
+
+    def _beside(self, name: str) -> Field | None:
+        if name not in _BESIDE:
+            return None
+        kind, wanted = _BESIDE[name]
+        return Field(name, kind, documents.c[name], _reader(wanted))
+
+    def _compare(self, name: str, operator: str, value: Any) -> ColumnElement[bool]:
+        plan, backend = self._plan, self._backend
+        if operator == "eq":
+            return document_query.equals(plan, backend, name, value)
+        if operator in TEXT_OPERATORS:
+            return TEXT_OPERATORS[operator](document_query.text_of(plan, backend, name), value, backend)
+        key, bound = document_query.sort_key(plan, backend, name), document_query.bound(plan, backend, name, value)
+        return COMPARE[operator](key, bound)
+
+
+def _takes_any_text(wanted: Any) -> bool:
+    try:
+        TypeAdapter(wanted).validate_python("any text", strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def _reader(wanted: Any) -> Callable[[Any], Any]:
+    validate = TypeAdapter(wanted).validate_python
+
+    def read(value: Any) -> Any:
+        try:
+            return storable(validate(value))
+        except ValidationError as error:
+            raise Unreadable(f"{error.errors(include_url=False, include_input=False)[0]['msg']}.") from None
+
+    return read
