@@ -45,6 +45,7 @@ class DocumentPlan:
     fast = True
     unique_names: tuple[str, ...] = ()
     key_names = ("kind", "id")
+    sort_names = ("id",)
     version_name = "version"
     version_key = "version"
     columns = tuple(documents.columns)

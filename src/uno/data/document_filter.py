@@ -49,8 +49,22 @@ class DocumentFields:
         wanted = plan.fields[name]
         is_text = plan.forms[name] == "text" and _takes_any_text(wanted)
         only = OPERATORS[kind] if kind != "text" or is_text else OPERATORS["moment"]
-        compare = partial(self._compare, name)
-        return Field(name, kind, null(), _reader(wanted), compare=compare, only=only)
+        return Field(
+            name,
+            kind,
+            null(),
+            _reader(wanted),
+            compare=partial(self._compare, name),
+            only=only,
+            **self._order(name),
+        )
+
+    def _order(self, name: str) -> dict[str, Any]:
+        plan, backend = self._plan, self._backend
+        if plan.forms[name] == "unordered":
+            return {}
+        key = document_query.sort_key(plan, backend, name)
+        return {"order": key, "bind": partial(document_query.bound, plan, backend, name)}
 
     def _beside(self, name: str) -> Field | None:
         if name not in _BESIDE:

@@ -76,6 +76,17 @@ class Field:
     relation: Any = None
     compare: Callable[[str, Any], ColumnElement[bool]] | None = None
     only: frozenset[str] | None = None
+    # Documents are sorted by what is made of their JSON.
+    order: ColumnElement[Any] | None = None
+    bind: Callable[[Any], Any] | None = None
+
+    @property
+    def sorted_by(self) -> ColumnElement[Any]:
+        return self.column if self.order is None else self.order
+
+    def bound(self, value: Any) -> Any:
+        """A value as `sorted_by` can be compared with it."""
+        return value if self.bind is None else self.bind(value)
 
     @property
     def operators(self) -> frozenset[str]:

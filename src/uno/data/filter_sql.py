@@ -256,7 +256,7 @@ def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql
         return and_(_json_compared(field, "gte", low, backend), _json_compared(field, "lte", high, backend))
     if value is None:
         null = _text_of(field, backend).is_(None)
-        return null if operator == "eq" else not_(null)
+        return null if operator == "eq" else not_(null)  # type: ignore[no-any-return]
     if operator == "ne":
         return not_(func.coalesce(_json_compared(field, "eq", value, backend), false()))
     if operator in TEXT_OPERATORS:
@@ -268,9 +268,9 @@ def _json_ordered(field: Field, operator: str, value: Any, backend: str) -> Sql:
     same_kind = _is_kind(field, value, backend)
     if isinstance(value, bool) and operator != "eq":
         return false()
+    if isinstance(value, bool) and backend == "sqlite":
+        return same_kind
     if backend == "sqlite":
-        if isinstance(value, bool):
-            return same_kind
         return and_(same_kind, COMPARE[operator](func.json_extract(field.column, _sqlite_path(field)), value))
     return case((same_kind, COMPARE[operator](_jsonb(field), literal(value, JSONB()))), else_=false())
 

@@ -87,6 +87,11 @@ class MappedPlan:
     def fast(self) -> bool:
         return self.reason is None
 
+    @property
+    def sort_names(self) -> tuple[str, ...]:
+        """The fields that tell two rows apart."""
+        return self.key_names
+
     def key(self, id: Any) -> tuple[Any, ...]:
         """The primary key as a tuple; a composite one is given as a tuple."""
         given = id if isinstance(id, tuple) else (id,)

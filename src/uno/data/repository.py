@@ -10,11 +10,12 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 from sqlalchemy import ColumnElement, Select, func, select
 
 from uno.bus.unit import ambient
-from uno.data import document_query
+from uno.data import document_query, paging
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import Condition, Filter
+from uno.data.paging import Page
 from uno.data.tables import documents
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Invalid, Misconfigured, NotFound
@@ -74,21 +75,51 @@ class Repository(Generic[T]):
         A condition is `name=value` or `name__operator=value`. `sort` names attributes, each with a
         leading `-` for descending order.
         """
+        uow, plan = self._unit()
+        names = [sort] if isinstance(sort, str) else sort
+        columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
+        order = [column.desc() if descending else column.asc() for column, descending in columns]
+        return await self._find(filters, equal, order, limit, offset)
+
+    async def _find(
+        self,
+        filters: Sequence[Criterion],
+        equal: dict[str, Any],
+        order: Sequence[ColumnElement[Any]],
+        limit: int | None,
+        offset: int = 0,
+    ) -> list[T]:
         for name, number in (("limit", limit), ("offset", offset)):
             _check_count(name, number)
         uow, plan = await self._flushed()
         path = await uow.path(plan)
         what = plan.columns if path is None else (self.entity,)
         statement = self._select(uow, what, plan, filters, equal).limit(limit).offset(offset or None)
-        for one in [sort] if isinstance(sort, str) else sort:
-            column = _column(uow, plan, one.removeprefix("-"))
-            statement = statement.order_by(column.desc() if one.startswith("-") else column.asc())
+        statement = statement.order_by(*order)
         if limit is None and not (filters or equal or offset):
             uow.lookups.read_all(plan)
         if path is not None:
             return await path.find(statement)
         rows = await _execute(uow, statement)
         return [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
+
+    async def page(
+        self,
+        *filters: Criterion,
+        sort: str | Sequence[str] = (),
+        limit: int = 100,
+        after: str | None = None,
+        total: bool = False,
+        **equal: Any,
+    ) -> Page[T]:
+        """The next `limit` entities behind the cursor `after`, which a page before gave as `next`."""
+        plan = self._unit()[1]
+        order = paging.orders(sort, self._unit()[0].database.fields(plan), plan.sort_names)
+        behind = () if after is None else (paging.after(order, paging.position(after, order)),)
+        found = await self._find([*filters, *behind], equal, [one.by for one in order], limit + 1)
+        following = paging.cursor(order, found[limit - 1]) if limit and len(found) > limit else None
+        count = await self.count(*filters, **equal) if total else None
+        return Page(found[:limit], following, count)
 
     async def get_all(
         self, *, offset: int = 0, limit: int = 100, order_by: str = "", descending: bool = False

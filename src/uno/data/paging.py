@@ -1,0 +1,129 @@
+"""Pages by keyset: what comes after a row, however many rows come and go meanwhile.
+
+Sorted by any fields, the key last, so that no two rows are equal; NULLs come last in both directions.
+A cursor is the position of a row: opaque to who carries it, and read as carefully as any other input.
+(Markus Winand, "We need tool support for keyset pagination".)
+"""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic_core import to_jsonable_python
+from sqlalchemy import ColumnElement, and_, false, literal, or_
+
+from uno.data.fields import Field, Searchable, Unreadable
+from uno.errors import Invalid
+
+T = TypeVar("T")
+_LONGEST = 4_096
+_MOST_FIELDS = 8
+_SORTABLE = frozenset({"text", "number", "moment", "boolean", "choice"})
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A stretch of a sorted list. `next` is the cursor of what follows, `total` how many there are, if asked for."""
+
+    items: list[T]
+    next: str | None = None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One field to sort by."""
+
+    field: Field
+    descending: bool
+
+    @property
+    def said(self) -> str:
+        return f"-{self.field.name}" if self.descending else self.field.name
+
+    @property
+    def by(self) -> ColumnElement[Any]:
+        column = self.field.sorted_by
+        return (column.desc() if self.descending else column.asc()).nulls_last()
+
+    def beyond(self, value: Any) -> ColumnElement[bool]:
+        """Rows after one with this value, by this field alone."""
+        column = self.field.sorted_by
+        if value is None:
+            return false()
+        bound = self.field.bound(value)
+        bound = literal(bound) if isinstance(bound, bool) else bound
+        return or_(column < bound if self.descending else column > bound, column.is_(None))
+
+    def same(self, value: Any) -> ColumnElement[bool]:
+        column = self.field.sorted_by
+        return column.is_(None) if value is None else column == self.field.bound(value)
+
+
+def orders(sort: str | Sequence[str], fields: Searchable, key: Sequence[str]) -> list[Order]:
+    """`-created_at,name`, or a list of such names; the key is added. Raises `Invalid`."""
+    said = [one for one in (sort.split(",") if isinstance(sort, str) else sort) if one]
+    names = [one.removeprefix("-") for one in said]
+    if len(said) > _MOST_FIELDS:
+        raise Invalid.field("sort", f"It takes at most {_MOST_FIELDS} fields.", "too_many")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise Invalid.field("sort", f"{twice[:_LONGEST]!r} is named more than once.", "repeated")
+    found = [Order(_sortable(one.removeprefix("-"), fields), one.startswith("-")) for one in said]
+    return [*found, *(Order(_sortable(name, fields), False) for name in key if name not in names)]
+
+
+def _sortable(name: str, fields: Searchable) -> Field:
+    field = fields.find(name)
+    if field is None:
+        raise Invalid.field("sort", f"There is no field {name[:200]!r} to sort by.", "unknown")
+    if field.kind not in _SORTABLE or field.path or field.relation is not None:
+        raise Invalid.field("sort", f"{name[:200]} has no order to sort by.", "operator")
+    return field
+
+
+def after(order: Sequence[Order], values: Sequence[Any]) -> ColumnElement[bool]:
+    """The rows that come after the one with these values."""
+    found: list[ColumnElement[bool]] = []
+    equal: list[ColumnElement[bool]] = []
+    for one, value in zip(order, values, strict=True):
+        found.append(and_(*equal, one.beyond(value)))
+        equal.append(one.same(value))
+    return or_(*found)
+
+
+def cursor(order: Sequence[Order], entity: Any, value_of: Callable[[Any, str], Any] = getattr) -> str:
+    """The position of `entity`."""
+    values = [to_jsonable_python(value_of(entity, one.field.name), bytes_mode="base64") for one in order]
+    text = json.dumps([[one.said for one in order], values], separators=(",", ":"))
+    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def position(text: str, order: Sequence[Order]) -> list[Any]:
+    """The values of the row that a cursor stands for. Raises `Invalid` for one of another sort, or none at all."""
+    said, values = _decoded(text)
+    if said != [one.said for one in order]:
+        raise Invalid.field("after", "The cursor is of a list that was sorted otherwise; begin anew.", "cursor")
+    try:
+        return [None if value is None else one.field.read(value) for one, value in zip(order, values, strict=True)]
+    except (Unreadable, ValueError):
+        raise _tampered() from None
+
+
+def _decoded(text: str) -> tuple[Any, Any]:
+    if len(text) > _LONGEST:
+        raise _tampered()
+    try:
+        said, values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (ValueError, TypeError, RecursionError, binascii.Error):
+        raise _tampered() from None
+    if not isinstance(values, list):
+        raise _tampered()
+    return said, values
+
+
+def _tampered() -> Invalid:
+    return Invalid.field("after", "It is no cursor; take one that a page gave as `next`.", "cursor")

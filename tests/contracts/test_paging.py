@@ -1,0 +1,132 @@
+"""Pages by keyset: all rows once, in order, whatever comes and goes between two pages."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from tests.contracts.conftest import BACKENDS, Fresh
+from tests.contracts.test_document_filters import Parcel, parcels
+from tests.contracts.test_filters import ROWS, Base, Thing
+
+from uno.data import Database, Filter, Repository, UnitOfWork
+from uno.errors import Invalid
+
+SORTABLE = ["name", "size", "large", "weight", "price", "fresh", "code", "born", "seen", "id"]
+DOCUMENT = ["label", "count", "weight", "price", "fragile", "sent"]
+SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@pytest.fixture(scope="module")
+async def filled(lasting: Fresh) -> dict[str, Database]:
+    made = {backend: await lasting(backend, Base.metadata) for backend in BACKENDS}
+    for database in made.values():
+        async with UnitOfWork(database):
+            for row in ROWS:
+                await Repository(Thing).add(Thing(**{**row, "shelf_id": None}))
+            for parcel in parcels():
+                await Repository(Parcel).add(parcel)
+    return made
+
+
+def sorts(names: list[str]) -> st.SearchStrategy[list[str]]:
+    one = st.tuples(st.sampled_from(names), st.booleans())
+    several = st.lists(one, max_size=3, unique_by=lambda pair: pair[0])
+    return several.map(lambda pairs: [f"-{name}" if down else name for name, down in pairs])
+
+
+def in_order(entities: list[Any], sort: list[str]) -> list[Any]:
+    """NULLs last in both directions, the id at the end."""
+    found = sorted(entities, key=lambda one: one.id)
+    for name in reversed(sort):
+        plain = name.removeprefix("-")
+        there = [one for one in found if getattr(one, plain) is not None]
+        there.sort(key=lambda one: getattr(one, plain), reverse=name.startswith("-"))
+        found = there + [one for one in found if getattr(one, plain) is None]
+    return found
+
+
+async def pages(entity: Any, sort: list[str], limit: int, **conditions: Any) -> list[Any]:
+    found, after = [], None
+    while True:
+        page = await Repository(entity).page(sort=sort, limit=limit, after=after, **conditions)
+        found += [one.id for one in page.items]
+        assert len(page.items) <= limit
+        if page.next is None:
+            return found
+        after = page.next
+
+
+@given(sort=sorts(SORTABLE), limit=st.integers(1, 9))
+@settings(max_examples=60, suppress_health_check=SLOW)
+async def test_every_row_comes_once_and_in_order(filled: dict[str, Database], sort: list[str], limit: int) -> None:
+    for database in filled.values():
+        async with UnitOfWork(database):
+            everything = await Repository(Thing).find()
+            wanted = [one.id for one in in_order(everything, [*sort, *([] if "id" in names(sort) else ["id"])])]
+            assert await pages(Thing, sort, limit) == wanted, database.backend
+
+
+@given(sort=sorts(DOCUMENT), limit=st.integers(1, 7))
+@settings(max_examples=40, suppress_health_check=SLOW)
+async def test_every_document_comes_once_and_in_order(filled: dict[str, Database], sort: list[str], limit: int) -> None:
+    wanted = [one.id for one in in_order(parcels(), sort)]
+    for database in filled.values():
+        async with UnitOfWork(database):
+            assert await pages(Parcel, sort, limit) == wanted, database.backend
+
+
+def names(sort: list[str]) -> list[str]:
+    return [one.removeprefix("-") for one in sort]
+
+
+async def test_a_page_goes_on_where_it_was_when_rows_come_and_go(fresh: Fresh, backend: str) -> None:
+    database = await fresh(backend, Base.metadata)
+    things: Repository[Thing] = Repository(Thing)
+    async with UnitOfWork(database):
+        for number in range(0, 20, 2):
+            await things.add(Thing(id=number, name=f"n{number:02}"))
+    async with UnitOfWork(database):
+        first = await things.page(sort="name", limit=4, total=True)
+    assert (first.total, [one.id for one in first.items]) == (10, [0, 2, 4, 6])
+    async with UnitOfWork(database):
+        for number in (1, 3, 9):
+            await things.add(Thing(id=number, name=f"n{number:02}"))
+        await things.delete(6)
+    async with UnitOfWork(database):
+        second = await things.page(Filter(id__lt=100), sort="name", limit=4, after=first.next)
+    assert [one.id for one in second.items] == [8, 9, 10, 12]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "",
+        "nonsense",
+        "ä",
+        "A" * 5000,
+        base64.urlsafe_b64encode(b"[]").decode(),
+        base64.urlsafe_b64encode(b'[["name","id"],["a"]]').decode(),
+        base64.urlsafe_b64encode(b'[["name","id"],["a","x"]]').decode(),
+        base64.urlsafe_b64encode(b'[["name","id"],["\\u0000",1]]').decode(),
+        base64.urlsafe_b64encode(json.dumps([["size", "id"], [1, 1]]).encode()).decode(),
+        base64.urlsafe_b64encode(b"[" * 3000).decode(),
+    ],
+)
+async def test_what_is_no_cursor_of_this_list_is_refused(filled: dict[str, Database], after: str) -> None:
+    async with UnitOfWork(filled["sqlite"]):
+        with pytest.raises(Invalid) as caught:
+            await Repository(Thing).page(sort="name", after=after)
+        assert [error.field for error in caught.value.errors] == ["after"]
+
+
+@pytest.mark.parametrize(
+    "sort", ["nothing", "data", "data.k", "shelf.label", "name,name", "-name,name", "__class__", "name;--"]
+)
+async def test_what_cannot_be_sorted_by_is_refused(filled: dict[str, Database], sort: str) -> None:
+    for database in filled.values():
+        async with UnitOfWork(database):
+            with pytest.raises(Invalid) as caught:
+                await Repository(Thing).page(sort=sort)
+            assert [error.field for error in caught.value.errors] == ["sort"]
