@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from uno.data.database import Database
     from uno.data.filters import Filter
     from uno.data.middleware import repeated, transactional
-    from uno.data.model import Model, TimestampMixin, ULIDMixin, UtcDateTime, UUIDMixin, VersionMixin
+    from uno.data.model import Model, SoftDeleteMixin, TimestampMixin, ULIDMixin, UtcDateTime, UUIDMixin, VersionMixin
+    from uno.data.paging import Page
     from uno.data.repository import Repository
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
@@ -24,7 +25,9 @@ _HOMES = {
     "DatabaseSettings": "uno.settings",
     "Filter": "uno.data.filters",
     "Model": "uno.data.model",
+    "Page": "uno.data.paging",
     "Repository": "uno.data.repository",
+    "SoftDeleteMixin": "uno.data.model",
     "TimestampMixin": "uno.data.model",
     "ULIDMixin": "uno.data.model",
     "UUIDMixin": "uno.data.model",
@@ -43,7 +46,9 @@ __all__ = [
     "DatabaseSettings",
     "Filter",
     "Model",
+    "Page",
     "Repository",
+    "SoftDeleteMixin",
     "TimestampMixin",
     "ULIDMixin",
     "UUIDMixin",

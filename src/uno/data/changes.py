@@ -23,10 +23,15 @@ class Change:
     after: Values | None
 
     @property
-    def operation(self) -> Literal["create", "update", "delete"]:
+    def operation(self) -> Literal["create", "update", "delete", "soft_delete", "restore"]:
         if self.before is None:
             return "create"
-        return "delete" if self.after is None else "update"
+        if self.after is None:
+            return "delete"
+        was_there, is_there = (values.get("deleted_at") is None for values in (self.before, self.after))
+        if was_there is is_there:
+            return "update"
+        return "restore" if is_there else "soft_delete"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ class DocumentPlan:
         # What a query takes for an attribute that a stored document lacks.
         self.constants = {n: self.dump(n, v.make()) for n, v in self._defaults.items() if v.constant}
         self.has_events = True
+        self.deleted_name = "deleted_at" if "deleted_at" in self.fields else None
 
     def _adapter(self, name: str, wanted: Any) -> TypeAdapter[Any]:
         try:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, MetaData, String, Uuid
+from sqlalchemy import BigInteger, DateTime, Index, MetaData, String, Table, UniqueConstraint, Uuid
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -71,6 +71,38 @@ class TimestampMixin:
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, sort_order=100)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, onupdate=clock.now, sort_order=101)
+
+
+class SoftDeleteMixin:
+    """`deleted_at`: repositories leave out what has one, and what is unique is so among the others only."""
+
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime, sort_order=103)
+
+    @property
+    def is_deleted(self) -> bool:
+        return self.deleted_at is not None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        table = cls.__dict__.get("__table__")
+        if isinstance(table, Table):
+            _unique_among_the_living(table)
+
+
+def _unique_among_the_living(table: Table) -> None:
+    living = table.c.deleted_at.is_(None)
+    for constraint in [one for one in table.constraints if isinstance(one, UniqueConstraint)]:
+        table.constraints.remove(constraint)
+        name = constraint.name if isinstance(constraint.name, str) else None
+        Index(name or _name_of(table, constraint), *constraint.columns, unique=True)
+    for index in table.indexes:
+        if index.unique:
+            index.dialect_options["postgresql"]["where"] = living
+            index.dialect_options["sqlite"]["where"] = living
+
+
+def _name_of(table: Table, constraint: UniqueConstraint) -> str:
+    return f"uq_{table.name}_{'_'.join(column.name for column in constraint.columns)}"
 
 
 class VersionMixin:

@@ -24,6 +24,8 @@ from uno.errors import Invalid, Misconfigured
 Values = dict[str, Any]
 # Under this key of SQLAlchemy's `info` an entity knows its entry in the unit of work.
 ENTRY = "uno"
+# The attribute of what can be deleted softly.
+DELETED = "deleted_at"
 # Characters of a wrong key that are shown.
 _SHOWN = 64
 
@@ -78,6 +80,7 @@ class MappedPlan:
         self.ordered_names = tuple(dict.fromkeys((*self.unique_names, *foreign)))
         self.reason = _why_session(self)
         self.has_events = issubclass(cls, AggregateRoot)
+        self.deleted_name = DELETED if DELETED in self.names else None
         self.state_names = tuple(n for n in self.names if n != self.version_name)
         self._manager = mapper.class_manager
         self._column_keys = {a.name: a.column.key for a in self.attributes}

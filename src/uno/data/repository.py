@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
 
+from uno import clock
 from uno.bus.unit import ambient
 from uno.data import document_query, paging
 from uno.data.database import Plan, select_by_key
@@ -39,27 +40,27 @@ class Repository(Generic[T]):
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
         self.entity: type[T] = cast("type[T]", wanted)
 
-    async def get(self, id: Any) -> T:
-        """The entity with this id; raises `NotFound`."""
-        found = await self.get_by_id(id)
+    async def get(self, id: Any, *, include_deleted: bool = False) -> T:
+        """The entity with this id; raises `NotFound`, also for one that is softly deleted."""
+        found = await self.get_by_id(id, include_deleted=include_deleted)
         if found is None:
             raise NotFound(self.entity.__name__, id)
         return found
 
-    async def get_by_id(self, id: Any) -> T | None:
+    async def get_by_id(self, id: Any, *, include_deleted: bool = False) -> T | None:
         """The entity with this id, or None."""
-        return await self._read(id, lock=False)
+        return self._seen(await self._read(id, lock=False), include_deleted)
 
-    async def get_for_update(self, id: Any) -> T:
+    async def get_for_update(self, id: Any, *, include_deleted: bool = False) -> T:
         """The entity, its row locked until the end of the transaction; raises `NotFound`."""
-        found = await self._read(id, lock=True)
+        found = self._seen(await self._read(id, lock=True), include_deleted)
         if found is None:
             raise NotFound(self.entity.__name__, id)
         return found
 
-    async def find_one(self, *filters: Criterion, **equal: Any) -> T | None:
+    async def find_one(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> T | None:
         """Any one entity that fits, or None."""
-        found = await self.find(*filters, limit=1, **equal)
+        found = await self.find(*filters, limit=1, include_deleted=include_deleted, **equal)
         return found[0] if found else None
 
     async def find(
@@ -68,6 +69,7 @@ class Repository(Generic[T]):
         sort: str | Sequence[str] = (),
         limit: int | None = None,
         offset: int = 0,
+        include_deleted: bool = False,
         **equal: Any,
     ) -> list[T]:
         """The entities that fit all `filters` (`Filter` or SQLAlchemy expressions) and the conditions in `equal`.
@@ -79,7 +81,8 @@ class Repository(Generic[T]):
         names = [sort] if isinstance(sort, str) else sort
         columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
         order = [column.desc() if descending else column.asc() for column, descending in columns]
-        return await self._find(filters, equal, order, limit, offset)
+        seen = self._undeleted(uow, plan, include_deleted)
+        return await self._find([*filters, *seen], equal, order, limit, offset)
 
     async def _find(
         self,
@@ -110,35 +113,44 @@ class Repository(Generic[T]):
         limit: int = 100,
         after: str | None = None,
         total: bool = False,
+        include_deleted: bool = False,
         **equal: Any,
     ) -> Page[T]:
         """The next `limit` entities behind the cursor `after`, which a page before gave as `next`."""
-        plan = self._unit()[1]
-        order = paging.orders(sort, self._unit()[0].database.fields(plan), plan.sort_names)
+        uow, plan = self._unit()
+        order = paging.orders(sort, uow.database.fields(plan), plan.sort_names)
         behind = () if after is None else (paging.after(order, paging.position(after, order)),)
-        found = await self._find([*filters, *behind], equal, [one.by for one in order], limit + 1)
+        seen = self._undeleted(uow, plan, include_deleted)
+        found = await self._find([*filters, *behind, *seen], equal, [one.by for one in order], limit + 1)
         following = paging.cursor(order, found[limit - 1]) if limit and len(found) > limit else None
-        count = await self.count(*filters, **equal) if total else None
+        count = await self.count(*filters, include_deleted=include_deleted, **equal) if total else None
         return Page(found[:limit], following, count)
 
     async def get_all(
-        self, *, offset: int = 0, limit: int = 100, order_by: str = "", descending: bool = False
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 100,
+        order_by: str = "",
+        descending: bool = False,
+        include_deleted: bool = False,
     ) -> list[T]:
         """A stretch of all entities."""
         sort = f"{'-' if descending else ''}{order_by}" if order_by else ()
-        return await self.find(sort=sort, limit=limit, offset=offset)
+        return await self.find(sort=sort, limit=limit, offset=offset, include_deleted=include_deleted)
 
-    async def count(self, *filters: Criterion, **equal: Any) -> int:
+    async def count(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> int:
         """How many entities fit."""
         uow, plan = await self._flushed()
+        filters = (*filters, *self._undeleted(uow, plan, include_deleted))
         # A class that is not the fast kind may be more than one table.
         what: Any = plan.columns if plan.fast else [self.entity]
         inner = self._select(uow, what, plan, filters, equal).subquery()
         return int((await _execute(uow, select(func.count()).select_from(inner)))[0][0])
 
-    async def exists(self, *filters: Criterion, **equal: Any) -> bool:
+    async def exists(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> bool:
         """Whether any entity fits."""
-        return await self.find_one(*filters, **equal) is not None
+        return await self.find_one(*filters, include_deleted=include_deleted, **equal) is not None
 
     async def add(self, entity: T) -> T:
         """Store a new entity when the unit of work commits."""
@@ -159,7 +171,7 @@ class Repository(Generic[T]):
         if uow.tracked.of(entity) is not None:
             return entity
         key = plan.key_of(entity)
-        stored = None if None in key or plan.version(entity) == 0 else await self.get_by_id(plan.id_of(key))
+        stored = None if None in key or plan.version(entity) == 0 else await self._read(plan.id_of(key), lock=False)
         if stored is None:
             return await self.add(entity)
         uow.tracked.replace(stored, entity)
@@ -168,16 +180,49 @@ class Repository(Generic[T]):
     async def delete(self, entity_or_id: Any) -> None:
         """Delete the row; raises `NotFound` where there is none with this id."""
         uow, plan = self._writable()
-        entity = entity_or_id if isinstance(entity_or_id, self.entity) else await self.get(entity_or_id)
+        entity = (
+            entity_or_id
+            if isinstance(entity_or_id, self.entity)
+            else await self.get(entity_or_id, include_deleted=True)
+        )
         path = await uow.path(plan)
         if path is not None:
             return await path.delete(entity)
         entry = uow.tracked.of(entity)
         if entry is None:
-            stored = await self.get(plan.id_of(plan.key_of(entity)))
+            stored = await self.get(plan.id_of(plan.key_of(entity)), include_deleted=True)
             entry = uow.tracked.of(stored)
         assert entry is not None
         uow.tracked.delete(entry)
+
+    async def soft_delete(self, entity_or_id: Any) -> bool:
+        """Set its `deleted_at`; False where it was set already. Raises `NotFound`."""
+        return await self._mark(entity_or_id, deleted=True)
+
+    async def restore(self, entity_or_id: Any) -> bool:
+        """Take its `deleted_at` away again; False where there was none. Raises `NotFound`."""
+        return await self._mark(entity_or_id, deleted=False)
+
+    async def _mark(self, entity_or_id: Any, *, deleted: bool) -> bool:
+        _, plan = self._writable()
+        name = plan.deleted_name
+        if name is None:
+            raise Misconfigured(f"{plan.label} has no deleted_at; give it SoftDeleteMixin, or delete() it for good.")
+        known = isinstance(entity_or_id, self.entity)
+        entity = entity_or_id if known else await self.get(entity_or_id, include_deleted=True)
+        if (getattr(entity, name) is not None) is deleted:
+            return False
+        setattr(entity, name, clock.now() if deleted else None)
+        return True
+
+    def _seen(self, entity: T | None, include_deleted: bool) -> T | None:
+        name = None if entity is None or include_deleted else self._unit()[1].deleted_name
+        return entity if name is None or getattr(entity, name) is None else None
+
+    def _undeleted(self, uow: UnitOfWork, plan: Plan, include_deleted: bool) -> list[ColumnElement[bool]]:
+        """The condition that leaves out what is softly deleted."""
+        name = None if include_deleted else plan.deleted_name
+        return [] if name is None else [_equals(uow, plan, name, None)]
 
     async def create(self, **values: Any) -> T:
         """`add` of a new entity made of `values`."""
