@@ -146,6 +146,7 @@ def as_read(name: str, value: Any) -> Any:
 @example({"double": float("inf"), "real": float("-inf"), "price": Decimal("0.00"), "raw": b"\xfb\xff" * 60})
 @example({"double": 0.1 + 0.2, "aware": datetime(2026, 1, 2, tzinfo=UTC), "hour": time(1, 2, 3, 500_000)})
 @example({"data": {"a": [None, True, 1.5, {"b": "\u2028"}]}, "naive": datetime.fromisoformat("2026-01-02T03:04:05.12")})
+@example({"data": 1.936154281720519})
 @example({"double": 5e-324, "real": 1.401298464324817e-45, "big": -(2**63)})
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_both_say_the_same(database: Database, values: dict[str, Any]) -> None:

@@ -215,7 +215,17 @@ def _number(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any] | None
     infinite = [
         (column == sign * literal(math.inf), literal(name)) for sign, name in ((1, "Infinity"), (-1, "-Infinity"))
     ]
-    return case((column.is_(None), None), *infinite, else_=func.json(func.printf("%!.17g", column)))
+    return case((column.is_(None), None), *infinite, else_=_digits(column))
+
+
+def _digits(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.json(func.printf("%!.17g", column))
+
+
+def _json(column: ColumnElement[Any], _type: Any) -> ColumnElement[Any]:
+    # A lone number has become one when it was stored.
+    stored = type_coerce(column, Text)
+    return case((func.typeof(stored) == "real", _digits(stored)), else_=func.json(stored))
 
 
 def _truth(column: ColumnElement[Any], _type: Any) -> ColumnElement[Any]:
@@ -249,5 +259,5 @@ _ON_SQLITE: Final[_Forms] = (
     (types.Date, lambda column, _: type_coerce(column, Text)),
     (types.Time, lambda column, _: _fraction(type_coerce(column, Text))),
     (types.Uuid, _uuid),
-    (JSON, lambda column, _: func.json(type_coerce(column, Text))),
+    (JSON, _json),
 )
