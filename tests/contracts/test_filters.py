@@ -13,10 +13,11 @@ from sqlalchemy import BigInteger, ForeignKey, MetaData, Numeric, SmallInteger, 
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import BACKENDS, Fresh
 
-from uno.data import Database, Model
+from uno.data import Database, Model, Repository, UnitOfWork
 from uno.data.fields import Fields
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import OPERATORS, Condition, Filter, Limits
+from uno.domain import Specification
 from uno.errors import Invalid
 
 
@@ -122,75 +123,12 @@ async def found(database: Database, given: Filter) -> list[int]:
     return sorted(row.id for row in await database.query(select(Thing.__table__.c.id).where(where)))  # type: ignore[attr-defined]
 
 
-# ── what Python would find ──
+# ── what Python finds ──
 
 
-def value_of(row: dict[str, Any], name: str) -> Any:
-    if name.startswith("data."):
-        inner: Any = row["data"]
-        for step in name.split(".")[1:]:
-            inner = inner.get(step) if isinstance(inner, dict) else None
-        return inner
-    if name == "shelf.label":
-        return SHELVES.get(row["shelf_id"])  # type: ignore[arg-type]
-    return row[name]
-
-
-def fits(row: dict[str, Any], part: Filter | Condition) -> bool:
-    if isinstance(part, Filter):
-        each = [fits(row, one) for one in part.parts]
-        return not all(each) if part.kind == "not" else any(each) if part.kind == "or" else all(each)
-    name, operator = part.split()
-    # A relation that leads nowhere has no object that could be like this.
-    if name.startswith("shelf.") and row["shelf_id"] is None:
-        return False
-    return compare(value_of(row, name), operator, part.value, name)
-
-
-def compare(stored: Any, operator: str, value: Any, name: str) -> bool:
-    match operator:
-        case "is_null":
-            return (stored is None) is value
-        case "in" | "not_in":
-            inside = any(equal(stored, one, name) for one in value)
-            return inside is (operator == "in")
-        case "eq" | "ne":
-            return equal(stored, value, name) is (operator == "eq")
-        case "has":
-            return isinstance(stored, list) and any(equal(one, value, "data.") for one in stored)
-        case "between":
-            return compare(stored, "gte", value[0], name) and compare(stored, "lte", value[1], name)
-        case "lt" | "lte" | "gt" | "gte":
-            return ordered(stored, operator, value, name)
-    return isinstance(stored, str) and text(stored, operator, value)
-
-
-def equal(stored: Any, value: Any, name: str) -> bool:
-    if name.startswith("data.") and isinstance(stored, bool) != isinstance(value, bool):
-        return False
-    return bool(stored == value)
-
-
-def ordered(stored: Any, operator: str, value: Any, name: str) -> bool:
-    if stored is None or isinstance(value, str) != isinstance(stored, str):
-        return False
-    if name.startswith("data.") and (isinstance(stored, bool | list | dict) or isinstance(value, bool)):
-        return False
-    low, high = (stored, value) if operator in ("lt", "lte") else (value, stored)
-    return bool(low < high or (low == high and operator.endswith("e")))
-
-
-def text(stored: str, operator: str, value: str) -> bool:
-    if operator.startswith("i"):
-        stored, value = ascii_lower(stored), ascii_lower(value)
-    operator = operator.removeprefix("i")
-    if operator == "contains":
-        return value in stored
-    return stored.startswith(value) if operator == "starts_with" else stored.endswith(value)
-
-
-def ascii_lower(given: str) -> str:
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in given)
+def thing(row: dict[str, Any]) -> Thing:
+    shelf = SHELVES.get(row["shelf_id"])
+    return Thing(**row, shelf=None if shelf is None else Shelf(id=row["shelf_id"], label=shelf))
 
 
 # ── any filter ──
@@ -239,9 +177,49 @@ def filters() -> st.SearchStrategy[Filter]:
 @given(given=filters())
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 async def test_a_filter_finds_the_same_rows_everywhere(filled: dict[str, Database], given: Filter) -> None:
-    wanted = [row["id"] for row in ROWS if fits(row, given)]
+    wanted = [row["id"] for row in ROWS if given.fits(thing(row))]
     for database in filled.values():
         assert await found(database, given) == wanted, database.backend
+
+
+def test_an_attribute_that_is_not_there_is_named() -> None:
+    with pytest.raises(Invalid, match="Thing has no attribute 'sise'"):
+        Filter(sise__gte=3).fits(thing(ROWS[0]))
+
+
+class Heavy(Specification[Thing]):
+    def __init__(self, at_least: float) -> None:
+        self.at_least = at_least
+
+    def filter(self) -> Filter:
+        return Filter(weight__gte=self.at_least)
+
+
+class Unspoilt(Specification[Thing]):
+    def filter(self) -> Filter:
+        return Filter(fresh=True)
+
+
+@pytest.mark.parametrize("rule", [Heavy(0.1), ~Heavy(0.1), Heavy(0) & Unspoilt(), Heavy(0) | ~Unspoilt()], ids=repr)
+async def test_a_specification_selects_what_satisfies_it(
+    filled: dict[str, Database], rule: Specification[Thing]
+) -> None:
+    wanted = [row["id"] for row in ROWS if rule(thing(row))]
+    assert 0 < len(wanted) < len(ROWS)
+    for database in filled.values():
+        async with UnitOfWork(database):
+            assert [one.id for one in await Repository(Thing).find(rule, sort="id")] == wanted
+            assert await Repository(Thing).count(rule) == len(wanted)
+
+
+async def test_a_specification_without_a_filter_says_so(filled: dict[str, Database]) -> None:
+    class Rare(Specification[Thing]):
+        def is_satisfied_by(self, candidate: Thing) -> bool:
+            return False
+
+    async with UnitOfWork(filled["sqlite"]):
+        with pytest.raises(TypeError, match=r"Rare defines no filter\(\)"):
+            await Repository(Thing).find(Unspoilt() & Rare())
 
 
 # ── what nobody should send ──

@@ -111,6 +111,12 @@ class Filter:
         _check_number(len(made.parts), limits or Limits())
         return made
 
+    def fits(self, candidate: Any) -> bool:
+        """Whether an object fits, as the database would decide it."""
+        from uno.data.fits import fits
+
+        return fits(candidate, self)
+
     def walk(self) -> Iterable[Condition]:
         """Every condition in it."""
         waiting: list[Part] = [self]

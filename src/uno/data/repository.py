@@ -19,11 +19,12 @@ from uno.data.filters import Condition, Filter
 from uno.data.paging import Page
 from uno.data.tables import documents
 from uno.data.unit_of_work import UnitOfWork
+from uno.domain import Specification
 from uno.errors import Invalid, Misconfigured, NotFound
 
 T = TypeVar("T")
-# What `find` takes: conditions as data, or a SQLAlchemy expression over the class's attributes.
-Criterion: TypeAlias = Filter | ColumnElement[bool]
+# What `find` takes: conditions as data, a rule that has a `filter()`, a SQLAlchemy expression over the attributes.
+Criterion: TypeAlias = Filter | Specification[Any] | ColumnElement[bool]
 # Rows that a query may ask for, or skip.
 _LARGEST = 2**63
 
@@ -72,7 +73,9 @@ class Repository(Generic[T]):
         include_deleted: bool = False,
         **equal: Any,
     ) -> list[T]:
-        """The entities that fit all `filters` (`Filter` or SQLAlchemy expressions) and the conditions in `equal`.
+        """The entities that fit all `filters` and the conditions in `equal`.
+
+        `filters` are a `Filter`, a `Specification` that has one, or SQLAlchemy expressions.
 
         A condition is `name=value` or `name__operator=value`. `sort` names attributes, each with a
         leading `-` for descending order.
@@ -280,9 +283,10 @@ class Repository(Generic[T]):
         return statement
 
     def _expression(self, uow: UnitOfWork, plan: Plan, one: Criterion) -> ColumnElement[bool]:
-        if not isinstance(one, Filter):
+        if isinstance(one, ColumnElement):
             return one
-        return compile_filter(one, uow.database.fields(plan), uow.database.backend)
+        given = one if isinstance(one, Filter) else one.filter()
+        return compile_filter(given, uow.database.fields(plan), uow.database.backend)
 
     def _condition(self, uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:
         """`price__gte=5`, or an equality with any value that the column takes."""

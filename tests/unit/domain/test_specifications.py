@@ -72,5 +72,5 @@ def test_a_rule_that_says_nothing_is_an_error() -> None:
     class Empty(Specification[int]):
         pass
 
-    with pytest.raises(TypeError, match="Empty does not define is_satisfied_by"):
+    with pytest.raises(TypeError, match="Empty defines no filter"):
         Empty()(1)
