@@ -40,6 +40,17 @@ def uuid7() -> UUID:
     return UUID(int=high << 64 | 1 << 63 | _bits.getrandbits(62))
 
 
+def uuid4() -> UUID:
+    """A new UUID version 4 (RFC 9562, section 5.4): random, and in no order."""
+    high = _bits.getrandbits(48) << 16 | 0x4000 | _bits.getrandbits(12)
+    return UUID(int=high << 64 | 1 << 63 | _bits.getrandbits(62))
+
+
+def ulid() -> UUID:
+    """A new ULID in the form of a UUID, for columns of that type."""
+    return UUID(int=clock.milliseconds() << 80 | _bits.getrandbits(80))
+
+
 def trace_id() -> str:
     """16 random bytes as hexadecimal digits; never all zero."""
     return (_bits.getrandbits(128) or 1).to_bytes(16, "big").hex()

@@ -120,7 +120,7 @@ def fields(database: Database) -> Fields:
 
 async def found(database: Database, given: Filter) -> list[int]:
     where = compile_filter(given, fields(database), database.backend)
-    return sorted(row.id for row in await database.query(select(Thing.__table__.c.id).where(where)))  # type: ignore[attr-defined]
+    return sorted(row.id for row in await database.query(select(Thing.__table__.c.id).where(where)))
 
 
 # ── what Python finds ──

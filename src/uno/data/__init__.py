@@ -11,13 +11,23 @@ if TYPE_CHECKING:
     from uno.data.database import Database
     from uno.data.filters import Filter
     from uno.data.middleware import repeated, transactional
-    from uno.data.model import Model, SoftDeleteMixin, TimestampMixin, ULIDMixin, UtcDateTime, UUIDMixin, VersionMixin
+    from uno.data.model import (
+        ActorMixin,
+        Model,
+        SoftDeleteMixin,
+        TimestampMixin,
+        ULIDMixin,
+        UtcDateTime,
+        UUIDMixin,
+        VersionMixin,
+    )
     from uno.data.paging import Page
     from uno.data.repository import Repository
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
 
 _HOMES = {
+    "ActorMixin": "uno.data.model",
     "Book": "uno.data.changes",
     "Change": "uno.data.changes",
     "Changes": "uno.data.changes",
@@ -39,6 +49,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "ActorMixin",
     "Book",
     "Change",
     "Changes",

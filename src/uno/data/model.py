@@ -1,15 +1,17 @@
 """Declared tables: `Model` and the columns most of them want."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Index, MetaData, String, Table, UniqueConstraint, Uuid
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator
 
-from uno import clock, ids
+from uno import clock, context, ids
 from uno.data.tables import json_type
+from uno.errors import Misconfigured
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -55,9 +57,27 @@ class Model(DeclarativeBase):
 
 
 class UUIDMixin:
-    """A UUID version 7 as primary key, made in Python, so that it is known before the insert."""
+    """A UUID as primary key, made in Python, so that it is known before the insert.
 
-    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, default=ids.uuid7, sort_order=-100)
+    `__uuid__` says of which kind: version 7 (RFC 9562), the random version 4, or a ULID.
+    """
+
+    __uuid__: ClassVar[Literal["v7", "v4", "ulid"]] = "v7"
+
+    @declared_attr
+    def id(cls) -> Mapped[UUID]:
+        return mapped_column(Uuid, primary_key=True, default=_maker(cls.__uuid__), sort_order=-100)
+
+
+def _maker(kind: str) -> Callable[[], UUID]:
+    makers = {"v7": ids.uuid7, "v4": ids.uuid4, "ulid": ids.ulid}
+    if kind not in makers:
+        raise Misconfigured(f"__uuid__ is {' or '.join(map(repr, makers))}, not {kind!r}.")
+    return makers[kind]
+
+
+def _actor() -> str | None:
+    return context.current().actor
 
 
 class ULIDMixin:
@@ -71,6 +91,13 @@ class TimestampMixin:
 
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, sort_order=100)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, onupdate=clock.now, sort_order=101)
+
+
+class ActorMixin:
+    """`created_by` and `updated_by`: the actor of the context, None where there is none."""
+
+    created_by: Mapped[str | None] = mapped_column(String, default=_actor, sort_order=104)
+    updated_by: Mapped[str | None] = mapped_column(String, default=_actor, onupdate=_actor, sort_order=105)
 
 
 class SoftDeleteMixin:

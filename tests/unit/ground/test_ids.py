@@ -54,13 +54,14 @@ def test_ids_carry_the_millisecond_of_the_clock(time: datetime) -> None:
     milliseconds = (time - EPOCH) // timedelta(milliseconds=1)
     with clock.use(At(time)):
         assert ULID.from_str(ids.new_id()).milliseconds == milliseconds
-        assert ids.uuid7().int >> 80 == milliseconds
+        assert ids.uuid7().int >> 80 == ids.ulid().int >> 80 == milliseconds
 
 
 def test_ids_have_the_forms_of_their_standards() -> None:
     made = ids.uuid7()
     assert isinstance(made, UUID)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
+    assert (ids.uuid4().version, ids.uuid4().variant) == (4, "specified in RFC 4122")
     assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{26}", ids.new_id())
     assert re.fullmatch(r"[0-9a-f]{32}", ids.trace_id())
     assert re.fullmatch(r"[0-9a-f]{16}", ids.span_id())
@@ -73,8 +74,10 @@ def test_ids_of_a_trace_are_never_all_zero() -> None:
 
 
 def test_ids_are_different() -> None:
-    made = [make() for make in (ids.new_id, ids.uuid7, ids.trace_id, ids.span_id) for _ in range(1000)]
-    assert len(set(made)) == 4000
+    made = [
+        make() for make in (ids.new_id, ids.uuid7, ids.uuid4, ids.ulid, ids.trace_id, ids.span_id) for _ in range(1000)
+    ]
+    assert len(set(made)) == 6000
 
 
 def test_a_test_sets_the_ids_it_gets() -> None:
