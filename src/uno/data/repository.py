@@ -11,12 +11,13 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from uno import clock
 from uno.bus.unit import ambient
-from uno.data import document_query, paging
+from uno.data import document_query, includes, paging
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import Condition, Filter
 from uno.data.paging import Page
+from uno.data.plan import MappedPlan
 from uno.data.tables import documents
 from uno.data.unit_of_work import UnitOfWork
 from uno.domain import Specification
@@ -41,16 +42,27 @@ class Repository(Generic[T]):
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
         self.entity: type[T] = cast("type[T]", wanted)
 
-    async def get(self, id: Any, *, include_deleted: bool = False) -> T:
-        """The entity with this id; raises `NotFound`, also for one that is softly deleted."""
-        found = await self.get_by_id(id, include_deleted=include_deleted)
+    async def get(self, id: Any, *, include: Sequence[str] = (), include_deleted: bool = False) -> T:
+        """The entity with this id; raises `NotFound`, also for one that is softly deleted.
+
+        `include` names relationships whose objects are read with it.
+        """
+        found = await self.get_by_id(id, include=include, include_deleted=include_deleted)
         if found is None:
             raise NotFound(self.entity.__name__, id)
         return found
 
-    async def get_by_id(self, id: Any, *, include_deleted: bool = False) -> T | None:
+    async def get_by_id(self, id: Any, *, include: Sequence[str] = (), include_deleted: bool = False) -> T | None:
         """The entity with this id, or None."""
+        if include:
+            return await self._with_others(id, include, include_deleted)
         return self._seen(await self._read(id, lock=False), include_deleted)
+
+    async def _with_others(self, id: Any, include: Sequence[str], include_deleted: bool) -> T | None:
+        plan = self._unit()[1]
+        includes.relationships(plan, include)
+        key = dict(zip(cast(MappedPlan, plan).key_names, plan.key(id), strict=True))
+        return await self.find_one(include=include, include_deleted=include_deleted, **key)
 
     async def get_for_update(self, id: Any, *, include_deleted: bool = False) -> T:
         """The entity, its row locked until the end of the transaction; raises `NotFound`."""
@@ -59,9 +71,11 @@ class Repository(Generic[T]):
             raise NotFound(self.entity.__name__, id)
         return found
 
-    async def find_one(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> T | None:
+    async def find_one(
+        self, *filters: Criterion, include: Sequence[str] = (), include_deleted: bool = False, **equal: Any
+    ) -> T | None:
         """Any one entity that fits, or None."""
-        found = await self.find(*filters, limit=1, include_deleted=include_deleted, **equal)
+        found = await self.find(*filters, limit=1, include=include, include_deleted=include_deleted, **equal)
         return found[0] if found else None
 
     async def find(
@@ -70,6 +84,7 @@ class Repository(Generic[T]):
         sort: str | Sequence[str] = (),
         limit: int | None = None,
         offset: int = 0,
+        include: Sequence[str] = (),
         include_deleted: bool = False,
         **equal: Any,
     ) -> list[T]:
@@ -78,14 +93,15 @@ class Repository(Generic[T]):
         `filters` are a `Filter`, a `Specification` that has one, or SQLAlchemy expressions.
 
         A condition is `name=value` or `name__operator=value`. `sort` names attributes, each with a
-        leading `-` for descending order.
+        leading `-` for descending order, `include` relationships whose objects are read as well, with
+        one query for each.
         """
         uow, plan = self._unit()
         names = [sort] if isinstance(sort, str) else sort
         columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
         order = [column.desc() if descending else column.asc() for column, descending in columns]
         seen = self._undeleted(uow, plan, include_deleted)
-        return await self._find([*filters, *seen], equal, order, limit, offset)
+        return await self._find([*filters, *seen], equal, order, limit, offset, include)
 
     async def _find(
         self,
@@ -94,10 +110,13 @@ class Repository(Generic[T]):
         order: Sequence[ColumnElement[Any]],
         limit: int | None,
         offset: int = 0,
+        include: Sequence[str] = (),
     ) -> list[T]:
         for name, number in (("limit", limit), ("offset", offset)):
             _check_count(name, number)
         uow, plan = await self._flushed()
+        if not includes.separate(uow, plan, include):
+            await uow.session()
         path = await uow.path(plan)
         what = plan.columns if path is None else (self.entity,)
         statement = self._select(uow, what, plan, filters, equal).limit(limit).offset(offset or None)
@@ -105,9 +124,11 @@ class Repository(Generic[T]):
         if limit is None and not (filters or equal or offset):
             uow.lookups.read_all(plan)
         if path is not None:
-            return await path.find(statement)
-        rows = await _execute(uow, statement)
-        return [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
+            return await path.find(statement.options(*includes.options(plan, include)))
+        rows = await uow.read(statement)
+        found = [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
+        await includes.load(uow, plan, found, include)
+        return found
 
     async def page(
         self,
@@ -116,6 +137,7 @@ class Repository(Generic[T]):
         limit: int = 100,
         after: str | None = None,
         total: bool = False,
+        include: Sequence[str] = (),
         include_deleted: bool = False,
         **equal: Any,
     ) -> Page[T]:
@@ -124,7 +146,8 @@ class Repository(Generic[T]):
         order = paging.orders(sort, uow.database.fields(plan), plan.sort_names)
         behind = () if after is None else (paging.after(order, paging.position(after, order)),)
         seen = self._undeleted(uow, plan, include_deleted)
-        found = await self._find([*filters, *behind, *seen], equal, [one.by for one in order], limit + 1)
+        by = [one.by for one in order]
+        found = await self._find([*filters, *behind, *seen], equal, by, limit + 1, include=include)
         following = paging.cursor(order, found[limit - 1]) if limit and len(found) > limit else None
         count = await self.count(*filters, include_deleted=include_deleted, **equal) if total else None
         return Page(found[:limit], following, count)
@@ -149,7 +172,7 @@ class Repository(Generic[T]):
         # A class that is not the fast kind may be more than one table.
         what: Any = plan.columns if plan.fast else [self.entity]
         inner = self._select(uow, what, plan, filters, equal).subquery()
-        return int((await _execute(uow, select(func.count()).select_from(inner)))[0][0])
+        return int((await uow.read(select(func.count()).select_from(inner)))[0][0])
 
     async def exists(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> bool:
         """Whether any entity fits."""
@@ -351,13 +374,6 @@ def _column(uow: UnitOfWork, plan: Plan, name: str) -> Any:
     elif name in plan.names:
         return getattr(plan.cls, name)
     raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")
-
-
-async def _execute(uow: UnitOfWork, statement: Any) -> Sequence[Any]:
-    """The rows of a query: in the transaction if there is one, else on a connection of its own."""
-    if uow.explicit is not None:
-        return (await uow.explicit.execute(statement)).all()  # type: ignore[no-any-return]
-    return await uow.database.query(statement)
 
 
 def _gone(uow: UnitOfWork, plan: Plan, row: Any) -> bool:

@@ -247,6 +247,12 @@ class UnitOfWork:
     def explicit(self) -> Transaction | None:
         return self._transaction
 
+    async def read(self, statement: Any) -> Sequence[Any]:
+        """The rows of a query: in the transaction if there is one, else on a connection of its own."""
+        if self._transaction is not None:
+            return (await self._transaction.execute(statement)).all()  # type: ignore[no-any-return]
+        return await self.database.query(statement)
+
     async def path(self, plan: Plan) -> SessionPath | None:
         """The session, if objects of this plan go through it."""
         self.check_task()
