@@ -141,7 +141,8 @@ class Migrations:
 
     async def _adopt(self) -> None:
         """Mark a database that has the tables without migrations, as `create_all` makes them."""
-        if await self._read(_current) or not await self._has_tables():
+        # In this order: who has just made the tables has marked the database with them.
+        if not await self._has_tables() or await self._read(_current):
             return
         if await self.differences():
             raise Misconfigured(

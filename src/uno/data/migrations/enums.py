@@ -67,7 +67,10 @@ def write_enums(script: MigrationScript, changes: Sequence[EnumChange]) -> None:
             up.insert(0, _create(one.name, one.new))
             down.append(_drop(one.name))
         else:  # PostgreSQL takes no value away
-            up[:0] = [ExecuteSQLOp(f"ALTER TYPE {_name(one.name)} ADD VALUE {_text(value)}") for value in one.added]
+            up[:0] = [
+                ExecuteSQLOp(f"ALTER TYPE {_name(one.name)} ADD VALUE IF NOT EXISTS {_text(value)}")
+                for value in one.added
+            ]
 
 
 def _declared(tables: Sequence[MetaData]) -> Iterator[Enum]:

@@ -88,14 +88,15 @@ def _ours(folder: Path | None) -> Callable[..., bool]:
 
 
 def _default_differs(migrating: MigrationContext, _there: Any, _wanted: Any, old: Any, _: Any, new: Any) -> bool | None:
-    """SQLite gives a default back in parentheses; all others Alembic compares itself."""
+    """SQLite gives a default back in parentheses and quotes; all others Alembic compares itself."""
     if migrating.dialect.name == "sqlite" and old is not None and new is not None and _bare(old) == _bare(new):
         return False
     return None
 
 
 def _bare(default: str) -> str:
-    return default[1:-1] if default.startswith("(") and default.endswith(")") else default
+    inner = default[1:-1] if default.startswith("(") and default.endswith(")") else default
+    return inner[1:-1].replace("''", "'") if len(inner) > 1 and inner[0] == inner[-1] == "'" else inner
 
 
 def _render(kind: str, found: Any, autogenerating: AutogenContext) -> str | bool:
