@@ -180,42 +180,6 @@ def test_models_change_and_the_database_follows_forward_and_back(
     assert ask("check", app) == "Nothing differs.\n"
 
 
-def test_a_database_made_without_migrations_is_taken_over(ask: Any, models: Models, url: str) -> None:
-    app = models(FIRST, "Customer, Order")
-    ask("create", app)
-    ask("revision", app, "-m", "first")
-    assert ask("upgrade", app) == "The database has all migrations.\n"
-    assert ask("check", app) == "Nothing differs.\n"
-
-
-def test_an_empty_database_is_created_by_its_migrations(ask: Any, models: Models, url: str, tmp_path: Path) -> None:
-    app = models(NOTE, "Note")
-    ask("revision", app, "-m", "first")
-    assert "notes" not in tables(url)
-    revision = json.loads(ask("history", app, "--json"))[0]["revision"]
-    added(tmp_path / "migrations", revision, "op.execute(\"INSERT INTO notes (id, text) VALUES ('a', 'b')\")")
-    ask("create", app)
-    assert rows(url, "SELECT text FROM notes") == [("b",)]
-    assert rows(url, "SELECT version_num FROM alembic_version") == [("hand",)]
-    assert ask("check", app) == "Nothing differs.\n"
-
-
-def test_a_migration_that_fails_leaves_nothing_of_itself_and_of_those_before_it(
-    ask: Any, refused: Any, models: Models, url: str, tmp_path: Path
-) -> None:
-    app = models(NOTE, "Note")
-    ask("revision", app, "-m", "first")
-    revision = json.loads(ask("history", app, "--json"))[0]["revision"]
-    added(tmp_path / "migrations", revision, "op.execute('CREATE TABLE half (a int)'); op.execute('SELECT nothing')")
-    said = refused("db", "upgrade", app)
-    assert said.startswith("The database refused it, and is as it was: ")
-    assert said.endswith("hand.py, line 6)")
-    assert not {"notes", "half", "alembic_version"} & tables(url)
-    added(tmp_path / "migrations", revision, "op.execute('CREATE TABLE half (a int)'); 1 / 0")
-    assert "raise an error: ZeroDivisionError: division by zero (" in refused("db", "upgrade", app)
-    assert not {"notes", "half"} & tables(url)
-
-
 def test_two_who_upgrade_at_once_take_turns(ask: Any, models: Models, url: str, tmp_path: Path) -> None:
     app = models(NOTE, "Note")
     ask("revision", app, "-m", "first")
@@ -248,16 +212,6 @@ def test_an_application_does_not_start_on_a_database_that_is_behind(
     assert "at revision later, which is not in " in refused("worker", app)
     rows(url, "DELETE FROM alembic_version")
     assert "The database has none of the migrations in " in refused("worker", app)
-
-
-def test_tables_of_others_are_left_alone_and_own_ones_are_dropped_with_their_model(
-    ask: Any, models: Models, url: str
-) -> None:
-    app = models(NOTE + FIRST, "Note, Customer, Order")
-    ask("revision", app, "-m", "first")
-    ask("upgrade", app)
-    rows(url, "CREATE TABLE others (a int)")
-    assert ask("diff", models(FIRST, "Customer, Order")) == "- table notes\n"
 
 
 def test_what_is_wrong_with_the_folder_is_said_in_a_sentence(

@@ -99,7 +99,7 @@ class Migrations:
         if not is_made(self.folder):
             make(self.folder, self.application)
         first = not self._heads()
-        adopted = first and await self._has_tables()
+        adopted = first and not empty and await self._has_tables()
         if adopted and await self.differences():
             raise Misconfigured(
                 "The database has tables of the application that are not as the models say (uno db diff shows it); "

@@ -1,5 +1,6 @@
 """What Alembic is told: tables, types, how to compare. Runs in env.py."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from uno.data.migrations.folder import mentions
 from uno.data.model import UtcDateTime
 
 # Those that may be named as briefly as in a model.
+# With the cast that PostgreSQL adds.
+_TEXT = re.compile(r"'(.*)'(?:::[\w .\"()\[\]]+)?", re.DOTALL)
 _POSTGRESQL = "from sqlalchemy.dialects import postgresql"
 _TYPES: Mapping[type, str] = {UtcDateTime: "from uno.data import UtcDateTime"}
 
@@ -87,16 +90,22 @@ def _ours(folder: Path | None) -> Callable[..., bool]:
     return include_object
 
 
-def _default_differs(migrating: MigrationContext, _there: Any, _wanted: Any, old: Any, _: Any, new: Any) -> bool | None:
-    """SQLite gives a default back in parentheses and quotes; all others Alembic compares itself."""
-    if migrating.dialect.name == "sqlite" and old is not None and new is not None and _bare(old) == _bare(new):
+def _default_differs(
+    migrating: MigrationContext, _there: Any, _column: Any, old: str | None, wanted: Any, new: str | None
+) -> bool | None:
+    """Databases give a text back in quotes, and SQLite other things in parentheses; the rest Alembic compares itself."""
+    if old is None or new is None:
+        return None
+    is_text = isinstance(getattr(wanted, "arg", None), str)
+    if (is_text or migrating.dialect.name == "sqlite") and _bare(old) == (new if is_text else _bare(new)):
         return False
-    return None
+    return True if is_text and "'" in new else None  # of these Alembic would make wrong SQL
 
 
 def _bare(default: str) -> str:
     inner = default[1:-1] if default.startswith("(") and default.endswith(")") else default
-    return inner[1:-1].replace("''", "'") if len(inner) > 1 and inner[0] == inner[-1] == "'" else inner
+    text = _TEXT.fullmatch(inner)
+    return inner if text is None else text[1].replace("''", "'")
 
 
 def _render(kind: str, found: Any, autogenerating: AutogenContext) -> str | bool:

@@ -12,6 +12,7 @@ _INI = """\
 uno_app = {application}
 script_location = %(here)s
 prepend_sys_path = .
+path_separator = os
 file_template = %%(year)d%%(month).2d%%(day).2d_%%(rev)s_%%(slug)s
 """
 _ENV = '''\
@@ -22,8 +23,8 @@ from uno.cli.environment import run
 # Takes what Alembic's `context.configure` takes, to add to what uno says there.
 run()
 '''
-_TEMPLATE = '''\
-"""${message}"""
+_TEMPLATE = """\
+${repr(message)}
 
 import sqlalchemy as sa
 from alembic import op
@@ -40,7 +41,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     ${downgrades if downgrades else "pass"}
-'''
+"""
 
 
 def make(folder: Path, application: str) -> None:
