@@ -93,7 +93,7 @@ def _ours(folder: Path | None) -> Callable[..., bool]:
 def _default_differs(
     migrating: MigrationContext, _there: Any, _column: Any, old: str | None, wanted: Any, new: str | None
 ) -> bool | None:
-    """Databases give a text back in quotes, and SQLite other things in parentheses; the rest Alembic compares itself."""
+    """Databases give a text back in quotes, SQLite the rest in parentheses; all else Alembic compares itself."""
     if old is None or new is None:
         return None
     is_text = isinstance(getattr(wanted, "arg", None), str)
