@@ -297,6 +297,37 @@ async def test_tables_of_others_are_left_alone_and_own_ones_are_dropped_with_the
     assert await lines(made(notes())) == ["- table drafts"]
 
 
+async def test_what_is_wrong_with_the_migrations_is_said_in_a_sentence(made: Make) -> None:
+    migrations = made(notes())
+
+    async def refused(act: Any) -> str:
+        with pytest.raises(Misconfigured) as caught:
+            await act
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert (await refused(migrations.upgrade())).startswith("There is no ")
+    await migrations.revise("first")
+    assert "There is no revision 'abc' in " in await refused(migrations.upgrade("abc"))
+    assert "There are not so many migrations" in await refused(migrations.downgrade("-5"))
+    by_hand(migrations, None, "pass")
+    assert "have several heads; join them: alembic -c " in await refused(migrations.upgrade())
+    (migrations.folder / "versions" / "hand.py").write_text("def (:")
+    assert "raise an error: SyntaxError: invalid syntax" in await refused(migrations.history())
+    (migrations.folder / "versions" / "hand.py").unlink()
+    (migrations.folder / "env.py").write_text("import nothing_of_this_name\n")
+    said = "raise an error: ModuleNotFoundError: No module named 'nothing_of_this_name' ("
+    assert said in await refused(migrations.differences())
+
+
+async def test_a_folder_with_something_else_in_it_is_not_taken(made: Make) -> None:
+    migrations = made(notes())
+    migrations.folder.mkdir()
+    (migrations.folder / "letter.txt").write_text("Dear")
+    with pytest.raises(Misconfigured, match="holds no migrations; name another with App"):
+        await migrations.revise("first")
+
+
 @pytest.mark.parametrize("backend", ["postgresql"])
 async def test_an_enumerated_type_comes_grows_and_goes_with_its_columns(database: Database, made: Make) -> None:
     def moods(kind: type[enum.Enum]) -> MetaData:
