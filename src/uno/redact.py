@@ -6,7 +6,9 @@ no faster: each repetition is possessive or bounded, and no part of the text is 
 
 import math
 import re
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 # Characters of one text that are written down: of longer ones the beginning and the end.
@@ -187,6 +189,28 @@ def one_line(text: str) -> str:
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
+
+
+def described(error: BaseException, *, within: Path | None = None) -> str:
+    """The error on one line, and the place of the last line of it that is not the import system's.
+
+    Of places in the folder `within` the last, if there is one.
+    """
+    text = one_line(redact(_text(error)))
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {text}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
+    inside = [f for f in frames if within is not None and Path(f.filename).is_relative_to(within)]
+    found = (inside or frames)[-1:]
+    place = "".join(f" ({f.filename}, line {f.lineno})" for f in found)
+    return f"{type(error).__name__}: {text}{place}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:  # the author's own __str__; the user sees which error it raises
+        return f"(its text raises {type(another).__name__})"
 
 
 def flat(value: Any) -> Any:

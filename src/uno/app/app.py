@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
 from uno.app.mistakes import middleware_problems, refuse_mistakes
@@ -20,6 +21,11 @@ from uno.security import AuthProvider, Policies, policy_problems
 from uno.settings import Settings, load
 from uno.telemetry import Metrics, Tracer
 
+if TYPE_CHECKING:
+    from sqlalchemy import MetaData
+
+    from uno.data.migrations.driving import Migrations
+
 Lifespan = Callable[["App"], AbstractAsyncContextManager[Any]]
 
 
@@ -31,7 +37,8 @@ class App:
     this process too, otherwise `uno worker` does. With `auth` endpoints are for the authenticated unless
     their `access` says otherwise; `policies` names sets of permissions for it.
     `host` says what stands around the events of modules, instead of `UNO_HOST_*`. `version` is that of
-    the program, in health reports and OpenAPI.
+    the program, in health reports and OpenAPI. `migrations` is the folder of the migrations of its tables: it starts
+    on a database that has all of them.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class App:
         policies: Policies | None = None,
         host: ModuleHostConfig | None = None,
         version: str = "",
+        migrations: str | Path | None = None,
     ) -> None:
         refuse_mistakes(modules, auth, lifespan, host, middleware)
         self.modules = modules
@@ -60,6 +68,8 @@ class App:
         self._user_lifespan = lifespan
         self._middleware = tuple(middleware)
         self.works = worker
+        # The command line sets it where it finds the folder of this application.
+        self.migrations = None if migrations is None else Path(migrations)
         self._worker_check: Check | None = None
         self._is_running = False
         self._wiring: Wiring = wire(self, database, self._middleware, overrides or {}, host)
@@ -99,7 +109,15 @@ class App:
     async def create_schema(self) -> None:
         """Create uno's tables and the application's own; for an open database."""
         if self.database is not None:
-            await schema.create(self.database, self._wiring.tables())
+            await schema.create(self.database, self._wiring.tables(), self.migrating())
+
+    def tables(self) -> "list[MetaData]":
+        """The tables of the models of its modules, with all others of the same `MetaData`."""
+        return self._wiring.tables()
+
+    def migrating(self) -> "Migrations | None":
+        """Its migrations, over its open database; None where it has no folder of them."""
+        return self._wiring.migrations(self.migrations)
 
     def problems(self) -> list[Problem]:
         """What is wrong, room by room."""
@@ -127,7 +145,7 @@ class App:
         async with AsyncExitStack() as stack:
             self._is_running = True
             stack.callback(setattr, self, "_is_running", False)
-            await self._wiring.start(stack)
+            await self._wiring.start(stack, self.migrations)
             for module in self.modules:
                 await self._wiring.host.load(module)
                 stack.push_async_callback(self._wiring.host.unload, module)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from uno.app.around import checked
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import MetaData
 
     from uno.app.app import App
+    from uno.data.migrations.driving import Migrations
 
 T = TypeVar("T")
 # In place of a database that is missing or wrong; never opened.
@@ -94,15 +96,23 @@ class Wiring:
         plans = [] if database is None else [database.plan(model) for model in self.models]
         return list({id(p.table.metadata): p.table.metadata for p in plans if p.table.name != "uno_document"}.values())
 
-    async def start(self, stack: AsyncExitStack) -> None:
-        """Start everything; what was started is stopped by `stack`."""
+    def migrations(self, folder: Path | None) -> "Migrations | None":
+        """Those in a folder, over the application's database."""
+        if self.database is None or folder is None:
+            return None
+        from uno.data.migrations.driving import Migrations  # Alembic takes long to import
+
+        return Migrations(self.database, folder, self.tables())
+
+    async def start(self, stack: AsyncExitStack, folder: Path | None = None) -> None:
+        """Start everything; what was started is stopped by `stack`. `folder` is that of the migrations."""
         if self.nowhere:
             fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
             raise Misconfigured(f"The application stores data but has no database; {fix}")
         await stack.enter_async_context(self.telemetry.running())
         if self.database is not None:
             await stack.enter_async_context(self.database)
-            await self._prepare(self.database)
+            await self._prepare(self.database, folder)
         self.bus.waits = False
         await stack.enter_async_context(self.telemetry.pushing())
         if self.notifier is not None:
@@ -113,12 +123,14 @@ class Wiring:
         stack.callback(self.host.stop)
         self.host.start()
 
-    async def _prepare(self, database: Database) -> None:
+    async def _prepare(self, database: Database, folder: Path | None) -> None:
         """An embedded or in-memory database is brought up to date, any other has to be."""
-        if database.embedded or database.in_memory:
+        if database.in_memory:
             await uno_schema.create(database, self.tables())
+        elif database.embedded:
+            await uno_schema.create(database, self.tables(), self.migrations(folder))
         else:
-            await uno_schema.require(database, self.tables())
+            await uno_schema.require(database, self.tables(), self.migrations(folder))
 
     def worker(self) -> Worker:
         """A worker over the same database and bus."""

@@ -7,6 +7,8 @@ showing.py     uno routes, uno messages
 modules.py     uno modules, uno graph
 boundaries.py  uno check: modules keep to themselves
 db.py          uno db: the embedded server and the schema
+migrations.py  uno db, too: the migrations of an application
+environment.py what the env.py of a folder of migrations calls
 dead.py        uno dead: deliveries that were given up
 doctor.py      uno doctor, and what it looks at
 demo.py        uno demo

@@ -78,8 +78,12 @@ async def _answers(app: "App", database: "Database", about: dict[str, Any]) -> d
     async with database.lease() as lease:
         about |= {"version": (await lease.fetch_text(VERSION[database.backend], ()))[0][0], "reachable": True}
     about |= {"backend": database.backend, "schema": await schema.current(database), "schema_needed": schema.HEAD}
+    migrations = app.migrating()
     try:
-        await schema.require(database)
+        if migrations is not None:
+            state = await migrations.state()
+            about |= {"revision": ", ".join(state.current), "revision_needed": ", ".join(state.heads)}
+        await schema.require(database, migrations=migrations)
     except Misconfigured as error:
         return {"problems": [str(error)]}
     return await _queue(app, database)

@@ -14,6 +14,7 @@ from uno.cli.db import db
 from uno.cli.dead import dead
 from uno.cli.demo import demo
 from uno.cli.doctor import doctor
+from uno.cli.migrations import migrations
 from uno.cli.modules import graph, modules
 from uno.cli.serving import run, worker
 from uno.cli.showing import messages, routes
@@ -63,6 +64,7 @@ def _uno(
 _cli = typer.Typer(cls=_Commands, callback=_uno, no_args_is_help=True, context_settings={"max_content_width": 100})
 for _command in (demo, run, worker, routes, messages, modules, graph, check, doctor):
     _cli.command()(_command)
+db.add_typer(migrations)
 _cli.add_typer(db, name="db")
 _cli.add_typer(dead, name="dead")
 

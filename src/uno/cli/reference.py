@@ -4,20 +4,23 @@ import importlib
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from uno.errors import Misconfigured, UnoError
-from uno.redact import one_line, redact
+from uno.redact import described
 
 if TYPE_CHECKING:
     from uno.app import App
+
+# Where migrations are that nobody placed elsewhere.
+MIGRATIONS = "migrations"
 
 
 def well_formed(reference: str | None) -> str | None:
@@ -69,13 +72,21 @@ def load(reference: str) -> Loaded:
     with _telling(f"{reference} raised an error"):
         found = _attribute(imported, attribute, reference)
         made = _made(found, reference) if _is_factory(found) else found
-        if isinstance(made, App):
-            return Loaded(made)
-        app = getattr(made, "uno", None)
-        if isinstance(app, App):
-            return Loaded(app, made)
+        app = made if isinstance(made, App) else getattr(made, "uno", None)
+    if isinstance(app, App):
+        if app.migrations is None and _has_migrations_here(module):
+            app.migrations = Path(MIGRATIONS)
+        return Loaded(app, None if made is app else made)
     kind = type(made).__name__
     raise Misconfigured(f"{reference} is no App but {_article(kind)} {kind}; point to what App(...) gave you.")
+
+
+def _has_migrations_here(module: str) -> bool:
+    """Whether the folder was made for an application of this module; others may be at home here, too."""
+    from uno.data.migrations.folder import application_of
+
+    application = application_of(Path(MIGRATIONS))
+    return application is not None and application.partition(":")[0] == module
 
 
 @contextmanager
@@ -86,7 +97,7 @@ def _telling(sentence: str) -> Iterator[None]:
     except UnoError:
         raise
     except (Exception, SystemExit) as error:  # the user of the command sees it
-        raise Misconfigured(f"{sentence}: {_described(error)}") from error
+        raise Misconfigured(f"{sentence}: {described(error)}") from error
 
 
 def _import(name: str) -> ModuleType:
@@ -118,23 +129,6 @@ def _made(factory: Any, reference: str) -> Any:
     except TypeError as error:
         raise Misconfigured(f"{reference} cannot be called without arguments: {error}.") from error
     return factory()
-
-
-def _described(error: BaseException) -> str:
-    """The error and the place of the last line of it that is not the import system's, without secrets."""
-    text = one_line(redact(_text(error)))
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError: {text}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<frozen")]
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})"
-    return f"{type(error).__name__}: {text}{place}"
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as another:  # the author's own __str__; the user sees which error it raises
-        return f"(its text raises {type(another).__name__})"
 
 
 def _article(word: str) -> str:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, inspect, text
 
 from uno.data.database import Database
 from uno.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from uno.data.migrations.driving import Migrations
 
 HEAD = "0001"
 CREATE = "uno db create PACKAGE:APP"
@@ -27,8 +30,12 @@ def _number(connection: Any) -> str | None:
     return connection.execute(text("SELECT version_num FROM uno_schema")).scalar()  # type: ignore[no-any-return]
 
 
-async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
-    """Bring uno's tables to this version and create the application's `tables` that are missing."""
+async def create(database: Database, tables: Sequence[MetaData] = (), migrations: "Migrations | None" = None) -> None:
+    """Bring uno's tables to this version and create the application's `tables` that are missing.
+
+    Where there are `migrations`, they make the application's tables.
+    """
+    migrated = migrations is not None and migrations.exist
     async with database.transaction() as transaction:
         if database.backend == "postgresql":
             await transaction.execute(_LOCK)
@@ -36,8 +43,10 @@ async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
         _refuse_newer(found)
         if found != HEAD:
             await transaction.connection.run_sync(_upgrade)
-        for metadata in tables:
+        for metadata in () if migrated else tables:
             await transaction.connection.run_sync(metadata.create_all)
+    if migrations is not None and migrated and not (await migrations.state()).is_latest:
+        await migrations.upgrade()
 
 
 def _upgrade(connection: Any) -> None:
@@ -55,14 +64,19 @@ def _refuse_newer(found: str | None) -> None:
         raise Misconfigured(f"The database has uno's schema {found}, newer than this version's {HEAD}; upgrade uno.")
 
 
-async def require(database: Database, tables: Sequence[MetaData] = ()) -> None:
-    """Raise `Misconfigured`, naming the command, unless the database has this version's schema and all `tables`."""
+async def require(database: Database, tables: Sequence[MetaData] = (), migrations: "Migrations | None" = None) -> None:
+    """Raise `Misconfigured`, naming the command, unless the database is up to date.
+
+    It has to have this version's schema, all `migrations` and all `tables`.
+    """
     found = await current(database)
     if found is None:
         raise Misconfigured(f"The database has none of uno's tables; create them with: {CREATE}")
     if found < HEAD:
         raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: {CREATE}")
     _refuse_newer(found)
+    if migrations is not None:
+        await migrations.require()
     missing = await _missing(database, tables)
     if missing:
         names = ", ".join(missing)
