@@ -12,16 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from itertools import count
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from uno.errors import Misconfigured
 
 F = TypeVar("F", bound=Callable[..., Any])
-Decorator: TypeAlias = Callable[[F], F]
 Moment = Literal[
     "before_insert", "after_insert", "before_update", "after_update",
     "before_delete", "after_delete", "before_restore", "after_restore",
 ]  # fmt: skip
+
+
+class Decorator(Protocol):
+    """Gives the function back unchanged."""
+
+    def __call__(self, function: F, /) -> F: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +51,42 @@ _resolved: dict[type, Hooks] = {}
 _sequence = count()
 
 
-def before_insert(cls: type, *, order: int = 0) -> Decorator[F]:
+def before_insert(cls: type, *, order: int = 0) -> Decorator:
     """Before a new entity is written; it may still be changed."""
     return _decorator("before_insert", cls, order)
 
 
-def after_insert(cls: type, *, order: int = 0) -> Decorator[F]:
+def after_insert(cls: type, *, order: int = 0) -> Decorator:
     """After a new entity was written; what the database generates is there."""
     return _decorator("after_insert", cls, order)
 
 
-def before_update(cls: type, *, order: int = 0) -> Decorator[F]:
+def before_update(cls: type, *, order: int = 0) -> Decorator:
     """Before changes are written; it may still be changed, without another run of these hooks."""
     return _decorator("before_update", cls, order)
 
 
-def after_update(cls: type, *, order: int = 0) -> Decorator[F]:
+def after_update(cls: type, *, order: int = 0) -> Decorator:
     """After changes were written."""
     return _decorator("after_update", cls, order)
 
 
-def before_delete(cls: type, *, order: int = 0) -> Decorator[F]:
+def before_delete(cls: type, *, order: int = 0) -> Decorator:
     """Before an entity is deleted, for good or softly."""
     return _decorator("before_delete", cls, order)
 
 
-def after_delete(cls: type, *, order: int = 0) -> Decorator[F]:
+def after_delete(cls: type, *, order: int = 0) -> Decorator:
     """After an entity was deleted, for good or softly."""
     return _decorator("after_delete", cls, order)
 
 
-def before_restore(cls: type, *, order: int = 0) -> Decorator[F]:
+def before_restore(cls: type, *, order: int = 0) -> Decorator:
     """Before an entity that was softly deleted comes back."""
     return _decorator("before_restore", cls, order)
 
 
-def after_restore(cls: type, *, order: int = 0) -> Decorator[F]:
+def after_restore(cls: type, *, order: int = 0) -> Decorator:
     """After an entity that was softly deleted came back."""
     return _decorator("after_restore", cls, order)
 
@@ -103,7 +108,7 @@ def remove(function: Callable[..., Any]) -> None:
     _resolved.clear()
 
 
-def _decorator(moment: Moment, cls: type, order: int) -> Decorator[F]:
+def _decorator(moment: Moment, cls: type, order: int) -> Decorator:
     if not isinstance(cls, type):
         raise Misconfigured(f"hooks.{moment} takes a class; write @hooks.{moment}(Order), not {_name(cls)}.")
     if not isinstance(order, int):

@@ -271,7 +271,8 @@ class UnitOfWork:
         self.check_task()
         if not isinstance(plan, MappedPlan):
             return None
-        if self.opened is not None or not plan.fast or self.database.commit == "session":
+        opened = self._session is not None and not self.apart
+        if opened or not plan.fast or self.database.commit == "session":
             return await self._session_path()
         return None
 
