@@ -86,7 +86,7 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
     transaction = await uow.transaction()
-    await uow.flush()
+    await uow.write()
     await write_in_order(transaction, uow.book_rows(uow.collect()))
     await transaction.commit()
 

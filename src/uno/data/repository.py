@@ -324,7 +324,7 @@ class Repository(Generic[T]):
         path = await uow.path(plan)
         if path is not None:
             await path.flush()
-        elif uow.tracked.touches(plan):
+        elif uow.tracked.touches(plan) and not uow.preparing:
             await uow.flush()
         return uow, plan
 

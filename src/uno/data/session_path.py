@@ -9,12 +9,16 @@ from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
+from sqlalchemy.util import await_only
 
+from uno.data import hooks
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction, raise_translated
 from uno.data.lookups import Lookups, Row
 from uno.data.plan import MappedPlan
+from uno.data.rounds import Rounds
+from uno.data.session_pending import Pending, run_before
 from uno.data.tracked import Entry, record_id, twin
 from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
@@ -38,11 +42,9 @@ class Mark:
 class SessionPath:
     """A session on the unit of work's transaction, and a ledger of what its flushes changed."""
 
-    def __init__(
-        self, database: Database, transaction: Transaction, writable: Callable[[], None], lookups: Lookups
-    ) -> None:
+    def __init__(self, database: Database, transaction: Transaction, rounds: Rounds, lookups: Lookups) -> None:
         self._database = database
-        self._writable = writable
+        self._rounds = rounds
         self._lookups = lookups
         self.session = AsyncSession(transaction.connection, expire_on_commit=False, autoflush=True)
         self._ledger: Ledger = {}
@@ -201,6 +203,10 @@ class SessionPath:
             raise
 
     async def flush(self) -> None:
+        """Write everything in the session, with its hooks; nothing while before hooks run."""
+        await (self._rounds.flush(_none) if hooks.registered else self.write())
+
+    async def write(self) -> None:
         await self._asked(self.session.flush())
 
     def settle(self) -> None:
@@ -276,10 +282,12 @@ class SessionPath:
         for entity in self.session.sync_session:
             self._remember(entity)
 
-    def _before_flush(self, session: Any, *_: Any) -> None:
-        # The flush itself sets columns, `onupdate` for instance, without a history.
+    def _before_flush(self, session: Any, context: Any, _instances: Any) -> None:
         if session.new or session.deleted or any(session.is_modified(entity) for entity in session.dirty):
-            self._writable()
+            self._rounds.writable()
+        if hooks.registered:
+            await_only(run_before(self._rounds, Pending(session, self._plan, self._before), context))
+        # The flush itself sets columns, `onupdate` for instance, without a history.
         changing = [entity for entity in (*session.dirty, *session.deleted) if not inspect(entity).pending]
         self._before_images = {id(entity): self._before(entity) for entity in changing}
         self._expected = [self._guard(entity) for entity in changing if session.is_modified(entity)]
@@ -325,14 +333,28 @@ class SessionPath:
 
     def _after_flush_postexec(self, *_: Any) -> None:
         """Note what is stored now; reading every attribute loads what the database generated."""
+        written: dict[Any, tuple[Any, Values | None]] = {}
         for plan, entity, before, deleted in self._flushed:
             key = inspect(entity).identity or plan.key_of(entity)
             after = None if deleted else {name: getattr(entity, name) for name in plan.state_names}
             first = self._ledger.get((plan, key), (before, None))[0]
             self._ledger[plan, key] = (first, after)
+            written[plan, key] = entity, written.get((plan, key), (None, before))[1]
+        if hooks.registered:
+            self._note_hooks(written)
         self._flushed, self._pending, self._keyless, self._awaited = [], {}, [], set()
         for entity in self.session.new:
             self._await(None, entity)
+
+    def _note_hooks(self, written: dict[Any, tuple[Any, Values | None]]) -> None:
+        for (plan, key), (entity, before) in written.items():
+            after = self._ledger[plan, key][1]
+            if before is None or after is None or plan.changed(before, after):
+                self._rounds.wrote(entity, (before, after))
+
+
+def _none(_entry: Entry) -> bool:
+    return False
 
 
 def _undo(values: Values, name: str, history: Any) -> None:

@@ -159,6 +159,16 @@ class Tracked:
         same = (entry for entry in self if entry.plan.table is plan.table)
         return any((e.status != "loaded" and (e.stored is not None or e.status == "new")) or _changed(e) for e in same)
 
+    def images(self, entity: Any) -> tuple[Values | None, Values | None] | None:
+        """What is stored of an entity and what is to be, None where nothing is to be written."""
+        entry = self.of(entity)
+        if entry is None or entry.status == "new":
+            return None if entry is None else (None, {})
+        if entry.stored is None or entry.status == "deleted":
+            return None if entry.stored is None else (entry.stored, None)
+        changed = _changed(entry)
+        return (entry.stored, {**entry.stored, **changed}) if changed else None
+
     def delete(self, entry: Entry) -> None:
         """Delete the row; an entity that was never stored is forgotten."""
         if entry.stored is None and entry.original is None:

@@ -16,12 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from uno import clock, context
 from uno.bus.unit import ambient, current_unit
+from uno.data import hooks
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction
 from uno.data.lookups import Lookups, Row, name_duplicate
 from uno.data.plan import MappedPlan
+from uno.data.rounds import Rounds
 from uno.data.session_path import Mark, SessionPath
 from uno.data.tracked import Entry, Snapshot, Tracked
 from uno.data.writer import insert_returning, write_in_order
@@ -63,6 +65,9 @@ class UnitOfWork:
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
         self._session: SessionPath | None = None
+        # A before hook opened the session; what was tracked then goes there once it is written.
+        self.apart = False
+        self._rounds: Rounds | None = None
         self._task: Any = None
         self._depth = 0
         self._token: Any = None
@@ -170,20 +175,32 @@ class UnitOfWork:
 
     async def session(self) -> AsyncSession:
         """SQLAlchemy's session on this unit of work's transaction; loaded objects are attached to it."""
-        return (await self._session_path()).session
+        path = await self._session_path()
+        if self.apart:
+            raise Misconfigured(
+                "A before hook cannot open the session while other entities wait to be written; do it in an after "
+                "hook, or open the session before."
+            )
+        return path.session
 
     async def flush(self) -> None:
-        """Write what has changed so far, in an explicit transaction."""
+        """Write what has changed so far, in an explicit transaction, and run the hooks of it."""
         self.check_task()
+        if self.preparing:
+            raise Misconfigured("A before hook runs before anything is written; flush in an after hook.")
         try:
-            if self._session is not None:
-                await self._session.flush()
-            await self._flush_tracked(self.tracked.operations())
+            await (self.rounds.flush() if hooks.registered else self.write())
         except Conflict as error:
             name_duplicate(error, self._inserts())
             raise
 
-    async def _flush_tracked(self, pairs: Sequence[tuple[Entry, Operation]]) -> None:
+    async def write(self) -> None:
+        """The same without hooks, which have run."""
+        if self._session is not None:
+            await self._session.write()
+        await self.write_tracked(self.tracked.operations())
+
+    async def write_tracked(self, pairs: Sequence[tuple[Entry, Operation]]) -> None:
         if not pairs:
             return
         self.writable()
@@ -224,6 +241,8 @@ class UnitOfWork:
     async def _return_to(self, snapshot: Snapshot, mark: Mark | None) -> None:
         """Know again what was known at the beginning of a savepoint; what was read since stays known."""
         session = self._session
+        if self._rounds is not None:
+            self._rounds.forget()
         if session is not None:
             await session.return_to(mark or Mark(), snapshot.events)
         read = self.tracked.restore(snapshot)
@@ -258,7 +277,8 @@ class UnitOfWork:
         self.check_task()
         if not isinstance(plan, MappedPlan):
             return None
-        if self._session is not None or not plan.fast or self.database.commit == "session":
+        opened = self._session is not None and not self.apart
+        if opened or not plan.fast or self.database.commit == "session":
             return await self._session_path()
         return None
 
@@ -279,14 +299,48 @@ class UnitOfWork:
         """Commit only together with this guarded operation."""
         self._fences.append(operation)
 
+    @property
+    def rounds(self) -> Rounds:
+        """Its hooks; made only where there are any."""
+        if self._rounds is None:
+            self._rounds = Rounds(self)
+        return self._rounds
+
+    @property
+    def preparing(self) -> bool:
+        """Whether before hooks run: nothing is written before they are through."""
+        return self._rounds is not None and self._rounds.preparing
+
+    @property
+    def opened(self) -> SessionPath | None:
+        """The session, if there is one and mapped entities are attached to it."""
+        return None if self.apart else self._session
+
     async def _session_path(self) -> SessionPath:
         if self._session is None:
-            # Documents stay where they are.
-            await self._flush_tracked([p for p in self.tracked.operations() if isinstance(p[0].plan, MappedPlan)])
-            self._session = SessionPath(self.database, await self.transaction(), self.writable, self.lookups)
-            for entry in self.tracked.release_mapped():
-                self._session.adopt(entry)
+            await self._write_mapped()
+        if self._session is None:  # nor did a hook open it meanwhile
+            session = SessionPath(self.database, await self.transaction(), self.rounds, self.lookups)
+            self._session, self.apart = session, True
+            if not self.preparing or not any(map(_mapped, self.tracked)):
+                self.attach()
         return self._session
+
+    async def _write_mapped(self) -> None:
+        """Documents stay where they are."""
+        if hooks.registered:
+            await self.rounds.flush(_mapped)
+        else:
+            await self.write_tracked([pair for pair in self.tracked.operations() if _mapped(pair[0])])
+
+    def attach(self) -> bool:
+        """Hand mapped entities, which are written, over to the session; whether it did not have them."""
+        if self._session is None or not self.apart:
+            return False
+        self.apart = False
+        for entry in self.tracked.release_mapped():
+            self._session.adopt(entry)
+        return True
 
     async def _write(self, transaction: Transaction, pairs: Sequence[tuple[Entry, Operation]]) -> None:
         await write_in_order(transaction, [operation for _, operation in pairs])
@@ -313,6 +367,8 @@ class UnitOfWork:
         if self.doomed is not None:
             raise self.doomed
         try:
+            if hooks.registered:
+                await self._run_hooks()
             await commit(self)
         except BaseException as error:
             if isinstance(error, Conflict):
@@ -321,6 +377,11 @@ class UnitOfWork:
             self.doom(error)
             raise
         await self._settle()
+
+    async def _run_hooks(self) -> None:
+        await self.rounds.prepare()
+        if self.doomed is not None:  # by a message in a hook
+            raise self.doomed
 
     def _inserts(self) -> list[Row]:
         """The rows that are new and not written yet."""
@@ -385,6 +446,10 @@ class UnitOfWork:
         """The unit of work is used by this task from now on; returns the one before."""
         before, self._task = self._task, task
         return before
+
+
+def _mapped(entry: Entry) -> bool:
+    return isinstance(entry.plan, MappedPlan)
 
 
 def ambient_unit() -> UnitOfWork:
