@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import MetaData, inspect, text
 
+from uno.data import capture
 from uno.data.database import Database
 from uno.errors import Misconfigured
 
@@ -38,6 +39,8 @@ async def create(database: Database, tables: Sequence[MetaData] = ()) -> None:
             await transaction.connection.run_sync(_upgrade)
         for metadata in tables:
             await transaction.connection.run_sync(metadata.create_all)
+            await transaction.connection.run_sync(capture.renew, metadata.sorted_tables)
+    database.forget_tables()
 
 
 def _upgrade(connection: Any) -> None:
@@ -67,6 +70,19 @@ async def require(database: Database, tables: Sequence[MetaData] = ()) -> None:
     if missing:
         names = ", ".join(missing)
         raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
+    outdated = await _outdated(database, tables)
+    if outdated:
+        names = ", ".join(outdated)
+        raise Misconfigured(f"The triggers that audit {names} are missing, or not those of its class; run: {CREATE}")
+
+
+async def _outdated(database: Database, tables: Sequence[MetaData]) -> list[str]:
+    wanted = [table for metadata in tables for table in metadata.sorted_tables]
+    if not capture.captured(wanted):
+        return []
+    async with database.transaction() as transaction:
+        found = await transaction.connection.run_sync(capture.outdated, wanted)
+    return [table.fullname for table in found]
 
 
 async def _missing(database: Database, tables: Sequence[MetaData]) -> list[str]:
