@@ -12,7 +12,7 @@ from uno import ids
 from uno.audit import AuditBook, AuditLog, AuditTrail
 from uno.context import Context, use
 from uno.data import Database, Model, Page, Repository, SoftDeleteMixin, UnitOfWork
-from uno.errors import Invalid
+from uno.errors import Invalid, Misconfigured
 
 
 class Base(Model):
@@ -149,12 +149,14 @@ async def test_a_query_sees_what_is_committed(database: Database, trail: AuditTr
     assert said(await trail.query(record_id=9)) == [("9", "create")]
 
 
-async def test_nothing_in_uno_changes_an_entry(trail: AuditTrail) -> None:
+async def test_nothing_in_uno_changes_an_entry(database: Database, trail: AuditTrail) -> None:
     [entry] = await trail.query(record_id=7)
     with pytest.raises(AttributeError, match="cannot assign to field"):
         entry.actor = "eve"  # type: ignore[misc]
     verbs = {name for name in dir(trail) if not name.startswith("_")}
     assert verbs == {"query", "page", "history", "as_of"}
+    with pytest.raises(Misconfigured, match="AuditLog cannot be stored"):
+        database.plan(AuditLog)
 
 
 def test_ids_of_one_moment_sort_by_their_place_and_before_those_of_the_next_microsecond() -> None:
