@@ -78,6 +78,15 @@ _AUTHORITY = re.compile(r"[^\s/?#\"'<>]{0,256}+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+class Redacted:
+    """Marks an attribute whose values are not written down: `note: Annotated[str, Redacted]`."""
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether what is called so is a secret: a password, token, key and the like."""
+    return _KEY.search(name) is not None
+
+
 def redact(text: str) -> str:
     """`text` without passwords, tokens, cookies and the values of SQL statements, as far as they can be told."""
     if "://" in text:

@@ -2,6 +2,8 @@
 
 from uno.audit.book import AuditBook
 from uno.audit.entry import AuditLog
+from uno.audit.past import Unknown
 from uno.audit.trail import AuditTrail
+from uno.data.capture import by_trigger
 
-__all__ = ["AuditBook", "AuditLog", "AuditTrail"]
+__all__ = ["AuditBook", "AuditLog", "AuditTrail", "Unknown", "by_trigger"]

@@ -1,44 +1,49 @@
 """From changes to audit rows: a pure function."""
 
 from typing import Any
-from uuid import UUID
-
-from pydantic_core import to_jsonable_python
 
 from uno import ids
 from uno.audit.tables import audit
 from uno.data.changes import Change, Changes, Values
+from uno.data.marks import Marks
 
 
-def _json(values: Values) -> Any:
-    # Decimals and UUIDs as text, times in ISO 8601, bytes in base64.
-    return to_jsonable_python(values, bytes_mode="base64", inf_nan_mode="strings", fallback=str)
+def _json(values: Values | None, marks: Marks) -> Any:
+    if values is None:
+        return None
+    forms = marks.forms
+    return {name: forms[name](value) for name, value in values.items() if name in forms}
 
 
-def _images(change: Change) -> tuple[Any, Any]:
-    """Full images of a create or delete, only the changed fields of an update."""
+def images(change: Change) -> tuple[Any, Any]:
+    """Full images of a create or delete, only the changed fields of an update; JSON values."""
     before, after = change.before, change.after
-    if before is None or after is None:
-        return before and _json(before), after and _json(after)
-    changed = [name for name in after if name not in before or before[name] != after[name]]
-    return _json({n: before.get(n) for n in changed}), _json({n: after[n] for n in changed})
+    if before is not None and after is not None:
+        changed = [name for name in after if name not in before or before[name] != after[name]]
+        before, after = {n: before.get(n) for n in changed}, {n: after[n] for n in changed}
+    return _json(before, change.marks), _json(after, change.marks)
 
 
 class AuditBook:
-    """A row for every change, with who, when and under which correlation id."""
+    """A row for every change, with who, when and under which correlation id.
+
+    It leaves out what is not to be written down, and what the database writes down itself.
+    """
 
     table = audit
 
     def rows(self, changes: Changes) -> list[Values]:
-        # Sorted, so that the trail shows the changes of one commit in their order.
-        found = sorted(ids.uuid7() for _ in changes.changes)
-        return [self._row(id, change, changes) for id, change in zip(found, changes.changes, strict=True)]
+        wanted = [one for one in changes.changes if one.marks.audited and one.marks.table not in changes.captured]
+        rows = (self._row(place, change, changes) for place, change in enumerate(wanted))
+        # An update of nothing but what is left out is none.
+        return [row for row in rows if row["before"] != {} or row["after"] != {}]
 
-    def _row(self, id: UUID, change: Change, changes: Changes) -> Values:
-        before, after = _images(change)
+    def _row(self, place: int, change: Change, changes: Changes) -> Values:
+        before, after = images(change)
         context = changes.context
         return {
-            "id": id,
+            # The ids sort as the changes were made, so the trail shows those of one commit in their order.
+            "id": ids.uuid7_at(changes.at, place),
             "kind": "change",
             "component": change.component,
             "record_id": change.record_id,

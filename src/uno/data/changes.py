@@ -1,6 +1,6 @@
 """What one unit of work changed: computed once, mapped to rows by the books."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 from sqlalchemy import Table
 
 from uno.context import Context
+from uno.data.marks import Marks
 from uno.messages import DomainEvent
 
 Values = dict[str, Any]
@@ -15,12 +16,16 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row, before and after; `before` is None for a create, `after` for a delete."""
+    """One row, before and after; `before` is None for a create, `after` for a delete.
+
+    `marks` say what of it is written down.
+    """
 
     component: str
     record_id: str
     before: Values | None
     after: Values | None
+    marks: Marks
 
     @property
     def operation(self) -> Literal["create", "update", "delete", "soft_delete", "restore"]:
@@ -36,12 +41,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """All changes and events of one commit, in order."""
+    """All changes and events of one commit, in order.
+
+    `captured` are the tables whose changes the database itself writes down, by triggers.
+    """
 
     changes: tuple[Change, ...]
     events: tuple[DomainEvent, ...]
     context: Context
     at: datetime
+    captured: Collection[str] = frozenset()
 
 
 class Book(Protocol):

@@ -8,7 +8,8 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from uno import clock
+from uno import clock, context
+from uno.data import capture
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.unfit import raise_named
@@ -36,9 +37,10 @@ async def commit(uow: "UnitOfWork") -> None:
     writer = _writer(uow, pairs, restricted)
     if writer is None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
-    operations = [*(operation for _, operation in pairs), *uow.book_rows(uow.collect())]
+    changes = uow.collect()
+    operations = [*(operation for _, operation in pairs), *uow.book_rows(changes)]
     if operations:
-        await _to_the_end(_limited(uow, _in_one_statement(uow, writer, operations)))
+        await _to_the_end(_limited(uow, _in_one_statement(uow, writer, operations, changes.context)))
         for entry, _ in pairs:
             uow.tracked.written(entry)
 
@@ -86,13 +88,19 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
     transaction = await uow.transaction()
+    if uow.database.captured and context.get() is not None:
+        await capture.say(transaction, context.current())
     await uow.write()
     await write_in_order(transaction, uow.book_rows(uow.collect()))
     await transaction.commit()
 
 
-async def _in_one_statement(uow: "UnitOfWork", writer: Writer, operations: Sequence[Operation]) -> None:
-    statement = writer.one_statement(operations)
+async def _in_one_statement(
+    uow: "UnitOfWork", writer: Writer, operations: Sequence[Operation], by: context.Context
+) -> None:
+    captured = uow.database.captured
+    said = capture.setting(by) if any(one.table.fullname in captured for one in operations) else None
+    statement = writer.one_statement(operations, said)
     try:
         rows = await _written(uow, statement)
     except Invalid as error:

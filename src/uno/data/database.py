@@ -35,10 +35,14 @@ log = get_logger("uno.data")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
 # pg_trigger.tgtype: bit 1 is "for each row", bit 2 is "before".
-_RESTRICTED = """
-    SELECT c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relrowsecurity OR EXISTS (
-        SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgtype & 3 = 3)
+_SPECIAL = """
+    SELECT c.relname, n.nspname, pg_table_is_visible(c.oid), c.relrowsecurity OR t.before_rows, t.audit = 3
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE t.tgtype & 3 = 3) > 0,
+            count(*) FILTER (WHERE t.tgname = ANY ('{uno_audit_insert,uno_audit_update,uno_audit_delete}')
+                AND t.tgenabled IN ('O', 'A'))
+        FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) t (before_rows, audit)
+    WHERE c.relkind IN ('r', 'p') AND (c.relrowsecurity OR t.before_rows OR t.audit = 3)
 """
 
 
@@ -76,6 +80,7 @@ class Database:
         self._users = 0
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._restricted: frozenset[str] | None = None
+        self._captured: frozenset[str] = frozenset()
         self._drivers: WeakSet[Any] = WeakSet()
         if not self.embedded:
             self._parsed = parse(self._url)
@@ -316,9 +321,21 @@ class Database:
             self._restricted = frozenset()
         if self._restricted is None:
             async with self.lease() as lease:
-                rows = await lease.fetch_text(_RESTRICTED, ())
-            self._restricted = frozenset(name for row in rows for name in (row[0], f"{row[1]}.{row[0]}"))
+                rows = await lease.fetch_text(_SPECIAL, ())
+            self._captured = frozenset(
+                name for row in rows if row[4] for name in (f"{row[1]}.{row[0]}", *([row[0]] if row[2] else []))
+            )
+            self._restricted = frozenset(name for row in rows if row[3] for name in (row[0], f"{row[1]}.{row[0]}"))
         return self._restricted
+
+    @property
+    def captured(self) -> frozenset[str]:
+        """Tables whose changes are written down by triggers; known once `restricted_tables` was asked."""
+        return self._captured
+
+    def forget_tables(self) -> None:
+        """Look again which tables are special: they were created anew."""
+        self._restricted, self._captured = None, frozenset()
 
     async def create_tables(self, metadata: Iterable[MetaData]) -> None:
         """Create the tables that do not exist yet."""

@@ -23,6 +23,7 @@ from sqlalchemy import Table
 
 from uno import clock
 from uno.data.document_fields import class_values, defaults_of, fields_of, form_of, id_type
+from uno.data.marks import marks_of_fields
 from uno.data.tables import documents
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
@@ -61,6 +62,8 @@ class DocumentPlan:
         self._defaults = defaults_of(cls, self.fields)
         self._shape = self._make_shape()
         self._id = TypeAdapter(id_type(cls))
+        self.marks = marks_of_fields(cls, self.table.fullname, self.fields)
+        self._loaders: dict[str, type[BaseModel]] = {}
         self.forms = {name: form_of(wanted) for name, wanted in self.fields.items()}
         # What a query takes for an attribute that a stored document lacks.
         self.constants = {n: self.dump(n, v.make()) for n, v in self._defaults.items() if v.constant}
@@ -132,6 +135,17 @@ class DocumentPlan:
             kind = type(value).__name__
             raise Invalid.field(name, f"{self.label}.{name} is never such a {kind}.", "type") from None
 
+    def load(self, name: str, value: Any) -> Any:
+        """The value of an attribute as the class has it, from the stored one; raises `Invalid` where it is none."""
+        loader = self._loaders.get(name)
+        if loader is None:
+            fields: dict[str, Any] = {name: (self.fields[name], ...)}
+            loader = self._loaders[name] = create_model(f"{self.label}Attribute", __config__=_CONFIG, **fields)
+        try:
+            return getattr(loader.model_validate_json(_as_json({name: value})), name)
+        except ValidationError as error:
+            raise Invalid.field(name, _reasons(error), "value") from None
+
     def version(self, entity: Any) -> int:
         return int(entity.version)
 
@@ -172,9 +186,6 @@ class DocumentPlan:
     def restore(self, entity: Any, values: Values) -> None:
         read = self._shape.model_validate_json(_as_json(values))
         entity.__dict__.update({name: getattr(read, name) for name in self.fields})
-
-    def image(self, values: Values) -> Values:
-        return values
 
     def key_row(self, key: tuple[Any, ...]) -> Values:
         return {"kind": key[0], "id": key[1]}

@@ -147,6 +147,8 @@ class Transaction:
         self._engine = engine
         self._connection: AsyncConnection | None = None
         self._committed = False
+        # What the triggers of the audit trail were told.
+        self.said: str | None = None
 
     @property
     def connection(self) -> AsyncConnection:
@@ -175,6 +177,7 @@ class Transaction:
 
     async def commit(self) -> None:
         """Make it so; `OutcomeUnknown` where the connection is lost meanwhile."""
+        self.said = None
         try:
             await self.connection.commit()
             self._committed = True

@@ -49,6 +49,16 @@ class Model(DeclarativeBase):
         list[str]: json_type,
     }
 
+    # True: the unit of work writes down changes; "trigger": PostgreSQL does; False: nobody.
+    __audit__: ClassVar[bool | Literal["trigger"]] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__audit__ == "trigger" and "__table__" in cls.__dict__:
+            from uno.data.capture import by_trigger  # it knows how values are written, which knows this file
+
+            by_trigger(cls)
+
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
             if not hasattr(type(self), name):

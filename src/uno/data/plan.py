@@ -18,6 +18,7 @@ from sqlalchemy.orm.base import NO_VALUE, PASSIVE_OFF
 from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from uno.data.marks import marks_of_columns
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
 
@@ -82,6 +83,8 @@ class MappedPlan:
         self.has_events = issubclass(cls, AggregateRoot)
         self.deleted_name = DELETED if DELETED in self.names else None
         self.state_names = tuple(n for n in self.names if n != self.version_name)
+        written = [(a.name, a.column) for a in self.attributes if a.name != self.version_name]
+        self.marks = marks_of_columns(cls, getattr(self.table, "fullname", ""), written)
         self._manager = mapper.class_manager
         self._column_keys = {a.name: a.column.key for a in self.attributes}
         self._identity_class = mapper._identity_class
@@ -207,10 +210,6 @@ class MappedPlan:
         """What the entity does not say is as in `values`."""
         for name in values.keys() - entity.__dict__.keys():
             setattr(entity, name, values[name])
-
-    def image(self, values: Values) -> Values:
-        """The values for the audit trail."""
-        return values
 
 
 def _too_early(attribute: str) -> Callable[[Any, Any], Any]:

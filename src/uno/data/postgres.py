@@ -124,18 +124,19 @@ class PostgresWriter:
         groups = _groups(operations)
         return len(groups) <= MAX_GROUPS and all(group.single or not _has_arrays(group) for group in groups)
 
-    def one_statement(self, operations: Sequence[Operation]) -> OneStatement:
+    def one_statement(self, operations: Sequence[Operation], said: str | None = None) -> OneStatement:
         # A part can only refer to those before it, and inserts may wait for the one update or delete.
         groups = sorted(_groups(operations), key=lambda group: group.kind == "insert")
         gates = _gates(groups)
         own = len(gates) == 1 and len(gates[0].operations) == 1 and all(g.kind != "guard" for g in groups)
-        shape = tuple(g.shape for g in groups)
+        shape = (said is not None, *(g.shape for g in groups))
         sql = self._texts.get(shape)
         if sql is None:
             if len(self._texts) >= MAX_TEXTS:
                 self._texts.clear()
-            sql = self._texts[shape] = _Text(self._dialect).write(groups, gates, own)
-        return OneStatement(sql, self._arguments(groups, gates, own), gates)
+            sql = self._texts[shape] = _Text(self._dialect).write(groups, gates, own, said is not None)
+        arguments = self._arguments(groups, gates, own)
+        return OneStatement(sql, arguments if said is None else [*arguments, said], gates)
 
     def _arguments(self, groups: Sequence[Group], gates: Sequence[Gate], own: bool) -> list[Any]:
         """In the order in which the text asks for them."""
@@ -185,7 +186,7 @@ class _Text:
         self._quote = dialect.identifier_preparer
         self._parameters = 0
 
-    def write(self, groups: Sequence[Group], gates: Sequence[Gate], own: bool) -> str:
+    def write(self, groups: Sequence[Group], gates: Sequence[Gate], own: bool, says: bool) -> str:
         parts = [] if own else self._gates(gates)
         behind = "EXISTS (SELECT FROM own)" if own else "(SELECT ok FROM gate)" if gates else ""
         for n, group in enumerate(g for g in groups if g.kind != "guard"):
@@ -193,15 +194,19 @@ class _Text:
                 parts.append(f"own AS ({self._single(group, own=True, ok='')})")
             else:
                 parts.append(f"w{n} AS ({self._write_group(group, behind)})")
-        return f"WITH {', '.join(parts)} SELECT {self._outcome(gates, own)}"
+        return f"WITH {', '.join(parts)} SELECT {self._outcome(gates, own, self._said() if says else '')}"
 
-    def _outcome(self, gates: Sequence[Gate], own: bool) -> str:
+    def _said(self) -> str:
+        # Triggers of statements run when all of it is done, this too.
+        return f", set_config('uno.context', {self._next()}::text, true)"
+
+    def _outcome(self, gates: Sequence[Gate], own: bool, said: str) -> str:
         if not gates:
-            return "true AS ok"
+            return f"true AS ok{said}"
         if own:
-            return "EXISTS (SELECT FROM own) AS ok, NULL::text[] AS matched"
+            return f"EXISTS (SELECT FROM own) AS ok, NULL::text[] AS matched{said}"
         marks = " UNION ALL ".join(f"SELECT mark FROM g{n}" for n in range(len(gates)))
-        return f"ok, CASE WHEN NOT ok THEN (SELECT array_agg(mark) FROM ({marks}) m) END AS matched FROM gate"
+        return f"ok, CASE WHEN NOT ok THEN (SELECT array_agg(mark) FROM ({marks}) m) END AS matched{said} FROM gate"
 
     def _gates(self, gates: Sequence[Gate]) -> list[str]:
         parts, counts = [], []

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import MetaData, inspect, text
 
+from uno.data import capture
 from uno.data.database import Database
 from uno.errors import Misconfigured
 
@@ -45,8 +46,18 @@ async def create(database: Database, tables: Sequence[MetaData] = (), migrations
             await transaction.connection.run_sync(_upgrade)
         for metadata in () if migrated else tables:
             await transaction.connection.run_sync(metadata.create_all)
-    if migrations is not None and migrated and not (await migrations.state()).is_latest:
+            await transaction.connection.run_sync(capture.renew, metadata.sorted_tables)
+    if migrations is not None and migrated:
+        await _migrate(database, tables, migrations)
+    database.forget_tables()
+
+
+async def _migrate(database: Database, tables: Sequence[MetaData], migrations: "Migrations") -> None:
+    if not (await migrations.state()).is_latest:
         await migrations.upgrade()
+    async with database.transaction() as transaction:
+        for metadata in tables:
+            await transaction.connection.run_sync(capture.renew, metadata.sorted_tables)
 
 
 def _upgrade(connection: Any) -> None:
@@ -81,6 +92,19 @@ async def require(database: Database, tables: Sequence[MetaData] = (), migration
     if missing:
         names = ", ".join(missing)
         raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
+    outdated = await _outdated(database, tables)
+    if outdated:
+        names = ", ".join(outdated)
+        raise Misconfigured(f"The triggers that audit {names} are missing, or not those of its class; run: {CREATE}")
+
+
+async def _outdated(database: Database, tables: Sequence[MetaData]) -> list[str]:
+    wanted = [table for metadata in tables for table in metadata.sorted_tables]
+    if not capture.captured(wanted):
+        return []
+    async with database.transaction() as transaction:
+        found = await transaction.connection.run_sync(capture.outdated, wanted)
+    return [table.fullname for table in found]
 
 
 async def _missing(database: Database, tables: Sequence[MetaData]) -> list[str]:

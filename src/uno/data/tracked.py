@@ -340,9 +340,8 @@ def _change(entry: Entry) -> Change | None:
         return None
     if before is not None and after is not None and not plan.changed(before, after):
         return None
-    return Change(
-        plan.label, record_id(entry.key if entry.status != "new" else plan.key_of(entry.entity), plan), before, after
-    )
+    key = entry.key if entry.status != "new" else plan.key_of(entry.entity)
+    return Change(plan.label, record_id(key, plan), before, after, plan.marks)
 
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:

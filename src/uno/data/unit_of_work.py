@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from uno import clock, context
 from uno.bus.unit import ambient, current_unit
-from uno.data import hooks
+from uno.data import capture, hooks
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
@@ -259,7 +259,10 @@ class UnitOfWork:
         """The explicit transaction, opened now if there is none."""
         self.check_task()
         if self._transaction is None:
+            await self.database.restricted_tables()
             self._transaction = await self.database.begin()
+        if self.database.captured and self._transaction.said is None:
+            await capture.say(self._transaction, context.current())
         return self._transaction
 
     @property
@@ -439,7 +442,8 @@ class UnitOfWork:
     def collect(self) -> Changes:
         """The changes and events of this commit, computed once."""
         events = tuple(self.collected_events())
-        self._outcome = Changes(tuple(self.net_changes()), events, context.current(), clock.now())
+        changes, captured = tuple(self.net_changes()), self.database.captured
+        self._outcome = Changes(changes, events, context.current(), clock.now(), captured)
         return self._outcome
 
     def run_by(self, task: Any) -> Any:

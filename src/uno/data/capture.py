@@ -1,0 +1,276 @@
+"""Changes that PostgreSQL writes down itself: statement triggers, so that raw SQL is audited too.
+
+A class says `__audit__ = "trigger"`; classes of another base than `uno.data.Model` go through `by_trigger`.
+The triggers come with the table and write the rows that the unit of work would write. Who changed what on
+whose behalf is in the transaction's setting `uno.context`, which the unit of work sets; where it is not set,
+the actor is the database's user. On other databases the unit of work writes the rows.
+"""
+
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any, TypeVar
+
+from sqlalchemy import JSON, Column, ColumnElement, Enum, Table, event, inspect, text, types
+from sqlalchemy.dialects.postgresql import JSONB, asyncpg
+from sqlalchemy.engine import Connection
+
+from uno.context import Context
+from uno.data import wire
+from uno.data.lease import Transaction
+from uno.data.marks import HIDDEN
+from uno.data.plan import MappedPlan, mapped_plan
+from uno.errors import Misconfigured
+
+C = TypeVar("C", bound=type)
+# Under this key of its `info` a table knows the class whose changes its triggers write down.
+_CLASS = "uno.audit"
+_LONGEST_NAME = 63
+# Of one jsonb_build_object: functions take 100 arguments.
+_MEMBERS = 50
+_VERBS = ("insert", "update", "delete", "truncate")
+_KEYS = (types.String, types.Integer, types.Uuid, types.Date)
+# typing does not know what a dialect is made of.
+_dialect: Any = asyncpg.dialect()  # type: ignore[no-untyped-call]
+_quote = _dialect.identifier_preparer.quote
+_SAY = text("SELECT set_config('uno.context', :said, true)")
+_COLUMNS = (
+    "id, kind, component, actor, actor_source, tenant, timestamp, correlation_id, message_id, traceparent, "
+    "record_id, operation, before, after"
+)
+# The id is a UUID of version 7 as `uno.ids.uuid7_at` makes it.
+_SAME = """
+      (prefix || to_hex(32768 + least(row_number() OVER () - 1, 16383)) || right(gen_random_uuid()::text, 12))::uuid,
+      'change', {component}, said->>'actor', said->>'actor_source', said->>'tenant', moment,
+      said->>'correlation_id', said->>'message_id', said->>'traceparent'"""
+# A column may be called as one of the variables; columns are named with their table.
+_BODY = """
+#variable_conflict use_variable
+DECLARE
+  moment timestamptz := clock_timestamp();
+  micros bigint := (extract(epoch FROM moment) * 1000000)::bigint;
+  prefix text := lpad(to_hex(micros / 1000), 12, '0') || '7' || lpad(to_hex(micros % 1000 * 4096 / 1000), 3, '0');
+  said jsonb := nullif(current_setting('uno.context', true), '')::jsonb;
+  own text := 'transaction-' || pg_current_xact_id()::text;
+BEGIN
+  IF said IS NULL THEN
+    said := jsonb_build_object(
+      'actor', session_user, 'actor_source', 'database', 'correlation_id', own, 'message_id', own);
+  END IF;
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO {audit} ({columns}) SELECT {same}, {new_id}, 'create', NULL, {new} FROM uno_new n;
+  ELSIF TG_OP = 'DELETE' THEN
+    INSERT INTO {audit} ({columns}) SELECT {same}, {old_id}, 'delete', {old}, NULL FROM uno_old o;
+  ELSIF TG_OP = 'TRUNCATE' THEN
+    INSERT INTO {audit} ({columns}) SELECT {same}, {old_id}, 'delete', {old}, NULL FROM {table} o;
+  ELSE
+    INSERT INTO {audit} ({columns}) SELECT {same},
+      coalesce({old_id}, {new_id}),
+      CASE WHEN {no_old} THEN 'create' WHEN {no_new} THEN 'delete' {soft}ELSE 'update' END,
+      CASE WHEN NOT {no_old} THEN c.before END, CASE WHEN NOT {no_new} THEN c.after END
+    FROM uno_old o FULL JOIN uno_new n ON {joined}
+    CROSS JOIN LATERAL (
+      SELECT jsonb_object_agg(v.name, v.before) AS before, jsonb_object_agg(v.name, v.after) AS after
+      FROM (VALUES
+        {values}
+      ) AS v (name, before, after, changed)
+      WHERE v.changed OR {no_old} OR {no_new}
+    ) AS c
+    WHERE c.before IS NOT NULL;
+  END IF;
+  RETURN NULL;
+END
+"""
+_SOFT = (
+    "WHEN o.{deleted} IS NULL AND n.{deleted} IS NOT NULL THEN 'soft_delete' "
+    "WHEN o.{deleted} IS NOT NULL AND n.{deleted} IS NULL THEN 'restore' "
+)
+_STATE = text(
+    "SELECT p.prosrc, (SELECT count(*) FROM pg_trigger t WHERE t.tgfoid = p.oid AND t.tgrelid = to_regclass(:table) "
+    "AND t.tgenabled <> 'D') FROM pg_proc p WHERE p.oid = to_regprocedure(:function)"
+)
+
+
+def by_trigger(cls: C) -> C:
+    """Have PostgreSQL write down the changes of a mapped class; its table is created with the triggers."""
+    mapper: Any = inspect(cls)
+    table: Table = mapper.local_table
+    table.info[_CLASS] = cls
+    if not event.contains(table, "after_create", _created):
+        event.listen(table, "after_create", _created)
+    return cls
+
+
+def captured(tables: Iterable[Table]) -> list[Table]:
+    """Those whose changes triggers are to write down."""
+    return [table for table in tables if _CLASS in table.info]
+
+
+def triggers(table: Table, *, schema: str = "public") -> list[str]:
+    """The statements that create or renew the triggers of a table; `schema` has uno's tables.
+
+    Raises `Misconfigured` for a table that no trigger can write down as the unit of work would.
+    """
+    function, target = _names(table, schema)
+    body = _body(table, schema).replace("'", "''")
+    # It writes with its owner's rights: who may change the table need not have any on the audit trail.
+    rights = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD'"
+    return [
+        f"CREATE OR REPLACE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql {rights} AS '{body}'",
+        f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC",
+        *(_trigger(verb, target, function) for verb in _VERBS),
+    ]
+
+
+def renew(connection: Connection, tables: Iterable[Table]) -> None:
+    """Create the triggers that are missing or of another version of their class."""
+    for table in outdated(connection, tables):
+        _created(table, connection)
+
+
+def outdated(connection: Connection, tables: Iterable[Table]) -> list[Table]:
+    """Tables whose triggers are missing, disabled, or of another version of their class."""
+    wanted = captured(tables) if connection.dialect.name == "postgresql" else []
+    schema = str(connection.dialect.default_schema_name)
+    return [table for table in wanted if not _is_current(connection, table, schema)]
+
+
+def setting(context: Context) -> str:
+    """The context as the triggers read it."""
+    return json.dumps(context.to_json())
+
+
+async def say(transaction: Transaction, context: Context) -> None:
+    """Tell the triggers of a transaction who changes what, unless they know."""
+    said = setting(context)
+    if transaction.said != said:
+        await transaction.execute(_SAY, {"said": said})
+        transaction.said = said
+
+
+def _created(table: Table, connection: Connection, **_: Any) -> None:
+    if connection.dialect.name == "postgresql":
+        for statement in triggers(table, schema=str(connection.dialect.default_schema_name)):
+            connection.exec_driver_sql(statement)
+
+
+def _is_current(connection: Connection, table: Table, schema: str) -> bool:
+    function, target = _names(table, schema)
+    found = connection.execute(_STATE, {"function": function, "table": target}).one_or_none()
+    return found is not None and tuple(found) == (_body(table, schema), len(_VERBS))
+
+
+def _names(table: Table, schema: str) -> tuple[str, str]:
+    """Of the function and of the table, with their schema."""
+    name = f"uno_audit_{table.name}"
+    if len(name.encode()) > _LONGEST_NAME:
+        name = f"uno_audit_{sha256(name.encode()).hexdigest()[:32]}"
+    place = _quote(table.schema or schema)
+    return f"{place}.{_quote(name)}()", f"{place}.{_quote(table.name)}"
+
+
+def _trigger(verb: str, target: str, function: str) -> str:
+    tables = {
+        "insert": "REFERENCING NEW TABLE AS uno_new ",
+        "update": "REFERENCING OLD TABLE AS uno_old NEW TABLE AS uno_new ",
+        "delete": "REFERENCING OLD TABLE AS uno_old ",
+    }
+    # What is truncated has to be written down while it is there.
+    when = "BEFORE" if verb == "truncate" else "AFTER"
+    return (
+        f"CREATE OR REPLACE TRIGGER uno_audit_{verb} {when} {verb.upper()} ON {target} "
+        f"{tables.get(verb, '')}FOR EACH STATEMENT EXECUTE FUNCTION {function}"
+    )
+
+
+# -- the text of the function; every name in it comes from a declared column
+
+
+def _body(table: Table, schema: str) -> str:
+    plan = _plan(table)
+    columns = {a.name: a.column for a in plan.attributes if a.name in plan.marks.forms}
+    key = [c.name for c in plan.mapper.primary_key]
+    joined = " AND ".join(f"o.{_quote(name)} = n.{_quote(name)}" for name in key)
+    return _BODY.format(
+        audit=f"{_quote(schema)}.uno_audit",
+        columns=_COLUMNS,
+        same=_SAME.format(component=_text(plan.label)),
+        table=_names(table, schema)[1],
+        new_id=_key(plan, "n"),
+        old_id=_key(plan, "o"),
+        new=_object(plan, columns, "n"),
+        old=_object(plan, columns, "o"),
+        no_old=f"o.{_quote(key[0])} IS NULL",
+        no_new=f"n.{_quote(key[0])} IS NULL",
+        soft=_soft(plan),
+        joined=joined,
+        values=",\n        ".join(_change(plan, name, column) for name, column in columns.items()),
+    )
+
+
+def _plan(table: Table) -> MappedPlan:
+    cls = table.info[_CLASS]
+    plan = mapped_plan(cls)
+    if plan is None or plan.table is not table or plan.mapper.inherits or len(plan.mapper.self_and_descendants) > 1:
+        raise Misconfigured(
+            f"{cls.__qualname__} is not the one class of the table {table.fullname}, so no trigger can write down "
+            "its changes; let the unit of work do it."
+        )
+    if not plan.marks.forms:
+        raise Misconfigured(f"Of {cls.__qualname__} nothing is to be written down; say `__audit__ = False`.")
+    return plan
+
+
+def _soft(plan: MappedPlan) -> str:
+    if plan.deleted_name is None:
+        return ""
+    column = next(a.column for a in plan.attributes if a.name == plan.deleted_name)
+    return _SOFT.format(deleted=_quote(column.name))
+
+
+def _key(plan: MappedPlan, alias: str) -> str:
+    """The key as `record_id` has it."""
+    for column in plan.mapper.primary_key:
+        if not isinstance(column.type, _KEYS) or (isinstance(column.type, Enum) and column.type.enum_class):
+            raise Misconfigured(
+                f"{plan.label} has a key of the type {column.type!r}, which PostgreSQL writes otherwise than Python; "
+                "let the unit of work write down its changes."
+            )
+    return " || ',' || ".join(f"{alias}.{_quote(c.name)}::text" for c in plan.mapper.primary_key)
+
+
+def _object(plan: MappedPlan, columns: dict[str, Column[Any]], alias: str) -> str:
+    """The whole record as a JSON object."""
+    members = [f"{_text(name)}, {_form(plan, name, column, alias)}" for name, column in columns.items()]
+    stretches = [members[n : n + _MEMBERS] for n in range(0, len(members), _MEMBERS)]
+    return " || ".join(f"jsonb_build_object({', '.join(stretch)})" for stretch in stretches)
+
+
+def _change(plan: MappedPlan, name: str, column: Column[Any]) -> str:
+    """What an update made of an attribute, as a row of VALUES."""
+    before, after = (f"to_jsonb({_form(plan, name, column, alias)})" for alias in "on")
+    # JSON cannot be compared, other than JSONB.
+    plain = isinstance(column.type, JSON) and not isinstance(column.type.dialect_impl(_dialect), JSONB)
+    was, became = (f"{alias}.{_quote(column.name)}{'::jsonb' if plain else ''}" for alias in "on")
+    return f"({_text(name)}, {before}, {after}, {was} IS DISTINCT FROM {became})"
+
+
+def _form(plan: MappedPlan, name: str, column: Column[Any], alias: str) -> str:
+    """The JSON form of a value, as the unit of work writes it."""
+    if name in plan.marks.redacted:
+        return f"CASE WHEN {alias}.{_quote(column.name)} IS NOT NULL THEN {_text(HIDDEN)} END"
+    found = wire.expression(plan.table.alias(alias).c[column.key], "postgresql")
+    if found is None:
+        raise Misconfigured(
+            f"{plan.label}.{name} is of a type that SQL cannot write down as JSON; leave it out or redact it "
+            '(info={"audit": …}), or let the unit of work write down the changes.'
+        )
+    return _sql(found)
+
+
+def _sql(expression: ColumnElement[Any]) -> str:
+    return str(expression.compile(dialect=_dialect, compile_kwargs={"literal_binds": True}))
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'::text"
