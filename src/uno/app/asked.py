@@ -7,6 +7,7 @@ from uno.audit import AuditTrail
 from uno.bus import handles_of
 from uno.bus.handler import name_of
 from uno.data import Database, Repository, UnitOfWork
+from uno.data.aggregates import storable
 from uno.data.plan import MappedPlan
 from uno.di import dependencies_of
 from uno.di.dependencies import base_arguments
@@ -19,7 +20,7 @@ def needs_a_database(handlers: Sequence[Any], providers: Sequence[Any], models: 
     if models or any(mark.durable for handler in handlers for mark in handles_of(handler)):
         return True
     about = {Database, UnitOfWork, AuditTrail, DeadLetters, Repository}
-    return any(_origin(wanted) in about for _, wanted in _wanted(handlers, providers))
+    return any(_origin(wanted) in about or storable(wanted) for _, wanted in _wanted(handlers, providers))
 
 
 def _wanted(handlers: Sequence[Any], providers: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -41,6 +42,8 @@ def unlisted(
     for target, wanted in _wanted(handlers, providers):
         entity = _entity_of(wanted)
         plan = None if entity is None else _mapped(database, entity)
+        if plan is None and storable(wanted) and (wrong := _unstorable(database, wanted)):
+            found[Problem("wrong model", wanted.__qualname__, wrong)] = None
         if plan is not None and plan.table.metadata not in known:
             text = f"It asks for {plan.label}, whose table no module lists; add it to the models of one."
             found[Problem("unlisted model", name_of(target), text)] = None
@@ -55,10 +58,18 @@ def _mapped(database: Database, entity: type) -> MappedPlan | None:
     return plan if isinstance(plan, MappedPlan) else None
 
 
+def _unstorable(database: Database, entity: type) -> str | None:
+    try:
+        database.plan(entity)
+    except Misconfigured as error:
+        return str(error)
+    return None
+
+
 def _entity_of(wanted: Any) -> Any:
-    """The `Order` of `Repository[Order]` and of a class derived from it."""
+    """The `Order` of `Repository[Order]`, of a class derived from it, and where it is asked for itself."""
     if _origin(wanted) is not Repository:
-        return None
+        return wanted if storable(wanted) else None
     found = get_args(wanted) or base_arguments(wanted, Repository) or (None,)
     return found[0] if isinstance(found[0], type) else None
 

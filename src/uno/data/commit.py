@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uno import clock
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
+from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
 from uno.data.writer import Statement, Writer, write_in_order
 from uno.errors import Invalid, OutcomeUnknown, UnoError
@@ -28,7 +29,7 @@ async def commit(uow: "UnitOfWork") -> None:
     if uow.explicit is not None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
-    if not pairs and not uow.fenced and not uow.has_events():
+    if not uow.fenced and not uow.has_events() and all(is_beside(*pair) for pair in pairs):
         return None
     if pairs:
         uow.writable()
