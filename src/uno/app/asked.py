@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from uno.audit import AuditTrail
 from uno.bus import handles_of
-from uno.bus.handler import name_of
+from uno.bus.handler import name_of, parameters
 from uno.data import Database, Repository, UnitOfWork
 from uno.data.aggregates import storable
 from uno.data.plan import MappedPlan
@@ -31,6 +31,14 @@ def _wanted(handlers: Sequence[Any], providers: Sequence[Any]) -> Iterator[tuple
             yield from ((target, one.type) for one in dependencies_of(target).values())
         except Misconfigured:  # the bus and the provider report it, with its place
             continue
+
+
+def asked_beside(handler: Any) -> list[Any]:
+    """What a handler asks for beside its message."""
+    try:
+        return [one.type for one in parameters(handler)[1].values()]
+    except (Misconfigured, AttributeError):  # the bus reports it, with its place
+        return []
 
 
 def unlisted(

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, get_args, is_typeddict
 
 from uno.bus.annotations import hints_of
 from uno.di import Dependency
-from uno.errors import Problem
+from uno.errors import Invalid, Problem, VersionConflict
 
 Get: TypeAlias = Callable[[Any], Any]
 # What is handed over beside the message, by parameter.
@@ -35,6 +35,19 @@ class Named:
     id: Get
     expected: Get | None = None
     optional: bool = False
+
+    def id_in(self, message: Any) -> Any:
+        """The id that a message gives; None where it gives none and need not. Raises `Invalid`."""
+        id = self.id(message)
+        if id is None and not self.optional:
+            raise Invalid.field(self.field, f"Say which {self.entity.__name__}.", "missing")
+        return id
+
+    def check_version(self, message: Any, version: int | None, id: Any) -> None:
+        """Raises `VersionConflict` where the message is about another version than this one."""
+        expected = None if self.expected is None else self.expected(message)
+        if expected is not None and version is not None and expected != version:
+            raise VersionConflict(self.entity.__name__, [id])
 
 
 class Entities(Protocol):

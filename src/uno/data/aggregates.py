@@ -16,7 +16,7 @@ from uno.data.database import Database
 from uno.data.repository import Repository
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.domain import AggregateRoot
-from uno.errors import Invalid, NotFound, VersionConflict
+from uno.errors import Invalid, NotFound
 
 # Set while a message is run again after a conflict.
 contended: ContextVar[bool] = ContextVar("uno.contended", default=False)
@@ -59,39 +59,31 @@ class _Part:
 
     def key(self, message: Any) -> tuple[Any, ...] | None:
         """The key of the row, None where the message names none."""
-        named = self.named
-        id = named.id(message)
-        if id is None:
-            if named.optional:
-                return None
-            raise Invalid.field(named.field, f"Say which {named.entity.__name__}.", "missing")
+        id = self.named.id_in(message)
         try:
-            return self.plan.key(id)
+            return None if id is None else self.plan.key(id)
         except Invalid as error:  # in the words of the message, whose field it is
             said = error.errors[0]
-            raise Invalid.field(named.field, said.message, said.code) from None
+            raise Invalid.field(self.named.field, said.message, said.code) from None
 
     async def load(self, uow: UnitOfWork, message: Any, key: tuple[Any, ...] | None, locked: bool) -> Any:
-        if key is None:
+        found = None if key is None else await self._read(self.plan.id_of(key), locked)
+        if found is None or key is None:
             return None
-        found = await self._read(message, locked)
-        if found is None:
-            return None
-        expected = None if self.named.expected is None else self.named.expected(message)
-        if expected is not None and self.plan.version_key is not None and self.plan.version(found) != expected:
-            raise VersionConflict(self.plan.label, [self.plan.id_of(key)])
-        if self.changing and not locked:
+        self.named.check_version(message, self.plan.version(found), self.plan.id_of(key))
+        if self.plan.version_key is not None and self.changing and not locked:
             uow.require(found, beside=True)
         return found
 
-    async def _read(self, message: Any, locked: bool) -> Any:
-        id = self.named.id(message)
-        if not self.named.optional:
-            return await (self.entities.get_for_update(id) if locked else self.entities.get(id))
+    async def _read(self, id: Any, locked: bool) -> Any:
+        if not locked:
+            return await (self.entities.get_by_id(id) if self.named.optional else self.entities.get(id))
         try:
-            return await (self.entities.get_for_update(id) if locked else self.entities.get_by_id(id))
+            return await self.entities.get_for_update(id)
         except NotFound:
-            return None
+            if self.named.optional:
+                return None
+            raise
 
     def locks(self) -> bool:
         return self.always_locks or (self.changing and contended.get())
