@@ -179,9 +179,13 @@ def _handed_over(modules: Sequence[Module], homes: Mapping[str, list[ModuleType]
             for entity in filter(storable, asked_beside(handler)):
                 owner = _owner(entity.__module__, homes)
                 if owner not in (None, module.name):
-                    code = inspect.unwrap(getattr(handler, "handle", handler)).__code__
                     what = f"reads or writes {entity.__qualname__}"
-                    yield Crossing(code.co_filename, code.co_firstlineno, module.name, str(owner), what, _DISPATCH)
+                    yield Crossing(*_place(handler), module.name, str(owner), what, _DISPATCH)
+
+
+def _place(handler: Any) -> tuple[str, int]:
+    code = getattr(inspect.unwrap(getattr(handler, "handle", handler)), "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else (handler.__module__, 1)
 
 
 def _shown(imported: str, value: Any) -> str:
