@@ -64,7 +64,7 @@ class Entities(Protocol):
 
 def named(wanted: Mapping[str, Dependency], message: Any, handler: Any) -> list[Named]:
     """The parameters that a field of `message` names; the others keep their default."""
-    known = fields_of(message)
+    known = fields_of(message) if wanted else frozenset()
     found = {name: _field(name, need.type, wanted, known) for name, need in wanted.items()}
     get: Any = itemgetter if is_typeddict(message) else attrgetter
     return [_named(name, wanted[name].type, field, known, get, handler) for name, field in found.items() if field]

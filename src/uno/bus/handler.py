@@ -165,8 +165,8 @@ def _loaded(mark: Handles, stored: Mapping[str, Dependency], entities: Entities 
     wanted = named(stored, mark.taken, _method(mark.handler))
     if entities is None or not wanted:
         return mark.handler
-    load = entities.loader(wanted, changing=mark.kind != "query")
-    return (loading_class if inspect.isclass(mark.handler) else loading)(mark.handler, load)
+    load: Any = loading_class if inspect.isclass(mark.handler) else loading
+    return load(mark.handler, entities.loader(wanted, changing=mark.kind != "query"))
 
 
 def _function(function: Any, beside: _Sorted, provider: ServiceProvider) -> Call:
