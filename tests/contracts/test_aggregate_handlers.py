@@ -22,6 +22,7 @@ from uno.domain import AggregateRoot
 from uno.errors import Conflict, Invalid, Misconfigured, NotFound, VersionConflict
 from uno.messages import Command, DomainEvent, Query
 from uno.modules import Event, EventInput, Module, handles
+from uno.queue import DeadLetters
 
 
 class Base(Model):
@@ -348,6 +349,15 @@ async def test_handler_classes_and_methods_of_modules_get_it_too(placed: App, da
     assert await done(placed, WeighEvent(input=Weigh("a"))) == 1010
     assert (await stored(database, Order, "a")).version == 3
     assert isinstance((await placed.bus.dispatch(WeighEvent(input=Weigh("c")))).error, NotFound)
+
+
+async def test_a_durable_subscriber_of_what_is_gone_leaves_a_dead_letter(placed: App, database: Database) -> None:
+    await done(placed, ShipOrder(order_id="a"))
+    async with UnitOfWork(database):
+        await Repository(Order).delete("a")
+    await placed.worker().drain()
+    [letter] = await DeadLetters(database).list()
+    assert "There is no Order with id 'a'." in str(letter)
 
 
 async def test_what_somebody_provides_is_no_matter_of_the_message(database: Database) -> None:

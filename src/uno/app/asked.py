@@ -20,7 +20,9 @@ def needs_a_database(handlers: Sequence[Any], providers: Sequence[Any], models: 
     if models or any(mark.durable for handler in handlers for mark in handles_of(handler)):
         return True
     about = {Database, UnitOfWork, AuditTrail, DeadLetters, Repository}
-    return any(_origin(wanted) in about or storable(wanted) for _, wanted in _wanted(handlers, providers))
+    if any(storable(kind) for handler in handlers for kind in asked_beside(handler)):
+        return True
+    return any(_origin(wanted) in about for _, wanted in _wanted(handlers, providers))
 
 
 def _wanted(handlers: Sequence[Any], providers: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -37,7 +39,7 @@ def asked_beside(handler: Any) -> list[Any]:
     """What a handler asks for beside its message."""
     try:
         return [one.type for one in parameters(handler)[1].values()]
-    except (Misconfigured, AttributeError):  # the bus reports it, with its place
+    except (Misconfigured, IndexError, TypeError, ValueError):  # it is no handler, which the bus reports
         return []
 
 

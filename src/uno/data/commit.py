@@ -29,7 +29,7 @@ async def commit(uow: "UnitOfWork") -> None:
     if uow.explicit is not None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
-    if not uow.fenced and not uow.has_events() and all(is_beside(*pair) for pair in pairs):
+    if all(is_beside(*pair) for pair in pairs) and not uow.fenced and not uow.has_events():
         return None
     if pairs:
         uow.writable()

@@ -168,3 +168,22 @@ async def test_a_parameter_with_a_default_keeps_it_where_the_message_names_none(
 async def test_the_input_of_a_module_may_be_a_dictionary() -> None:
     async with App(Scales("scales"), database="sqlite://") as running:
         assert (await running.bus.dispatch(Weigh(input=Parcel(order_id="1")))).unwrap() == "gone"
+
+
+def test_a_handler_of_the_wrong_form_is_told_of_all_the_same() -> None:
+    @command_handler(Ship)
+    async def nothing() -> None: ...  # type: ignore[arg-type]
+
+    @command_handler(Ship)
+    class Nothing: ...
+
+    with pytest.raises(Misconfigured) as raised:
+        App(Module("shop", handlers=[nothing, Nothing]))
+    assert [problem.kind for problem in raised.value.problems].count("wrong handler") == 2
+
+
+def test_no_model_and_no_repository_is_needed_for_an_application_to_store_something() -> None:
+    @command_handler(Ship)
+    async def ship(command: Ship, order: Order | None = None) -> None: ...
+
+    assert App(Module("shop", handlers=[ship])).database is not None
