@@ -5,8 +5,9 @@ from typing import Any, get_args
 
 from uno.audit import AuditTrail
 from uno.bus import handles_of
-from uno.bus.handler import name_of
+from uno.bus.handler import name_of, parameters
 from uno.data import Database, Repository, UnitOfWork
+from uno.data.aggregates import storable
 from uno.data.plan import MappedPlan
 from uno.di import dependencies_of
 from uno.di.dependencies import base_arguments
@@ -19,6 +20,8 @@ def needs_a_database(handlers: Sequence[Any], providers: Sequence[Any], models: 
     if models or any(mark.durable for handler in handlers for mark in handles_of(handler)):
         return True
     about = {Database, UnitOfWork, AuditTrail, DeadLetters, Repository}
+    if any(storable(kind) for handler in handlers for kind in asked_beside(handler)):
+        return True
     return any(_origin(wanted) in about for _, wanted in _wanted(handlers, providers))
 
 
@@ -32,6 +35,14 @@ def _wanted(handlers: Sequence[Any], providers: Sequence[Any]) -> Iterator[tuple
             continue
 
 
+def asked_beside(handler: Any) -> list[Any]:
+    """What a handler asks for beside its message."""
+    try:
+        return [one.type for one in parameters(handler)[1].values()]
+    except (Misconfigured, IndexError, TypeError, ValueError):  # it is no handler, which the bus reports
+        return []
+
+
 def unlisted(
     handlers: Sequence[Any], providers: Sequence[Any], models: Sequence[type], database: Database
 ) -> list[Problem]:
@@ -41,6 +52,8 @@ def unlisted(
     for target, wanted in _wanted(handlers, providers):
         entity = _entity_of(wanted)
         plan = None if entity is None else _mapped(database, entity)
+        if plan is None and storable(wanted) and (wrong := _unstorable(database, wanted)):
+            found[Problem("wrong model", wanted.__qualname__, wrong)] = None
         if plan is not None and plan.table.metadata not in known:
             text = f"It asks for {plan.label}, whose table no module lists; add it to the models of one."
             found[Problem("unlisted model", name_of(target), text)] = None
@@ -55,10 +68,18 @@ def _mapped(database: Database, entity: type) -> MappedPlan | None:
     return plan if isinstance(plan, MappedPlan) else None
 
 
+def _unstorable(database: Database, entity: type) -> str | None:
+    try:
+        database.plan(entity)
+    except Misconfigured as error:
+        return str(error)
+    return None
+
+
 def _entity_of(wanted: Any) -> Any:
-    """The `Order` of `Repository[Order]` and of a class derived from it."""
+    """The `Order` of `Repository[Order]`, of a class derived from it, and where it is asked for itself."""
     if _origin(wanted) is not Repository:
-        return None
+        return wanted if storable(wanted) else None
     found = get_args(wanted) or base_arguments(wanted, Repository) or (None,)
     return found[0] if isinstance(found[0], type) else None
 

@@ -6,6 +6,7 @@ of its fields and of its result.
 """
 
 import ast
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,9 +16,11 @@ from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from uno.app.app import App
+from uno.app.asked import asked_beside
 from uno.app.entities import entities
 from uno.app.sql_names import tables_in
 from uno.app.uses import uses
+from uno.data.aggregates import storable
 from uno.messages import Message, result_type
 from uno.modules import EventInput, EventOutput, Module, input_type, output_type
 from uno.modules.chain import declared
@@ -47,7 +50,7 @@ def crossings(modules: Sequence[Module]) -> list[Crossing]:
     """Every place where one of these modules goes beyond its boundary, by file and line."""
     homes = _homes(modules)
     tables = _tables(modules)
-    found = list(_shared_models(modules))
+    found = [*_shared_models(modules), *_handed_over(modules, homes)]
     for name, files in homes.items():
         for file in files:
             found += _of_file(file, name, homes, tables)
@@ -167,6 +170,22 @@ def _of_file(
             if tables.get(table, name) != name:
                 what = f"touches the table {table}"
                 yield Crossing(str(path), getattr(node, "lineno", 1), name, tables[table], what, _QUERY)
+
+
+def _handed_over(modules: Sequence[Module], homes: Mapping[str, list[ModuleType]]) -> Iterator[Crossing]:
+    """Aggregates of other modules that handlers ask for."""
+    for module in modules:
+        for handler in (*module.handlers, *(candidate.target for _, candidate in declared(module))):
+            for entity in filter(storable, asked_beside(handler)):
+                owner = _owner(entity.__module__, homes)
+                if owner not in (None, module.name):
+                    what = f"reads or writes {entity.__qualname__}"
+                    yield Crossing(*_place(handler), module.name, str(owner), what, _DISPATCH)
+
+
+def _place(handler: Any) -> tuple[str, int]:
+    code = getattr(inspect.unwrap(getattr(handler, "handle", handler)), "__code__", None)
+    return (code.co_filename, code.co_firstlineno) if code else (handler.__module__, 1)
 
 
 def _shown(imported: str, value: Any) -> str:

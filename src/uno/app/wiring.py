@@ -13,6 +13,7 @@ from uno.audit import AuditBook, AuditTrail
 from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
 from uno.context import Context, current
 from uno.data import Database, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
+from uno.data.aggregates import Aggregates
 from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, singleton, use_service_provider, value
 from uno.errors import Misconfigured, Problem
@@ -190,6 +191,7 @@ def wire(
         provider=provider,
         open_unit=None if units is None else lambda: _begun(made[0], units),
         otherwise=hosted.otherwise,
+        entities=None if opened is None else Aggregates(opened),
     )
     bus.waits = opened is not None
     made.append(bus)

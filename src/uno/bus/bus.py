@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from uno import context
+from uno.bus.entities import Entities
 from uno.bus.handler import compile_handler, name_of, problems
 from uno.bus.pipeline import Call, Middleware, as_result, compose
 from uno.bus.problems import duplicates, nowhere_to_wait, unmarked
@@ -57,7 +58,7 @@ class Bus:
 
     `middleware` is for all messages, outermost first. `open_unit` opens a unit of work: with one,
     events are published when it commits, without one at once. `otherwise` may know a handler of a
-    message type that is marked nowhere.
+    message type that is marked nowhere. `entities` loads what handlers ask for by name.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Bus:
         provider: ServiceProvider | None = None,
         open_unit: OpenUnit | None = None,
         otherwise: Callable[[type], Call | None] | None = None,
+        entities: Entities | None = None,
     ) -> None:
         self._provider = provider or ServiceProvider(())
         self._middleware = tuple(middleware)
         self._open_unit = open_unit
         self._otherwise = otherwise
+        self._entities = entities
         self._table = Table()
         self._calls: dict[type, Call] = {}
         self._durable_names: dict[type, tuple[str, ...]] = {}
@@ -158,7 +161,7 @@ class Bus:
             raise Misconfigured.of(found)
         table, itself = Table(), self._itself()
         for mark in self.marks:
-            handler = await compile_handler(mark, self._provider, itself)
+            handler = await compile_handler(mark, self._provider, itself, self._entities)
             if mark.around is not None:
                 handler = mark.around(handler)
             around = (*self._middleware, *mark.middleware)
@@ -169,7 +172,7 @@ class Bus:
         """Everything wrong with the handlers and their dependencies."""
         itself = self._itself()
         found = [unmarked(handler) for handler in self._unmarked]
-        found += [p for mark in self.marks for p in problems(mark, self._provider, itself)]
+        found += [p for mark in self.marks for p in problems(mark, self._provider, itself, self._entities)]
         found += duplicates(self.marks)
         if self._open_unit is None:
             found += [nowhere_to_wait(mark) for mark in self._events(durable=True)]

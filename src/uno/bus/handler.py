@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, get_args, get_type_hints
 
 from uno.bus.annotations import contradicts, hints_of
+from uno.bus.entities import Entities, loading, loading_class, named, unnamed
 from uno.bus.pipeline import Call
 from uno.bus.registry import Handles
 from uno.di import MARK, Dependency, ServiceProvider, dependencies_of
@@ -92,19 +93,32 @@ def _other_result(mark: Handles, method: Any) -> Problem | None:
     return Problem("wrong handler", name_of(mark.handler), text)
 
 
-def problems(mark: Handles, provider: ServiceProvider, given: Mapping[type, object]) -> list[Problem]:
+def problems(
+    mark: Handles, provider: ServiceProvider, given: Mapping[type, object], entities: Entities | None = None
+) -> list[Problem]:
     """Everything that would keep this handler from being called; `given` is there beside what is provided."""
     wrong = shape_problem(mark)
     if wrong:
         return [wrong]
+    where = name_of(mark.handler)
     try:
-        wanted = parameters(mark.handler)[1]
+        stored, wanted = _parted(parameters(mark.handler)[1], provider, entities)
         if inspect.isclass(mark.handler):
             wanted = {**dependencies_of(mark.handler), **wanted}
     except Misconfigured as unreadable:  # one annotation must not hide the other problems
         return list(unreadable.problems)
     wanted = {name: need for name, need in wanted.items() if need.type not in given}
-    return provider.problems_for(name_of(mark.handler), wanted, lifetime="scoped")
+    return [*unnamed(stored, mark.taken, where), *provider.problems_for(where, wanted, lifetime="scoped")]
+
+
+def _parted(
+    wanted: dict[str, Dependency], provider: ServiceProvider, entities: Entities | None
+) -> tuple[dict[str, Dependency], dict[str, Dependency]]:
+    """The entities a handler asks for, and the rest; what somebody provides is no matter of the message."""
+    if entities is None:
+        return {}, wanted
+    stored = {n: need for n, need in wanted.items() if entities.knows(need.type) and not provider.provides(need.type)}
+    return stored, {name: need for name, need in wanted.items() if name not in stored}
 
 
 async def _sort(wanted: Mapping[str, Dependency], provider: ServiceProvider, given: Mapping[type, object]) -> _Sorted:
@@ -127,19 +141,32 @@ async def _sort(wanted: Mapping[str, Dependency], provider: ServiceProvider, giv
     return _Sorted(fixed, ambient, scoped)
 
 
-async def compile_handler(mark: Handles, provider: ServiceProvider, given: Mapping[type, object]) -> Call:
+async def compile_handler(
+    mark: Handles, provider: ServiceProvider, given: Mapping[type, object], entities: Entities | None = None
+) -> Call:
     """One async callable that takes only the message."""
     handler: Any = mark.handler
-    beside = await _sort(parameters(handler)[1], provider, given)
-    if not inspect.isclass(mark.handler):
-        return _function(handler, beside, provider)
+    stored, wanted = _parted(parameters(handler)[1], provider, entities)
+    beside = await _sort(wanted, provider, given)
+    made = _loaded(mark, stored, entities)
+    if not inspect.isclass(handler):
+        return _function(made, beside, provider)
     parts = await _sort(dependencies_of(handler), provider, given)
     if not parts.ambient and not parts.scoped:
-        return _function(handler(**parts.fixed).handle, beside, provider)
+        return _function(made(**parts.fixed).handle, beside, provider)
     mark_of_class = vars(handler).get(MARK)
     if mark_of_class is not None and mark_of_class.lifetime == "singleton":
         log.info("%s is a singleton, but needs something scoped: it is made for each message", name_of(handler))
-    return _per_message(handler, parts, beside, provider)
+    return _per_message(made, parts, beside, provider)
+
+
+def _loaded(mark: Handles, stored: Mapping[str, Dependency], entities: Entities | None) -> Any:
+    """The handler, given the entities that its message names."""
+    wanted = named(stored, mark.taken, _method(mark.handler))
+    if entities is None or not wanted:
+        return mark.handler
+    load: Any = loading_class if inspect.isclass(mark.handler) else loading
+    return load(mark.handler, entities.loader(wanted, changing=mark.kind != "query"))
 
 
 def _function(function: Any, beside: _Sorted, provider: ServiceProvider) -> Call:

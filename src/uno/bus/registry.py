@@ -24,7 +24,8 @@ _MARK = "__uno_handles__"
 class Handles:
     """A mark: `handler` handles `message`. `around` makes of the compiled handler what the pipeline calls.
 
-    `owner` is the name of the module that it is a method of, if it is one; `promised` what a request gets.
+    `owner` is the name of the module that it is a method of, if it is one; `promised` what a request gets,
+    and `takes` the class of what its handler is given instead of the message.
     """
 
     handler: Any
@@ -36,6 +37,12 @@ class Handles:
     around: Callable[[Call], Call] | None = field(default=None, compare=False)
     owner: str = field(default="", compare=False)
     promised: Any = field(default=None, compare=False)
+    takes: Any = field(default=None, compare=False)
+
+    @property
+    def taken(self) -> Any:
+        """The class of the first argument of the handler."""
+        return self.message if self.takes is None else self.takes
 
 
 class _Accepts(Protocol[R]):

@@ -12,6 +12,7 @@ from uno import clock, context
 from uno.data import capture
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
+from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
 from uno.data.writer import Statement, Writer, write_in_order
 from uno.errors import Invalid, OutcomeUnknown, UnoError
@@ -29,7 +30,7 @@ async def commit(uow: "UnitOfWork") -> None:
     if uow.explicit is not None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
-    if not pairs and not uow.fenced and not uow.has_events():
+    if all(is_beside(*pair) for pair in pairs) and not uow.fenced and not uow.has_events():
         return None
     if pairs:
         uow.writable()

@@ -5,6 +5,7 @@ from typing import Any
 
 from uno.bus.pipeline import CallNext, Middleware
 from uno.bus.unit import ambient
+from uno.data.aggregates import contended
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Conflict, Misconfigured, UnoError
 from uno.messages import Message, Query
@@ -70,13 +71,23 @@ def repeated(message_type: type[Message]) -> Middleware | None:
 async def _repeat(message: Any, call_next: CallNext) -> Any:
     if ambient() is not None:
         return await call_next(message)
-    for _ in range(ATTEMPTS - 1):
-        try:
-            result = await call_next(message)
-        except Conflict as error:
-            if not error.repeatable:
-                raise
-            continue
-        if not (result.__class__ is Failure and isinstance(result.error, Conflict) and result.error.repeatable):
-            return result
-    return await call_next(message)
+    again = None
+    try:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                result = await call_next(message)
+            except Conflict as error:
+                if not error.repeatable:
+                    raise
+            else:
+                if not (result.__class__ is Failure and _is_repeatable(result.error)):
+                    return result
+            again = again or contended.set(True)
+        return await call_next(message)
+    finally:
+        if again is not None:
+            contended.reset(again)
+
+
+def _is_repeatable(error: Exception) -> bool:
+    return isinstance(error, Conflict) and error.repeatable

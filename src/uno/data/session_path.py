@@ -183,7 +183,8 @@ class SessionPath:
         self._required.append(entity)
 
     def guards(self) -> list[Operation]:
-        return [self._guard(entity) for entity in self._required if not inspect(entity).deleted]
+        stored = (entity for entity in self._required if not inspect(entity).deleted and inspect(entity).identity)
+        return [self._guard(entity) for entity in stored]
 
     def _any_of(self, entities: Iterable[Any], table: Table, related: Callable[[Table, Table], bool]) -> bool:
         return any(related(table, self._plan(other).table) for other in entities)

@@ -17,13 +17,15 @@ from uno.errors import Misconfigured, VersionConflict
 
 _sequence = count(1)
 _LAST = float("inf")
+Required = Literal["alone", "beside"] | None
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
     """One entity. `original` is its state when the unit of work began to know it, `stored` the one in the database.
 
-    `version` is the stored one, `read_version` that of `original`.
+    `version` is the stored one, `read_version` that of `original`. `required` says that the commit checks the
+    version even of what did not change: "alone" always, "beside" where there is something to commit.
     """
 
     plan: Plan
@@ -36,7 +38,7 @@ class Entry:
     sequence: float = _LAST
     next: Values | None = None
     complete: bool = True
-    required: bool = False
+    required: Required = None
     read_version: int | None = None
 
     def stamp(self) -> None:
@@ -201,7 +203,7 @@ class Tracked:
             if entry.version is not None:
                 entry.plan.set_version(entry.entity, entry.version)
             entry.plan.stored(entry.entity)
-        entry.status, entry.sequence, entry.required, entry.complete = "loaded", _LAST, False, True
+        entry.status, entry.sequence, entry.required, entry.complete = "loaded", _LAST, None, True
         if (entry.plan, entry.key) not in self._by_key:
             entry.key = entry.plan.key_of(entry.entity)
             self._by_key[entry.plan, entry.key] = entry
@@ -266,7 +268,7 @@ def _turn(pair: tuple[Entry, Operation]) -> tuple[float, str]:
 
 
 def _as_read(entry: Entry) -> tuple[Any, ...]:
-    return "loaded", entry.original, entry.original, entry.read_version, False
+    return "loaded", entry.original, entry.original, entry.read_version, None
 
 
 def _correct(entry: Entry, row: Any) -> None:
@@ -276,7 +278,7 @@ def _correct(entry: Entry, row: Any) -> None:
     if version is not None and version > (entry.read_version or 0):
         return
     entry.read_version = version
-    entry.return_to(entry.entity, ("loaded", state, state, version, False), state)
+    entry.return_to(entry.entity, ("loaded", state, state, version, None), state)
 
 
 def twin(plan: Plan, key: tuple[Any, ...]) -> Misconfigured:
@@ -311,6 +313,11 @@ def _operation(entry: Entry) -> Operation | None:
         values[plan.version_key] = (entry.version or 0) + 1
     ordered = any(name in changed for name in plan.unique_names)
     return Operation("update", plan.table, plan.label, key, values, expect, ordered=ordered)
+
+
+def is_beside(entry: Entry, operation: Operation) -> bool:
+    """Whether it is nothing but a check that matters beside something else."""
+    return operation.kind == "guard" and entry.required == "beside"
 
 
 def _insert(entry: Entry) -> Operation:

@@ -159,8 +159,11 @@ class UnitOfWork:
         """A repository of one's own class."""
         return repository()
 
-    def require(self, entity: Any) -> None:
-        """Commit only if this entity, which was only read, is still as it was read."""
+    def require(self, entity: Any, *, beside: bool = False) -> None:
+        """Commit only if this entity, which was only read, is still as it was read.
+
+        `beside`: that matters only where something else is written or published.
+        """
         entry = self.tracked.of(entity)
         session = self._session if entry is None and self._session is not None else None
         if entry is None and (session is None or entity not in session.session):
@@ -169,7 +172,7 @@ class UnitOfWork:
         if plan.version_key is None:
             raise Misconfigured(f"{plan.label} has no version that could be required.")
         if entry is not None:
-            entry.required = True
+            entry.required = entry.required or ("beside" if beside else "alone")
         elif session is not None:
             session.require(entity)
 

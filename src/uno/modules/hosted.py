@@ -14,7 +14,7 @@ from uno.modules.behaviour import label_of, log
 from uno.modules.chain import AnyEvent, Candidate, Directory, asked, chain, declared, told
 from uno.modules.config import ModuleHostConfig
 from uno.modules.errors import EventUnhandled, NeedsAwait
-from uno.modules.event import ExternalEvent, is_event, output_type
+from uno.modules.event import ExternalEvent, input_type, is_event, output_type
 from uno.modules.host import ModuleHost
 from uno.modules.module import Module, label
 from uno.modules.published import Published, external, trace_headers
@@ -103,8 +103,10 @@ class Hosted(ModuleHost):
             self._compiled[candidate] = told(compiled) if candidate.handled is None else asked(compiled)
             return self._chain(event)
 
-        mark = Handles(handle, "request", event, around=around, owner=candidate.module.name, promised=_output(event))
-        return mark_with(handle, mark)
+        # A method marked for the event is given its input, `handle` the event itself.
+        takes = None if candidate.handled is None else input_type(event)
+        options: Any = {"owner": candidate.module.name, "promised": _output(event), "takes": takes}
+        return mark_with(handle, Handles(handle, "request", event, around=around, **options))
 
     def _chain(self, event: type[AnyEvent]) -> Call:
         threads = self._pipelines.threads

@@ -177,6 +177,14 @@ def test_relative_imports_are_followed(shop: Shop) -> None:
     assert "imports Order of orders" in found
 
 
+def test_an_aggregate_of_another_module_that_a_handler_asks_for_is_found(shop: Shop) -> None:
+    handler = ["@event_handler(OrderPlaced)", "async def look(event: OrderPlaced, order: Order) -> None: ..."]
+    module = "billing = Module('billing', handlers=[bill, look])"
+    found = shop.found(**billing("from SHOP.orders.tables import Order", *handler, module))
+    assert "billing/module.py:12: billing reads or writes Order of orders; dispatch a message" in found[-1]
+    assert len(found) == 2
+
+
 def test_every_file_of_a_module_counts(shop: Shop) -> None:
     helper = "from SHOP.orders.tables import Order"
     [found] = shop.found(billing__helper=helper, **billing("from SHOP.billing import helper"))

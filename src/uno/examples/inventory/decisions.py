@@ -1,9 +1,8 @@
-"""What people say about a package: yes, no, and a note."""
+"""What people say about a package: yes, no, and a note. The handlers are given the package that the command names."""
 
 from pydantic import Field
 
 from uno.bus import command_handler
-from uno.data import Repository
 from uno.errors import Invalid
 from uno.examples.inventory.identity import PackageId, Person, Prose
 from uno.examples.inventory.packages import Package
@@ -36,22 +35,19 @@ class AnnotatePackage(Command[Package]):
 
 
 @command_handler(ApprovePackage)
-async def approve_package(command: ApprovePackage, packages: Repository[Package]) -> Package:
-    package = await packages.get(command.package_id)
+async def approve_package(command: ApprovePackage, package: Package) -> Package:
     package.approve(by=_decider("approved_by", command.approved_by))
     return package
 
 
 @command_handler(RejectPackage)
-async def reject_package(command: RejectPackage, packages: Repository[Package]) -> Package:
-    package = await packages.get(command.package_id)
+async def reject_package(command: RejectPackage, package: Package) -> Package:
     package.reject(by=_decider("rejected_by", command.rejected_by), reason=command.reason)
     return package
 
 
 @command_handler(AnnotatePackage)
-async def annotate_package(command: AnnotatePackage, packages: Repository[Package]) -> Package:
-    package = await packages.get(command.package_id)
+async def annotate_package(command: AnnotatePackage, package: Package) -> Package:
     package.annotate(command.note)
     return package
 

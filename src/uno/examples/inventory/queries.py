@@ -46,8 +46,8 @@ class GetPackageHistory(Query[list[AuditLog]]):
 
 
 @query_handler(GetPackage)
-async def get_package(query: GetPackage, packages: Repository[Package]) -> Package:
-    return await packages.get(query.package_id)
+async def get_package(query: GetPackage, package: Package) -> Package:
+    return package
 
 
 @query_handler(ListPackages)
