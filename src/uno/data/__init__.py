@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from uno.data.filters import Filter
     from uno.data.middleware import repeated, transactional
     from uno.data.model import Model, SoftDeleteMixin, TimestampMixin, ULIDMixin, UtcDateTime, UUIDMixin, VersionMixin
+    from uno.data.orm import Session
     from uno.data.paging import Page
     from uno.data.repository import Repository
+    from uno.data.scopes import SessionOperationGroup, session, transaction
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
 
@@ -27,6 +29,8 @@ _HOMES = {
     "Model": "uno.data.model",
     "Page": "uno.data.paging",
     "Repository": "uno.data.repository",
+    "Session": "uno.data.orm",
+    "SessionOperationGroup": "uno.data.scopes",
     "SoftDeleteMixin": "uno.data.model",
     "TimestampMixin": "uno.data.model",
     "ULIDMixin": "uno.data.model",
@@ -35,6 +39,8 @@ _HOMES = {
     "UtcDateTime": "uno.data.model",
     "VersionMixin": "uno.data.model",
     "repeated": "uno.data.middleware",
+    "session": "uno.data.scopes",
+    "transaction": "uno.data.scopes",
     "transactional": "uno.data.middleware",
 }
 
@@ -48,6 +54,8 @@ __all__ = [
     "Model",
     "Page",
     "Repository",
+    "Session",
+    "SessionOperationGroup",
     "SoftDeleteMixin",
     "TimestampMixin",
     "ULIDMixin",
@@ -56,6 +64,8 @@ __all__ = [
     "UtcDateTime",
     "VersionMixin",
     "repeated",
+    "session",
+    "transaction",
     "transactional",
 ]
 

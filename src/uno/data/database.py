@@ -4,18 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Select, Table, and_, bindparam, event, select
+from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select
 from sqlalchemy.engine import URL, Dialect
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
+from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
@@ -31,7 +32,11 @@ from uno.health import Check
 from uno.settings import DatabaseSettings
 from uno.telemetry.logs import get_logger
 
+if TYPE_CHECKING:
+    from uno.data.unit_of_work import UnitOfWork
+
 log = get_logger("uno.data")
+T = TypeVar("T")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
 # pg_trigger.tgtype: bit 1 is "for each row", bit 2 is "before".
@@ -66,6 +71,8 @@ class Database:
         self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
         self.commit = commit
         self.progress = progress
+        # What an application opens instead of a plain unit of work: with its audit trail and its deliveries.
+        self.open_unit: Callable[[], UnitOfWork] | None = None
         self._server: Any = None
         self._revival: Revival | None = None
         self._engine: AsyncEngine | None = None
@@ -231,11 +238,17 @@ class Database:
 
     async def query(self, statement: Any, parameters: Any = None) -> Sequence[Any]:
         """The rows of one SQLAlchemy statement that reads, on a connection of its own."""
+        return await self._ask(statement, parameters, Result.all)
+
+    async def read(self, statement: Any, parameters: Any = None) -> Result[Any]:
+        """The same, with the names of its columns."""
+        return await self._ask(statement, parameters, lambda result: result.freeze()())
+
+    async def _ask(self, statement: Any, parameters: Any, take: Callable[[Result[Any]], T]) -> T:
         try:
             async with self.engine.connect() as connection:
                 reading = await connection.execution_options(**self._reading)
-                rows: Sequence[Any] = (await reading.execute(statement, parameters)).all()
-                return rows
+                return take(await reading.execute(statement, parameters))
         except Exception as error:  # whoever asks sees it, translated
             raise_translated(error)
             raise
@@ -251,12 +264,9 @@ class Database:
             await transaction.close()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self) -> AsyncIterator[Session]:
         """A SQLAlchemy session in a transaction of its own; what it writes is not audited."""
-        async with (
-            self.transaction() as transaction,
-            AsyncSession(transaction.connection, expire_on_commit=False) as session,
-        ):
+        async with self.transaction() as transaction, Session(transaction.connection) as session:
             yield session
             await session.flush()
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.concurrency import in_greenlet
 
+from uno.data import literal
 from uno.data.failures import is_lost, translate
 from uno.data.statement import Prepared
 from uno.data.watched import watched
@@ -168,7 +169,7 @@ class Transaction:
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         self._committed = False
         try:
-            return await self.connection.execute(statement, parameters)
+            return await self.connection.execute(literal.statement(statement, parameters), parameters)
         except Exception as error:  # whoever runs the statement sees it, translated
             raise_translated(error)
             raise

@@ -6,7 +6,6 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Table, event, inspect
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -14,6 +13,7 @@ from uno.data.changes import Change, Operation, Values
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction, raise_translated
 from uno.data.lookups import Lookups, Row
+from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.tracked import Entry, record_id, twin
 from uno.data.writer import guarding, stale
@@ -44,7 +44,7 @@ class SessionPath:
         self._database = database
         self._writable = writable
         self._lookups = lookups
-        self.session = AsyncSession(transaction.connection, expire_on_commit=False, autoflush=True)
+        self.session = Session(transaction.connection, writable=writable)
         self._ledger: Ledger = {}
         self._before_images: dict[int, Values] = {}
         self._required: list[Any] = []

@@ -10,17 +10,20 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Executable, Result
 
 from uno import clock, context
 from uno.bus.unit import ambient, current_unit
+from uno.data import raw
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction
+from uno.data.literal import Parameters
 from uno.data.lookups import Lookups, Row, name_duplicate
+from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.session_path import Mark, SessionPath
 from uno.data.tracked import Entry, Snapshot, Tracked
@@ -168,9 +171,16 @@ class UnitOfWork:
         elif session is not None:
             session.require(entity)
 
-    async def session(self) -> AsyncSession:
+    async def session(self) -> Session:
         """SQLAlchemy's session on this unit of work's transaction; loaded objects are attached to it."""
         return (await self._session_path()).session
+
+    async def execute(self, statement: Executable | LiteralString, parameters: Parameters = None) -> Result[Any]:
+        """The result of SQL of your own: `await uow.execute("SELECT … WHERE id = :id", {"id": id})`.
+
+        What has changed so far is written first. What writes is done in an explicit transaction, and is not audited.
+        """
+        return await raw.run(self, statement, parameters)
 
     async def flush(self) -> None:
         """Write what has changed so far, in an explicit transaction."""
@@ -256,6 +266,10 @@ class UnitOfWork:
             return await self._session_path()
         return None
 
+    @property
+    def reads_only(self) -> bool:
+        return self._read_only
+
     def writable(self) -> None:
         if self._read_only:
             raise Misconfigured("A query changes nothing; make it a command.")
@@ -278,6 +292,7 @@ class UnitOfWork:
             # Documents stay where they are.
             await self._flush_tracked([p for p in self.tracked.operations() if isinstance(p[0].plan, MappedPlan)])
             self._session = SessionPath(self.database, await self.transaction(), self.writable, self.lookups)
+            self._session.session.settle = self.flush
             for entry in self.tracked.release_mapped():
                 self._session.adopt(entry)
         return self._session
