@@ -1,7 +1,7 @@
 """One database: its engine, its pool, the plans of its classes, its health."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -10,7 +10,7 @@ from weakref import WeakSet
 from pydantic import SecretStr
 from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select
 from sqlalchemy.engine import URL, Dialect
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
@@ -232,9 +232,18 @@ class Database:
         """A connection for a statement or a few, each its own transaction."""
         return self._lease(self.engine)
 
-    async def begin(self) -> Transaction:
+    async def begin(self, *, writing: bool = True) -> Transaction:
         """An open transaction; close it."""
-        return await Transaction(self.engine).begin()
+        return await Transaction(self.engine, writing=writing).begin()
+
+    def new_session(
+        self,
+        connection: AsyncConnection,
+        writable: Callable[[], None] | None = None,
+        settle: Callable[[], Awaitable[None]] | None = None,
+    ) -> Session:
+        """A session on this connection; `writable` raises where nothing may be written, `settle` writes what waits."""
+        return Session(connection, writable, settle)
 
     async def query(self, statement: Any, parameters: Any = None) -> Sequence[Any]:
         """The rows of one SQLAlchemy statement that reads, on a connection of its own."""

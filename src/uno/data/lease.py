@@ -142,10 +142,11 @@ class SqliteLease(Lease):
 
 
 class Transaction:
-    """One explicit transaction on one connection, through SQLAlchemy."""
+    """One explicit transaction on one connection, through SQLAlchemy; one that only reads locks nothing on SQLite."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, *, writing: bool = True) -> None:
         self._engine = engine
+        self._writing = writing
         self._connection: AsyncConnection | None = None
         self._committed = False
 
@@ -158,7 +159,7 @@ class Transaction:
     async def begin(self) -> Self:
         try:
             self._connection = await self._engine.connect()
-            await self._connection.execution_options(uno_begin=True)
+            await self._connection.execution_options(uno_begin=self._writing)
             await self._connection.begin()
         except BaseException as error:
             await self.close()

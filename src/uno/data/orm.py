@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     Ts = TypeVarTuple("Ts")
 
 T = TypeVar("T")
-Flush = Callable[[], Awaitable[None]]
 
 
 class Session(AsyncSession):
@@ -25,11 +24,16 @@ class Session(AsyncSession):
     What is pending is written before text runs, so that it is seen. Errors of the database are those of uno's tree.
     """
 
-    def __init__(self, connection: AsyncConnection, *, writable: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        writable: Callable[[], None] | None = None,
+        settle: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         super().__init__(connection, expire_on_commit=False, autoflush=True)
         self._writable = writable
         # What is done before text runs.
-        self.settle: Flush = self.flush
+        self._settle = settle or self.flush
 
     if TYPE_CHECKING:
 
@@ -57,7 +61,7 @@ class Session(AsyncSession):
         if self._writable is not None and literal.writes(statement):
             self._writable()
         if isinstance(statement, TextClause):
-            await self.settle()
+            await self._settle()
         try:
             return await call(statement, params, **options)
         except Exception as error:  # whoever runs the statement sees it, translated

@@ -13,7 +13,6 @@ from uno.data.changes import Change, Operation, Values
 from uno.data.database import Database, Plan
 from uno.data.lease import Transaction, raise_translated
 from uno.data.lookups import Lookups, Row
-from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.tracked import Entry, record_id, twin
 from uno.data.writer import guarding, stale
@@ -39,12 +38,17 @@ class SessionPath:
     """A session on the unit of work's transaction, and a ledger of what its flushes changed."""
 
     def __init__(
-        self, database: Database, transaction: Transaction, writable: Callable[[], None], lookups: Lookups
+        self,
+        database: Database,
+        transaction: Transaction,
+        writable: Callable[[], None],
+        settle: Callable[[], Awaitable[None]],
+        lookups: Lookups,
     ) -> None:
         self._database = database
         self._writable = writable
         self._lookups = lookups
-        self.session = Session(transaction.connection, writable=writable)
+        self.session = database.new_session(transaction.connection, writable, settle)
         self._ledger: Ledger = {}
         self._before_images: dict[int, Values] = {}
         self._required: list[Any] = []
@@ -77,13 +81,13 @@ class SessionPath:
 
     def _make_room(self, entry: Entry) -> None:
         """Let go of an object that was saved over the entity, in a savepoint that was undone."""
-        known = self._known(entry.plan, entry.key)
+        known = self.known(entry.plan, entry.key)
         if known is not None and known is not entry.entity:
             self.session.expunge(known)
 
     async def get(self, entity: type[Any], key: tuple[Any, ...], lock: bool) -> Any:
         plan = self._database.plan(entity)
-        known = self._known(plan, key)
+        known = self.known(plan, key)
         if known in self.session.deleted:
             return None
         if known is not None and (not lock or known in self.session.new):
@@ -101,7 +105,7 @@ class SessionPath:
         self._remember(found)
         return found
 
-    def _known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
+    def known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
         """The entity with this key that is in the session, new or deleted ones too."""
         assert isinstance(plan, MappedPlan)
         if None in key:
@@ -139,7 +143,7 @@ class SessionPath:
         if plan.fast and not plan.complete(entity):
             plan.await_generated(entity)
         key = plan.key_of(entity)
-        known = self._known(plan, key)
+        known = self.known(plan, key)
         if known is not None and known is not entity and known not in self.session.deleted:
             raise twin(plan, key)
         # SQLAlchemy inserts before it deletes, and classes by their names; the handler's order is what counts.

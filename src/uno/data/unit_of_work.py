@@ -6,11 +6,12 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
+from weakref import WeakSet
 
 from sqlalchemy import Executable, Result
 
@@ -69,6 +70,7 @@ class UnitOfWork:
         self._task: Any = None
         self._depth = 0
         self._token: Any = None
+        self._streams: WeakSet[AsyncGenerator[Any, None]] | None = None
         self._outcome: Changes | None = None
         self._outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
@@ -108,7 +110,7 @@ class UnitOfWork:
     async def end(self, token: Any) -> None:
         current_unit.reset(token)
         self.over = True
-        if self._transaction is not None:
+        if self._transaction is not None or self._streams:
             await self.close()
 
     def doom(self, error: BaseException) -> None:
@@ -122,10 +124,16 @@ class UnitOfWork:
         """Roll back what is not committed and let go of the connection."""
         transaction, self._transaction = self._transaction, None
         try:
+            await self._close_streams()
             await self._close_session()
         finally:
             if transaction is not None:
                 await asyncio.shield(transaction.close())
+
+    async def _close_streams(self) -> None:
+        streams, self._streams = self._streams or (), None
+        for stream in list(streams):
+            await stream.aclose()
 
     async def _close_session(self) -> None:
         session, self._session = self._session, None
@@ -283,6 +291,21 @@ class UnitOfWork:
         finally:
             self._read_only = before
 
+    def known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
+        """The object of this key that the unit of work has, or None."""
+        entry = self.tracked.find(plan, key)
+        if entry is not None:
+            return entry.entity
+        mapped = self._session is not None and isinstance(plan, MappedPlan)
+        return self._session.known(plan, key) if mapped and self._session is not None else None
+
+    def streaming(self, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The same; it is closed at the end, unless nobody reads it any more before that."""
+        if self._streams is None:
+            self._streams = WeakSet()
+        self._streams.add(stream)
+        return stream
+
     def fence(self, operation: Operation) -> None:
         """Commit only together with this guarded operation."""
         self._fences.append(operation)
@@ -291,8 +314,8 @@ class UnitOfWork:
         if self._session is None:
             # Documents stay where they are.
             await self._flush_tracked([p for p in self.tracked.operations() if isinstance(p[0].plan, MappedPlan)])
-            self._session = SessionPath(self.database, await self.transaction(), self.writable, self.lookups)
-            self._session.session.settle = self.flush
+            transaction = await self.transaction()
+            self._session = SessionPath(self.database, transaction, self.writable, self.flush, self.lookups)
             for entry in self.tracked.release_mapped():
                 self._session.adopt(entry)
         return self._session
