@@ -28,15 +28,15 @@ class Point(VersionMixin, SoftDeleteMixin, Base):
     place: Mapped[str] = mapped_column(default="")
 
 
-class Whole(Base):
+class StreamedWhole(Base):
     """Its parts make it a class of SQLAlchemy's own session."""
 
     __tablename__ = "wholes"
     id: Mapped[int] = mapped_column(primary_key=True)
-    parts: Mapped[list["Part"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
+    parts: Mapped[list["StreamedPart"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
 
 
-class Part(Base):
+class StreamedPart(Base):
     __tablename__ = "parts"
     id: Mapped[int] = mapped_column(primary_key=True)
     whole_id: Mapped[int] = mapped_column(ForeignKey("wholes.id"))
@@ -49,7 +49,7 @@ class Paper(AggregateRoot[str]):
 
 
 points: Repository[Point] = Repository(Point)
-wholes: Repository[Whole] = Repository(Whole)
+wholes: Repository[StreamedWhole] = Repository(StreamedWhole)
 papers: Repository[Paper] = Repository(Paper)
 ROWS = 2_500
 
@@ -85,7 +85,7 @@ async def test_it_gives_what_find_finds_in_batches(database: Database) -> None:
 async def test_classes_of_every_kind_can_be_streamed(database: Database) -> None:
     async with UnitOfWork(database):
         for n in range(3):
-            await wholes.add(Whole(id=n, parts=[Part(id=n * 10 + m) for m in range(2)]))
+            await wholes.add(StreamedWhole(id=n, parts=[StreamedPart(id=n * 10 + m) for m in range(2)]))
             await papers.add(Paper(f"{n}", title="t"))
     async with UnitOfWork(database):
         found = [whole async for whole in wholes.stream(sort="id", batch=2)]

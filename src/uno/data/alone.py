@@ -28,6 +28,8 @@ class Borrowed(Database):
         self._factory = session_factory
         self._theirs = _engine_of(session_factory())
         super().__init__(self._theirs.url.render_as_string(hide_password=False), commit="session")
+        # Their engine does not say when it runs a statement.
+        self.guards.transaction_idle = 0.0
 
     def _open_engine(self, url: URL) -> None:
         self._engine = self._theirs

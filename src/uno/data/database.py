@@ -15,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
+from uno.data.guards import Guards
+from uno.data.lazy import name_what_is_not_loaded
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
@@ -70,6 +72,7 @@ class Database:
             )
         self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
         self.commit = commit
+        self.guards = Guards(self.settings)
         self.progress = progress
         # What an application opens instead of a plain unit of work: with its audit trail and its deliveries.
         self.open_unit: Callable[[], UnitOfWork] | None = None
@@ -234,7 +237,7 @@ class Database:
 
     async def begin(self, *, writing: bool = True) -> Transaction:
         """An open transaction; close it."""
-        return await Transaction(self.engine, writing=writing).begin()
+        return await Transaction(self.engine, self.guards if writing else None).begin()
 
     def new_session(
         self,
@@ -290,6 +293,7 @@ class Database:
             plan = _plan(cls)
             if isinstance(plan, MappedPlan):
                 self._refuse_twin(plan)
+                name_what_is_not_loaded(plan.mapper)
             self._plans[cls] = plan
         return plan
 

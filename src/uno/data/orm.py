@@ -7,6 +7,7 @@ from sqlalchemy import Executable, Result, ScalarResult, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from uno.data import literal
+from uno.data.lazy import WatchedSession
 from uno.data.lease import raise_translated
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Session(AsyncSession):
         writable: Callable[[], None] | None = None,
         settle: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(connection, expire_on_commit=False, autoflush=True)
+        super().__init__(connection, expire_on_commit=False, autoflush=True, sync_session_class=WatchedSession)
         self._writable = writable
         # What is done before text runs.
         self._settle = settle or self.flush

@@ -263,12 +263,16 @@ class Repository(Generic[T]):
         path = await uow.path(plan)
         key = plan.key(id)
         if path is not None:
+            if not lock and path.known(plan, key) is None:
+                uow.reads.one(self.entity)
             return cast("T | None", await path.get(self.entity, key, lock))
         known = uow.tracked.find(plan, key)
         if known is not None and known.status == "deleted":
             return None
         if known is not None and (not lock or known.status == "new"):
             return cast(T, known.entity)
+        if not lock:
+            uow.reads.one(self.entity)
         row = await self._row(uow, plan, key, lock)
         if row is not None and known is not None:
             uow.tracked.refresh(known, row)

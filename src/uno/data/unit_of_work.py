@@ -21,6 +21,8 @@ from uno.data import raw
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
+from uno.data.guards import Reads
+from uno.data.lazy import count_in
 from uno.data.lease import Transaction
 from uno.data.literal import Parameters
 from uno.data.lookups import Lookups, Row, name_duplicate
@@ -63,6 +65,7 @@ class UnitOfWork:
         self._read_only = read_only
         self.tracked = Tracked()
         self.lookups = Lookups()
+        self.reads = Reads(database.guards)
         self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
@@ -316,6 +319,7 @@ class UnitOfWork:
             await self._flush_tracked([p for p in self.tracked.operations() if isinstance(p[0].plan, MappedPlan)])
             transaction = await self.transaction()
             self._session = SessionPath(self.database, transaction, self.writable, self.flush, self.lookups)
+            count_in(self._session.session, self.reads)
             for entry in self.tracked.release_mapped():
                 self._session.adopt(entry)
         return self._session
