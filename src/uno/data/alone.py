@@ -38,6 +38,9 @@ class Borrowed(Database):
         self._reading = {} if sqlite else {"isolation_level": "AUTOCOMMIT"}
         self.writer = None
 
+    def _replica(self) -> None:
+        """Its queries stay where their engine goes."""
+
     def new_session(
         self,
         connection: AsyncConnection,

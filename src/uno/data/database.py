@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, 
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from uno.data.connecting import break_connecting
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
@@ -53,7 +54,7 @@ class Database:
     """`url` is `postgresql://…`, `sqlite:///file.db`, or `embedded:` with an optional folder.
 
     `commit` forces a commit form ("batch", "session") where "auto" would take the fastest; the
-    tests compare them. Open it before use (`async with database`), close it after.
+    tests compare them; `read_only` is for a replica. Open it before use (`async with database`), close it after.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Database:
         settings: DatabaseSettings | None = None,
         progress: Callable[[str], None] | None = None,
         commit: str = "auto",
+        read_only: bool = False,
     ) -> None:
         self.settings = settings or DatabaseSettings()
         given = url or self.settings.url
@@ -71,6 +73,7 @@ class Database:
                 "No database URL; set UNO_DB_URL, for instance postgresql://user@host/name or embedded:"
             )
         self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
+        self.read_only = read_only
         self.commit = commit
         self.guards = Guards(self.settings)
         self.progress = progress
@@ -90,6 +93,16 @@ class Database:
         if not self.embedded:
             self._parsed = parse(self._url)
             self._open_engine(self._parsed)
+        self.replica = self._replica()
+
+    def _replica(self) -> "Database | None":
+        """Where units of work that only read go, if the settings name one."""
+        if self.settings.replica_url is None or self.read_only:
+            return None
+        replica = Database(self.settings.replica_url, settings=self.settings, read_only=True)
+        if replica.embedded or self.embedded or replica.backend != self.backend:
+            raise Misconfigured("UNO_DB_REPLICA_URL has to be of the same kind as UNO_DB_URL, and not embedded.")
+        return replica
 
     def __repr__(self) -> str:
         return f"Database({self.shown!r})"
@@ -142,7 +155,9 @@ class Database:
 
     def _open_engine(self, url: URL) -> None:
         self._engine = (
-            _sqlite_engine(url, self.settings) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
+            _sqlite_engine(url, self.settings)
+            if url.get_backend_name() == "sqlite"
+            else _engine(url, self.settings, self.read_only)
         )
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
@@ -150,6 +165,9 @@ class Database:
         watch(self._engine.sync_engine)
         if url.get_backend_name() == "postgresql":
             event.listen(self._engine.sync_engine, "connect", self._opened)
+            # An embedded server has what starts it again instead.
+            if self.settings.breaker_failures and not self.embedded:
+                break_connecting(self._engine.sync_engine, self.settings)
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
@@ -175,6 +193,8 @@ class Database:
             self._open_engine(self._parsed)
         if self._server is not None and self._revival is None:
             self._revival = Revival(self._server, self.engine, self._moved)
+        if self.replica is not None:
+            await self.replica.open()
 
     def _moved(self, server: Any) -> None:
         self._parsed = parse(server.url_for("uno"))
@@ -192,6 +212,8 @@ class Database:
                 await revival.close()
             if engine is not None:
                 await self._dispose(engine)
+            if self.replica is not None:
+                await self.replica.close()
         finally:
             server, self._server = self._server, None
             if server is not None:
@@ -386,13 +408,14 @@ def select_by_key(plan: Plan) -> Select[Any]:
     return select(*plan.columns).where(where)
 
 
-def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngine:
     url, name = application_name(url)
     server_settings = {
         "application_name": name,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": str(int(settings.statement_timeout * 1000)),
+        **({"default_transaction_read_only": "on"} if read_only else {}),
     }
     return create_async_engine(
         url,

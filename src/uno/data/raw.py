@@ -18,7 +18,7 @@ async def run(uow: "UnitOfWork", given: Any, parameters: literal.Parameters) -> 
         uow.writable()
     await uow.flush()
     if uow.explicit is None and (uow.reads_only or literal.reads(statement)):
-        return await uow.database.read(statement, parameters)
+        return await uow.reading.read(statement, parameters)
     transaction = await uow.transaction()
     result: Result[Any] = await transaction.execute(statement, parameters)
     return result

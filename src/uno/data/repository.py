@@ -289,7 +289,7 @@ class Repository(Generic[T]):
         if uow.explicit is not None:
             return (await uow.explicit.execute(select_by_key(plan), parameters)).one_or_none()
         prepared = uow.database.by_key(plan)
-        async with uow.database.lease() as lease:
+        async with uow.reading.lease() as lease:
             rows = await lease.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
@@ -384,7 +384,7 @@ async def _execute(uow: UnitOfWork, statement: Any) -> Sequence[Any]:
     """The rows of a query: in the transaction if there is one, else on a connection of its own."""
     if uow.explicit is not None:
         return (await uow.explicit.execute(statement)).all()  # type: ignore[no-any-return]
-    return await uow.database.query(statement)
+    return await uow.reading.query(statement)
 
 
 def _gone(uow: UnitOfWork, plan: Plan, row: Any) -> bool:

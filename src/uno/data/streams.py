@@ -49,7 +49,7 @@ async def _connection(uow: "UnitOfWork") -> AsyncIterator[AsyncConnection]:
     if uow.explicit is not None:
         yield uow.explicit.connection
         return
-    reading = await uow.database.begin(writing=False)
+    reading = await uow.reading.begin(writing=False)
     try:
         yield reading.connection
     finally:

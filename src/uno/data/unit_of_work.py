@@ -63,6 +63,8 @@ class UnitOfWork:
         self._books = books
         self._after = after
         self._read_only = read_only
+        # Where rows are read from: what only reads may be a little late.
+        self.reading = database.replica or database if read_only else database
         self.tracked = Tracked()
         self.lookups = Lookups()
         self.reads = Reads(database.guards)
@@ -261,7 +263,7 @@ class UnitOfWork:
         """The explicit transaction, opened now if there is none."""
         self.check_task()
         if self._transaction is None:
-            self._transaction = await self.database.begin()
+            self._transaction = await self.reading.begin()
         return self._transaction
 
     @property
