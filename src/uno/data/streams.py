@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 
 from uno.data.database import Plan
@@ -17,7 +16,7 @@ from uno.data.plan import MappedPlan
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
 
-Statement = Callable[[Sequence[Any]], Select[Any]]
+Statement = Callable[[Sequence[Any]], Any]
 Stream = AsyncGenerator[Any, None]
 
 
