@@ -184,6 +184,25 @@ class DatabaseSettings(Section):
     statement_timeout: float = Field(default=30.0, gt=0)
     commit_timeout: float = Field(default=30.0, gt=0)
     connect_timeout: float = Field(default=5.0, gt=0)
+    breaker_failures: int = Field(default=5, ge=0)
+    breaker_recovery: float = Field(default=5.0, gt=0)
+    replica_url: SecretStr | None = None
+    guards: Literal["off", "warn", "error"] | None = None
+    repeated_reads: int = Field(default=30, ge=0)
+    transaction_idle: float = Field(default=1.0, ge=0)
+
+    @property
+    def guarding(self) -> Literal["off", "warn", "error"]:
+        """What guards do: unless said otherwise they are errors in tests."""
+        return self.guards or ("error" if _Stage().env == "test" else "warn")
+
+
+class _Stage(Section):
+    """`UNO_ENV` alone."""
+
+    model_config = _config("UNO_")
+
+    env: str = "development"
 
 
 class ApiSettings(Section):

@@ -253,9 +253,16 @@ def _gauges(metrics: Metrics, database: Database) -> None:
 
     def pool() -> dict[str, float] | None:
         use = database.pool_use()
-        return None if use is None else use.figures()
+        replica = None if database.replica is None else database.replica.pool_use()
+        more = {} if replica is None else {f"replica_{state}": n for state, n in replica.figures().items()}
+        return None if use is None else use.figures() | more
+
+    def waited() -> float | None:
+        use = database.pool_use()
+        return None if use is None else use.waited
 
     metrics.gauge("uno_pool_connections", "Connections of the pool, by state.", pool, label="state")
+    metrics.counter("uno_pool_wait_seconds", "How long all callers together have waited for a connection.", waited)
     lag = Deliveries(database).lag
     metrics.gauge("uno_queue_lag_seconds", "How long the oldest due delivery has been waiting.", lag)
 

@@ -3,6 +3,7 @@
 `resolve("uno.core.AggregateEntity")` gives `uno.domain.AggregateRoot` and warns. The table grows with uno;
 `docs/seeds.md` is made from it.
 
+database.py     BaseRepository
 errors.py       the errors of pymodules.api, as errors of uno's tree
 pymodules.py    PyModulesAPI
 variables.py    PYMODULES_* variables
@@ -43,6 +44,9 @@ NAMES: dict[str, str] = {
     "uno.core.result.Success": "uno.result.Success",
     "uno.core.uow": "uno.data.unit_of_work",
     "uno.core.uow.AbstractUnitOfWork": "uno.data.UnitOfWork",
+    "uno.database.enhanced_session.SessionOperationGroup": "uno.data.SessionOperationGroup",
+    "uno.database.enhanced_session.enhanced_async_session": "uno.data.session",
+    "uno.database.pooled_session.pooled_async_session": "uno.data.session",
     "uno.dependencies": "uno.di",
     "uno.dependencies.discovery": "uno.di.discovery",
     "uno.dependencies.discovery.discover_services": "uno.di.discover",
@@ -95,7 +99,10 @@ NAMES: dict[str, str] = {
     "pymodules.api.is_excluded_from_api": "uno.api.is_excluded_from_api",
     "pymodules.api.register_error_handlers": "uno.api.register_error_handlers",
     "pymodules.configure_logging": "uno.telemetry.configure_logging",
+    "pymodules.db.Base": "uno.data.Model",
+    "pymodules.db.BaseRepository": "uno.compat.database.BaseRepository",
     "pymodules.db.DatabaseSettings": "uno.data.DatabaseSettings",
+    "pymodules.db.SoftDeleteMixin": "uno.data.SoftDeleteMixin",
     "pymodules.db.TimestampMixin": "uno.data.TimestampMixin",
     "pymodules.db.UUIDMixin": "uno.data.UUIDMixin",
     "pymodules.exceptions": "uno.modules.errors",

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         UUIDMixin,
         VersionMixin,
     )
+    from uno.data.orm import Session
     from uno.data.paging import Page
     from uno.data.repository import Repository
+    from uno.data.scopes import SessionOperationGroup, session, transaction
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
 
@@ -37,6 +39,8 @@ _HOMES = {
     "Model": "uno.data.model",
     "Page": "uno.data.paging",
     "Repository": "uno.data.repository",
+    "Session": "uno.data.orm",
+    "SessionOperationGroup": "uno.data.scopes",
     "SoftDeleteMixin": "uno.data.model",
     "TimestampMixin": "uno.data.model",
     "ULIDMixin": "uno.data.model",
@@ -45,6 +49,8 @@ _HOMES = {
     "UtcDateTime": "uno.data.model",
     "VersionMixin": "uno.data.model",
     "repeated": "uno.data.middleware",
+    "session": "uno.data.scopes",
+    "transaction": "uno.data.scopes",
     "transactional": "uno.data.middleware",
 }
 
@@ -59,6 +65,8 @@ __all__ = [
     "Model",
     "Page",
     "Repository",
+    "Session",
+    "SessionOperationGroup",
     "SoftDeleteMixin",
     "TimestampMixin",
     "ULIDMixin",
@@ -67,6 +75,8 @@ __all__ = [
     "UtcDateTime",
     "VersionMixin",
     "repeated",
+    "session",
+    "transaction",
     "transactional",
 ]
 

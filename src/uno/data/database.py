@@ -1,21 +1,25 @@
 """One database: its engine, its pool, the plans of its classes, its health."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Select, Table, and_, bindparam, event, select
+from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select
 from sqlalchemy.engine import URL, Dialect
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from uno.data.connecting import break_connecting
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
+from uno.data.guards import Guards
+from uno.data.lazy import name_what_is_not_loaded
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
+from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
@@ -31,7 +35,11 @@ from uno.health import Check
 from uno.settings import DatabaseSettings
 from uno.telemetry.logs import get_logger
 
+if TYPE_CHECKING:
+    from uno.data.unit_of_work import UnitOfWork
+
 log = get_logger("uno.data")
+T = TypeVar("T")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
 # pg_trigger.tgtype: bit 1 is "for each row", bit 2 is "before".
@@ -50,7 +58,7 @@ class Database:
     """`url` is `postgresql://…`, `sqlite:///file.db`, or `embedded:` with an optional folder.
 
     `commit` forces a commit form ("batch", "session") where "auto" would take the fastest; the
-    tests compare them. Open it before use (`async with database`), close it after.
+    tests compare them; `read_only` is for a replica. Open it before use (`async with database`), close it after.
     """
 
     def __init__(
@@ -60,6 +68,7 @@ class Database:
         settings: DatabaseSettings | None = None,
         progress: Callable[[str], None] | None = None,
         commit: str = "auto",
+        read_only: bool = False,
     ) -> None:
         self.settings = settings or DatabaseSettings()
         given = url or self.settings.url
@@ -68,8 +77,12 @@ class Database:
                 "No database URL; set UNO_DB_URL, for instance postgresql://user@host/name or embedded:"
             )
         self._url = given.get_secret_value() if isinstance(given, SecretStr) else given
+        self.read_only = read_only
         self.commit = commit
+        self.guards = Guards(self.settings)
         self.progress = progress
+        # What an application opens instead of a plain unit of work: with its audit trail and its deliveries.
+        self.open_unit: Callable[[], UnitOfWork] | None = None
         self._server: Any = None
         self._revival: Revival | None = None
         self._engine: AsyncEngine | None = None
@@ -85,6 +98,16 @@ class Database:
         if not self.embedded:
             self._parsed = parse(self._url)
             self._open_engine(self._parsed)
+        self.replica = self._replica()
+
+    def _replica(self) -> "Database | None":
+        """Where units of work that only read go, if the settings name one."""
+        if self.settings.replica_url is None or self.read_only:
+            return None
+        replica = Database(self.settings.replica_url, settings=self.settings, read_only=True)
+        if replica.embedded or self.embedded or replica.backend != self.backend:
+            raise Misconfigured("UNO_DB_REPLICA_URL has to be of the same kind as UNO_DB_URL, and not embedded.")
+        return replica
 
     def __repr__(self) -> str:
         return f"Database({self.shown!r})"
@@ -137,7 +160,9 @@ class Database:
 
     def _open_engine(self, url: URL) -> None:
         self._engine = (
-            _sqlite_engine(url, self.settings) if url.get_backend_name() == "sqlite" else _engine(url, self.settings)
+            _sqlite_engine(url, self.settings)
+            if url.get_backend_name() == "sqlite"
+            else _engine(url, self.settings, self.read_only)
         )
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
@@ -145,6 +170,9 @@ class Database:
         watch(self._engine.sync_engine)
         if url.get_backend_name() == "postgresql":
             event.listen(self._engine.sync_engine, "connect", self._opened)
+            # An embedded server has what starts it again instead.
+            if self.settings.breaker_failures and not self.embedded:
+                break_connecting(self._engine.sync_engine, self.settings)
         dialect = self._engine.dialect
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
@@ -170,6 +198,8 @@ class Database:
             self._open_engine(self._parsed)
         if self._server is not None and self._revival is None:
             self._revival = Revival(self._server, self.engine, self._moved)
+        if self.replica is not None:
+            await self.replica.open()
 
     def _moved(self, server: Any) -> None:
         self._parsed = parse(server.url_for("uno"))
@@ -187,6 +217,8 @@ class Database:
                 await revival.close()
             if engine is not None:
                 await self._dispose(engine)
+            if self.replica is not None:
+                await self.replica.close()
         finally:
             server, self._server = self._server, None
             if server is not None:
@@ -230,17 +262,32 @@ class Database:
         """A connection for a statement or a few, each its own transaction."""
         return self._lease(self.engine)
 
-    async def begin(self) -> Transaction:
+    async def begin(self, *, writing: bool = True) -> Transaction:
         """An open transaction; close it."""
-        return await Transaction(self.engine).begin()
+        return await Transaction(self.engine, self.guards if writing else None).begin()
+
+    def new_session(
+        self,
+        connection: AsyncConnection,
+        writable: Callable[[], None] | None = None,
+        settle: Callable[[], Awaitable[None]] | None = None,
+    ) -> Session:
+        """A session on this connection; `writable` raises where nothing may be written, `settle` writes what waits."""
+        return Session(connection, writable, settle)
 
     async def query(self, statement: Any, parameters: Any = None) -> Sequence[Any]:
         """The rows of one SQLAlchemy statement that reads, on a connection of its own."""
+        return await self._ask(statement, parameters, Result.all)
+
+    async def read(self, statement: Any, parameters: Any = None) -> Result[Any]:
+        """The same, with the names of its columns."""
+        return await self._ask(statement, parameters, lambda result: result.freeze()())
+
+    async def _ask(self, statement: Any, parameters: Any, take: Callable[[Result[Any]], T]) -> T:
         try:
             async with self.engine.connect() as connection:
                 reading = await connection.execution_options(**self._reading)
-                rows: Sequence[Any] = (await reading.execute(statement, parameters)).all()
-                return rows
+                return take(await reading.execute(statement, parameters))
         except Exception as error:  # whoever asks sees it, translated
             raise_translated(error)
             raise
@@ -256,12 +303,9 @@ class Database:
             await transaction.close()
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[AsyncSession]:
+    async def session(self) -> AsyncIterator[Session]:
         """A SQLAlchemy session in a transaction of its own; what it writes is not audited."""
-        async with (
-            self.transaction() as transaction,
-            AsyncSession(transaction.connection, expire_on_commit=False) as session,
-        ):
+        async with self.transaction() as transaction, Session(transaction.connection) as session:
             yield session
             await session.flush()
 
@@ -276,6 +320,7 @@ class Database:
             plan = _plan(cls)
             if isinstance(plan, MappedPlan):
                 self._refuse_twin(plan)
+                name_what_is_not_loaded(plan.mapper)
             self._plans[cls] = plan
         return plan
 
@@ -380,13 +425,14 @@ def select_by_key(plan: Plan) -> Select[Any]:
     return select(*plan.columns).where(where)
 
 
-def _engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngine:
     url, name = application_name(url)
     server_settings = {
         "application_name": name,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": str(int(settings.statement_timeout * 1000)),
+        **({"default_transaction_read_only": "on"} if read_only else {}),
     }
     return create_async_engine(
         url,

@@ -15,7 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.concurrency import in_greenlet
 
+from uno.data import literal
 from uno.data.failures import is_lost, translate
+from uno.data.guards import Guards
+from uno.data.held import Watch
 from uno.data.statement import Prepared
 from uno.data.watched import watched
 from uno.errors import OutcomeUnknown
@@ -141,10 +144,15 @@ class SqliteLease(Lease):
 
 
 class Transaction:
-    """One explicit transaction on one connection, through SQLAlchemy."""
+    """One explicit transaction on one connection, through SQLAlchemy.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    Without `guards` it only reads: it locks nothing on SQLite, and may be held for long.
+    """
+
+    def __init__(self, engine: AsyncEngine, guards: Guards | None) -> None:
         self._engine = engine
+        self._guards = guards
+        self.watch: Watch | None = None
         self._connection: AsyncConnection | None = None
         self._committed = False
         # What the triggers of the audit trail were told.
@@ -159,7 +167,9 @@ class Transaction:
     async def begin(self) -> Self:
         try:
             self._connection = await self._engine.connect()
-            await self._connection.execution_options(uno_begin=True)
+            if self._guards is not None:
+                watch = self.watch = Watch(self._guards) if self._guards.transaction_idle else None
+                await self._connection.execution_options(uno_begin=True, uno_watch=watch)
             await self._connection.begin()
         except BaseException as error:
             await self.close()
@@ -169,8 +179,10 @@ class Transaction:
 
     async def execute(self, statement: Any, parameters: Any = None) -> Any:
         self._committed = False
+        if self.watch is not None:
+            self.watch.check()
         try:
-            return await self.connection.execute(statement, parameters)
+            return await self.connection.execute(literal.statement(statement, parameters), parameters)
         except Exception as error:  # whoever runs the statement sees it, translated
             raise_translated(error)
             raise
@@ -178,6 +190,8 @@ class Transaction:
     async def commit(self) -> None:
         """Make it so; `OutcomeUnknown` where the connection is lost meanwhile."""
         self.said = None
+        if self.watch is not None:
+            self.watch.check()
         try:
             await self.connection.commit()
             self._committed = True
@@ -190,6 +204,8 @@ class Transaction:
     async def close(self) -> None:
         """Roll back what was not committed and give the connection back."""
         connection, self._connection = self._connection, None
+        if self.watch is not None:
+            self.watch.stop()
         if connection is not None:
             await asyncio.shield(_close(connection, clean=self._committed))
 

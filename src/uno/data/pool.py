@@ -1,37 +1,46 @@
-"""The pool, which also knows how many wait."""
+"""The pool, which also knows how many wait, and how long."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import AsyncAdaptedQueuePool
 
+from uno import clock
+
 
 @dataclass(frozen=True, slots=True)
 class PoolUse:
-    """Connections: `limit` at most, `open` now, `in_use` of them; `waiting` were asked for and not yet given."""
+    """Connections: `limit` at most, `open` now, `in_use` of them; `waiting` were asked for and not yet given.
+
+    `waited` is how many seconds all callers together have waited until they were given one, or gave up.
+    """
 
     limit: int
     open: int
     in_use: int
     waiting: int
+    waited: float = field(default=0.0, compare=False)
 
     def figures(self) -> dict[str, float]:
         return {"limit": self.limit, "open": self.open, "in_use": self.in_use, "waiting": self.waiting}
 
 
 class WatchedPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's own, counting those that wait."""
+    """SQLAlchemy's own, counting those that wait, and their time."""
 
     waiting = 0
+    waited = 0.0
 
     def connect(self) -> Any:
         self.waiting += 1
+        since = clock.monotonic()
         try:
             return super().connect()
         finally:
             self.waiting -= 1
+            self.waited += clock.monotonic() - since
 
     def use(self, limit: int) -> PoolUse:
         """How it is used now, where there may be `limit` connections."""
         in_use = self.checkedout()
-        return PoolUse(limit, in_use + self.checkedin(), in_use, self.waiting)
+        return PoolUse(limit, in_use + self.checkedin(), in_use, self.waiting, self.waited)

@@ -4,14 +4,15 @@ A repository has no state of its own. It joins the ambient unit of work, so one 
 messages.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
 
 from uno import clock
 from uno.bus.unit import ambient
-from uno.data import document_query, includes, paging
+from uno.data import document_query, includes, paging, streams
+from uno.data.alone import SessionFactory, work_alone
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
 from uno.data.filter_sql import compile_filter
@@ -33,14 +34,17 @@ _LARGEST = 2**63
 class Repository(Generic[T]):
     """The stored entities of class `T`: a `Model`, a mapped class or a plain aggregate.
 
-    `Repository(Order)`, or a subclass `class Orders(Repository[Order])` with queries of its own.
+    `Repository(Order)`, or a subclass `class Orders(Repository[Order])` with queries of its own. With a
+    `session_factory` (an `async_sessionmaker` of your own) it needs no unit of work, and each call commits.
     """
 
-    def __init__(self, entity: type[T] | None = None) -> None:
+    def __init__(self, entity: type[T] | None = None, *, session_factory: SessionFactory | None = None) -> None:
         wanted = entity or _declared(type(self))
         if wanted is None:
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
         self.entity: type[T] = cast("type[T]", wanted)
+        if session_factory is not None:
+            work_alone(self, session_factory)
 
     async def get(self, id: Any, *, include: Sequence[str] = (), include_deleted: bool = False) -> T:
         """The entity with this id; raises `NotFound`, also for one that is softly deleted.
@@ -97,11 +101,28 @@ class Repository(Generic[T]):
         one query for each.
         """
         uow, plan = self._unit()
-        names = [sort] if isinstance(sort, str) else sort
-        columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
-        order = [column.desc() if descending else column.asc() for column, descending in columns]
         seen = self._undeleted(uow, plan, include_deleted)
-        return await self._find([*filters, *seen], equal, order, limit, offset, include)
+        return await self._find([*filters, *seen], equal, _order(uow, plan, sort), limit, offset, include)
+
+    def stream(
+        self,
+        *filters: Criterion,
+        sort: str | Sequence[str] = (),
+        batch: int = 1000,
+        include_deleted: bool = False,
+        **equal: Any,
+    ) -> AsyncGenerator[T, None]:
+        """What `find` finds, one after another, read `batch` rows at a time: for more than memory holds.
+
+        It ends with its unit of work; break out of it inside `contextlib.aclosing(stream)` to end it at once. What
+        it yields is not kept: `save` it to store a change.
+        """
+        if not 0 < batch < _LARGEST:
+            raise Invalid.field("batch", f"It has to be between 1 and {_LARGEST - 1}.", "value")
+        uow, plan = self._unit()
+        wanted, order = [*filters, *self._undeleted(uow, plan, include_deleted)], _order(uow, plan, sort)
+        statement = self._select(uow, (), plan, wanted, equal).order_by(*order)
+        return uow.streaming(streams.stream(uow, plan, lambda what: statement.with_only_columns(*what), batch))
 
     async def _find(
         self,
@@ -268,12 +289,16 @@ class Repository(Generic[T]):
         path = await uow.path(plan)
         key = plan.key(id)
         if path is not None:
+            if not lock and path.known(plan, key) is None:
+                uow.reads.one(self.entity)
             return cast("T | None", await path.get(self.entity, key, lock))
         known = uow.tracked.find(plan, key)
         if known is not None and known.status == "deleted":
             return None
         if known is not None and (not lock or known.status == "new"):
             return cast(T, known.entity)
+        if not lock:
+            uow.reads.one(self.entity)
         row = await self._row(uow, plan, key, lock)
         if row is not None and known is not None:
             uow.tracked.refresh(known, row)
@@ -290,7 +315,7 @@ class Repository(Generic[T]):
         if uow.explicit is not None:
             return (await uow.explicit.execute(select_by_key(plan), parameters)).one_or_none()
         prepared = uow.database.by_key(plan)
-        async with uow.database.lease() as lease:
+        async with uow.reading.lease() as lease:
             rows = await lease.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
@@ -355,6 +380,12 @@ def _check_count(name: str, number: int | None) -> None:
     """The same on every backend: SQLite takes -1 for no limit."""
     if number is not None and not 0 <= number < _LARGEST:
         raise Invalid.field(name, f"It has to be between 0 and {_LARGEST - 1}.", "value")
+
+
+def _order(uow: UnitOfWork, plan: Plan, sort: str | Sequence[str]) -> list[ColumnElement[Any]]:
+    names = [sort] if isinstance(sort, str) else sort
+    columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
+    return [column.desc() if descending else column.asc() for column, descending in columns]
 
 
 def _equals(uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:

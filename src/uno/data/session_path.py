@@ -6,7 +6,6 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Table, event, inspect
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.util import await_only
@@ -42,11 +41,18 @@ class Mark:
 class SessionPath:
     """A session on the unit of work's transaction, and a ledger of what its flushes changed."""
 
-    def __init__(self, database: Database, transaction: Transaction, rounds: Rounds, lookups: Lookups) -> None:
+    def __init__(
+        self,
+        database: Database,
+        transaction: Transaction,
+        rounds: Rounds,
+        settle: Callable[[], Awaitable[None]],
+        lookups: Lookups,
+    ) -> None:
         self._database = database
         self._rounds = rounds
         self._lookups = lookups
-        self.session = AsyncSession(transaction.connection, expire_on_commit=False, autoflush=True)
+        self.session = database.new_session(transaction.connection, rounds.writable, settle)
         self._ledger: Ledger = {}
         self._before_images: dict[int, Values] = {}
         self._required: list[Any] = []
@@ -79,13 +85,13 @@ class SessionPath:
 
     def _make_room(self, entry: Entry) -> None:
         """Let go of an object that was saved over the entity, in a savepoint that was undone."""
-        known = self._known(entry.plan, entry.key)
+        known = self.known(entry.plan, entry.key)
         if known is not None and known is not entry.entity:
             self.session.expunge(known)
 
     async def get(self, entity: type[Any], key: tuple[Any, ...], lock: bool) -> Any:
         plan = self._database.plan(entity)
-        known = self._known(plan, key)
+        known = self.known(plan, key)
         if known in self.session.deleted:
             return None
         if known is not None and (not lock or known in self.session.new):
@@ -103,7 +109,7 @@ class SessionPath:
         self._remember(found)
         return found
 
-    def _known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
+    def known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
         """The entity with this key that is in the session, new or deleted ones too."""
         assert isinstance(plan, MappedPlan)
         if None in key:
@@ -141,7 +147,7 @@ class SessionPath:
         if plan.fast and not plan.complete(entity):
             plan.await_generated(entity)
         key = plan.key_of(entity)
-        known = self._known(plan, key)
+        known = self.known(plan, key)
         if known is not None and known is not entity and known not in self.session.deleted:
             raise twin(plan, key)
         # SQLAlchemy inserts before it deletes, and classes by their names; the handler's order is what counts.

@@ -6,22 +6,27 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
+from weakref import WeakSet
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Executable, Result
 
 from uno import clock, context
 from uno.bus.unit import ambient, current_unit
-from uno.data import capture, hooks
+from uno.data import capture, hooks, raw
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
+from uno.data.guards import Reads
+from uno.data.lazy import count_in
 from uno.data.lease import Transaction
+from uno.data.literal import Parameters
 from uno.data.lookups import Lookups, Row, name_duplicate
+from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.rounds import Rounds
 from uno.data.session_path import Mark, SessionPath
@@ -59,8 +64,11 @@ class UnitOfWork:
         self._books = books
         self._after = after
         self._read_only = read_only
+        # Where rows are read from: what only reads may be a little late.
+        self.reading = database.replica or database if read_only else database
         self.tracked = Tracked()
         self.lookups = Lookups()
+        self.reads = Reads(database.guards)
         self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
@@ -71,6 +79,7 @@ class UnitOfWork:
         self._task: Any = None
         self._depth = 0
         self._token: Any = None
+        self._streams: WeakSet[AsyncGenerator[Any, None]] | None = None
         self._outcome: Changes | None = None
         self._outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
@@ -110,7 +119,7 @@ class UnitOfWork:
     async def end(self, token: Any) -> None:
         current_unit.reset(token)
         self.over = True
-        if self._transaction is not None:
+        if self._transaction is not None or self._streams:
             await self.close()
 
     def doom(self, error: BaseException) -> None:
@@ -124,10 +133,16 @@ class UnitOfWork:
         """Roll back what is not committed and let go of the connection."""
         transaction, self._transaction = self._transaction, None
         try:
+            await self._close_streams()
             await self._close_session()
         finally:
             if transaction is not None:
                 await asyncio.shield(transaction.close())
+
+    async def _close_streams(self) -> None:
+        streams, self._streams = self._streams or (), None
+        for stream in list(streams):
+            await stream.aclose()
 
     async def _close_session(self) -> None:
         session, self._session = self._session, None
@@ -176,7 +191,7 @@ class UnitOfWork:
         elif session is not None:
             session.require(entity)
 
-    async def session(self) -> AsyncSession:
+    async def session(self) -> Session:
         """SQLAlchemy's session on this unit of work's transaction; loaded objects are attached to it."""
         path = await self._session_path()
         if self.apart:
@@ -185,6 +200,13 @@ class UnitOfWork:
                 "hook, or open the session before."
             )
         return path.session
+
+    async def execute(self, statement: Executable | LiteralString, parameters: Parameters = None) -> Result[Any]:
+        """The result of SQL of your own: `await uow.execute("SELECT … WHERE id = :id", {"id": id})`.
+
+        What has changed so far is written first. What writes is done in an explicit transaction, and is not audited.
+        """
+        return await raw.run(self, statement, parameters)
 
     async def flush(self) -> None:
         """Write what has changed so far, in an explicit transaction, and run the hooks of it."""
@@ -263,7 +285,7 @@ class UnitOfWork:
         self.check_task()
         if self._transaction is None:
             await self.database.restricted_tables()
-            self._transaction = await self.database.begin()
+            self._transaction = await self.reading.begin()
         if self.database.captured and self._transaction.said is None:
             await capture.say(self._transaction, context.current())
         return self._transaction
@@ -276,7 +298,7 @@ class UnitOfWork:
         """The rows of a query: in the transaction if there is one, else on a connection of its own."""
         if self._transaction is not None:
             return (await self._transaction.execute(statement)).all()  # type: ignore[no-any-return]
-        return await self.database.query(statement)
+        return await self.reading.query(statement)
 
     async def path(self, plan: Plan) -> SessionPath | None:
         """The session, if objects of this plan go through it."""
@@ -287,6 +309,10 @@ class UnitOfWork:
         if opened or not plan.fast or self.database.commit == "session":
             return await self._session_path()
         return None
+
+    @property
+    def reads_only(self) -> bool:
+        return self._read_only
 
     def writable(self) -> None:
         if self._read_only:
@@ -300,6 +326,21 @@ class UnitOfWork:
             yield
         finally:
             self._read_only = before
+
+    def known(self, plan: Plan, key: tuple[Any, ...]) -> Any:
+        """The object of this key that the unit of work has, or None."""
+        entry = self.tracked.find(plan, key)
+        if entry is not None:
+            return entry.entity
+        mapped = self._session is not None and isinstance(plan, MappedPlan)
+        return self._session.known(plan, key) if mapped and self._session is not None else None
+
+    def streaming(self, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The same; it is closed at the end, unless nobody reads it any more before that."""
+        if self._streams is None:
+            self._streams = WeakSet()
+        self._streams.add(stream)
+        return stream
 
     def fence(self, operation: Operation) -> None:
         """Commit only together with this guarded operation."""
@@ -326,7 +367,8 @@ class UnitOfWork:
         if self._session is None:
             await self._write_mapped()
         if self._session is None:  # nor did a hook open it meanwhile
-            session = SessionPath(self.database, await self.transaction(), self.rounds, self.lookups)
+            session = SessionPath(self.database, await self.transaction(), self.rounds, self.flush, self.lookups)
+            count_in(session.session, self.reads)
             self._session, self.apart = session, True
             if not self.preparing or not any(map(_mapped, self.tracked)):
                 self.attach()

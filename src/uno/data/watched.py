@@ -1,6 +1,7 @@
-"""The spans of SQL statements, inside the span of the message that runs them; only where spans are exported.
+"""What is told about SQL statements: to the watch of a transaction that one runs, and in spans.
 
-Only the text is shown, never the parameters.
+A span is inside that of the message that runs the statement, and there is one only where spans are exported. It shows
+the text, never the parameters.
 """
 
 from collections.abc import Awaitable
@@ -52,17 +53,26 @@ def watch(engine: Engine) -> None:
     system = engine.dialect.name
 
     @event.listens_for(engine, "before_cursor_execute")
-    def before(_connection: Any, _cursor: Any, sql: str, _parameters: Any, execution: Any, _many: bool) -> None:
+    def before(connection: Any, _cursor: Any, sql: str, _parameters: Any, execution: Any, _many: bool) -> None:
+        held = connection.get_execution_options().get("uno_watch")
+        if held is not None:
+            held.begins()
         if trace.detail is not None and execution is not None:
             execution.uno_span = statement_span(trace.detail, sql, system)
 
     @event.listens_for(engine, "after_cursor_execute")
-    def after(_connection: Any, _cursor: Any, _sql: str, _parameters: Any, execution: Any, _many: bool) -> None:
+    def after(connection: Any, _cursor: Any, _sql: str, _parameters: Any, execution: Any, _many: bool) -> None:
+        held = connection.get_execution_options().get("uno_watch")
+        if held is not None:
+            held.ends()
         if trace.detail is not None:
             _finish(execution)
 
     @event.listens_for(engine, "handle_error")
     def wrong(exception: Any) -> None:
+        held = exception.connection and exception.connection.get_execution_options().get("uno_watch")
+        if held is not None:
+            held.ends()
         if trace.detail is not None:
             _finish(exception.execution_context, exception.original_exception)
 

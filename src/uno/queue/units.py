@@ -22,6 +22,7 @@ class Units:
 
     def connect(self, bus: Bus) -> None:
         self._bus = bus
+        self.database.open_unit = self.open
 
     def open(self, *, read_only: bool = False) -> UnitOfWork:
         """A unit of work; in a worker it completes the delivery in hand."""

@@ -40,6 +40,9 @@ async def test_what_is_open_in_use_and_waited_for_is_counted(database: Database)
         await waiting(database, 3)
         assert database.pool_use() == PoolUse(limit=2, open=2, in_use=2, waiting=3)
         release.set()
+    use = database.pool_use()
+    assert use is not None
+    assert use.waited > 0
     # One more than is kept was closed after use.
     assert database.pool_use() == PoolUse(limit=2, open=1, in_use=0, waiting=0)
 

@@ -1,0 +1,98 @@
+"""Who holds a transaction open while something else is awaited is told where.
+
+A timer looks at the task when the transaction has been left alone for long: its stack of awaits says what it waits for.
+"""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any
+
+from uno import clock
+from uno.data.guards import Guards, is_theirs, place
+from uno.errors import Misconfigured
+
+# Innermost in a wait for the database is code of one of these, below it only the event loop's.
+_DATABASE = ("sqlalchemy", "asyncpg", "aiosqlite", "uno.data")
+_LOOP = ("asyncio", "uvloop")
+Call = tuple[CodeType, int | None, str]
+
+
+class Watch:
+    """Over one transaction; `busy` while the driver runs a statement."""
+
+    __slots__ = ("_guards", "_since", "_task", "_timer", "error")
+
+    def __init__(self, guards: Guards) -> None:
+        self._guards = guards
+        self._task = asyncio.current_task()
+        self._since: float | None = clock.monotonic()
+        # What is raised by the next statement, where guards are errors.
+        self.error: Misconfigured | None = None
+        self._arm(guards.transaction_idle)
+
+    def _arm(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def begins(self) -> None:
+        self._since = None
+
+    def ends(self) -> None:
+        self._since = clock.monotonic()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def check(self) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+
+    def _look(self) -> None:
+        if self._task is None or self._task.done():
+            return
+        limit = self._guards.transaction_idle
+        idle = 0.0 if self._since is None else clock.monotonic() - self._since
+        calls = list(_awaits(self._task.get_coro()))
+        if idle < limit or _in_database(calls):
+            return self._arm(max(limit - idle, limit / 10))
+        try:
+            self._guards.tell(_message(idle, calls))
+        except Misconfigured as error:
+            self.error = error
+
+
+def _message(idle: float, calls: list[Call]) -> str:
+    theirs = [call for call in calls if is_theirs(call[0])]
+    code, line, _ = theirs[-1] if theirs else calls[-1]
+    return (
+        f"A transaction has been held open for {idle:.2g} s while something else is awaited, at {place(code, line)}; "
+        "its connection and its locks are not free meanwhile: await it before or after the transaction."
+    )
+
+
+def _awaits(awaitable: Any) -> Iterator[Call]:
+    """The calls in which a task waits, the outermost first."""
+    while (kind := _kind(awaitable)) is not None:
+        frame = getattr(awaitable, f"{kind}_frame")
+        if frame is None:  # it has come to its end
+            return
+        yield frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", "")
+        inner = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+        # What steps through an async generator does not say which one, but refers to it.
+        awaitable = inner if _kind(inner) else next(filter(_kind, gc.get_referents(inner)), None)
+
+
+def _kind(awaitable: Any) -> str | None:
+    return next((kind for kind in ("cr", "ag", "gi") if hasattr(awaitable, f"{kind}_frame")), None)
+
+
+def _in_database(calls: list[Call]) -> bool:
+    """Whether what is awaited innermost is the database's."""
+    inner = next((module for _, _, module in reversed(calls) if not _of(module, _LOOP)), "")
+    return _of(inner, _DATABASE)
+
+
+def _of(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == one or module.startswith(f"{one}.") for one in packages)
