@@ -184,6 +184,7 @@ class DatabaseSettings(Section):
     statement_timeout: float = Field(default=30.0, gt=0)
     commit_timeout: float = Field(default=30.0, gt=0)
     connect_timeout: float = Field(default=5.0, gt=0)
+    idempotency_ttl: float = Field(default=24 * 60 * 60, gt=0, le=_CENTURY * 60)
 
 
 class ApiSettings(Section):

@@ -39,7 +39,14 @@ async def test_creating_makes_unos_tables_and_the_applications_and_can_be_repeat
         assert await schema.current(database) is None
         await schema.create(database, [own])
         assert await schema.current(database) == schema.HEAD
-        assert await table_names(database) == {"uno_document", "uno_audit", "uno_delivery", "uno_schema", "thing"}
+        assert await table_names(database) == {
+            "uno_document",
+            "uno_audit",
+            "uno_delivery",
+            "uno_idempotency",
+            "uno_schema",
+            "thing",
+        }
         async with database.transaction() as transaction:
             await transaction.execute(insert(thing).values(id=1))
         await schema.create(database, [own])
@@ -81,8 +88,8 @@ async def on_sent(event: Sent) -> None: ...
     ("number", "message"),
     [
         (None, "The database has none of uno's tables; create them with: uno db create PACKAGE:APP"),
-        ("0000", "The database has uno's schema 0000, this version needs 0001; run: uno db create PACKAGE:APP"),
-        ("9999", "The database has uno's schema 9999, newer than this version's 0001; upgrade uno."),
+        ("0000", "The database has uno's schema 0000, this version needs 0002; run: uno db create PACKAGE:APP"),
+        ("9999", "The database has uno's schema 9999, newer than this version's 0002; upgrade uno."),
     ],
 )
 async def test_an_application_refuses_another_schema_and_says_what_to_do(

@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from uno.bus.idempotency import current_key
 from uno.bus.pipeline import CallNext, Middleware
 from uno.bus.unit import ambient
 from uno.data.unit_of_work import UnitOfWork
-from uno.errors import Conflict, Misconfigured, UnoError
+from uno.errors import Conflict, Misconfigured, OutcomeUnknown, UnoError
 from uno.messages import Message, Query
 from uno.result import Failure
 
@@ -22,27 +23,32 @@ def transactional(open_unit: Callable[..., UnitOfWork]) -> Callable[[type[Messag
     def for_message(message_type: type[Message]) -> Middleware:
         options = {"read_only": True} if issubclass(message_type, Query) else {}
 
-        async def transaction(message: Any, call_next: CallNext) -> Any:
+        # Not async: what it gives back is awaited, without a coroutine in between.
+        def transaction(message: Any, call_next: CallNext) -> Awaitable[Any]:
             outer = ambient()
             if isinstance(outer, UnitOfWork):
-                return await _joined(outer, message, call_next)
-            uow = open_unit(**options)
-            token = uow.begin()
-            try:
-                result = await call_next(message)
-                if result.__class__ is Failure:
-                    return result
-                if isinstance(uow.doomed, UnoError) and not isinstance(uow.doomed, Misconfigured):
-                    return Failure(uow.doomed)
-                await uow.commit()
-            finally:
-                await uow.end(token)
-            await uow.tell()
-            return result
+                return _joined(outer, message, call_next)
+            return in_unit(open_unit(**options), message, call_next)
 
         return transaction
 
     return for_message
+
+
+async def in_unit(uow: UnitOfWork, message: Any, call_next: CallNext) -> Any:
+    """Commit what `call_next` does, unless it fails."""
+    token = uow.begin()
+    try:
+        result = await call_next(message)
+        if result.__class__ is Failure:
+            return result
+        if isinstance(uow.doomed, UnoError) and not isinstance(uow.doomed, Misconfigured):
+            return Failure(uow.doomed)
+        await uow.commit()
+    finally:
+        await uow.end(token)
+    await uow.tell()
+    return result
 
 
 async def _joined(outer: UnitOfWork, message: Any, call_next: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -62,7 +68,7 @@ def repeated(message_type: type[Message]) -> Middleware | None:
     """The middleware that runs a message again whose changes clashed with somebody else's.
 
     Only where the database rolled everything back: a conflict that the handler itself raised is
-    its answer. Queries cannot clash.
+    its answer. With an idempotency key also where the outcome of the commit is not known. Queries cannot clash.
     """
     return None if issubclass(message_type, Query) else _repeat
 
@@ -73,10 +79,17 @@ async def _repeat(message: Any, call_next: CallNext) -> Any:
     for _ in range(ATTEMPTS - 1):
         try:
             result = await call_next(message)
-        except Conflict as error:
-            if not error.repeatable:
+        except (Conflict, OutcomeUnknown) as error:
+            if not _may_repeat(error):
                 raise
             continue
-        if not (result.__class__ is Failure and isinstance(result.error, Conflict) and result.error.repeatable):
+        if not (result.__class__ is Failure and _may_repeat(result.error)):
             return result
     return await call_next(message)
+
+
+def _may_repeat(error: object) -> bool:
+    """What was rolled back; and what may have been written, where the row of an idempotency key tells."""
+    if isinstance(error, Conflict):
+        return error.repeatable
+    return isinstance(error, OutcomeUnknown) and current_key.get() is not None

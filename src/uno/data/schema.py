@@ -9,7 +9,7 @@ from sqlalchemy import MetaData, inspect, text
 from uno.data.database import Database
 from uno.errors import Misconfigured
 
-HEAD = "0001"
+HEAD = "0002"
 CREATE = "uno db create PACKAGE:APP"
 # Two processes that start at once must not both create the schema.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")
