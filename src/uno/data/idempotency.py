@@ -1,8 +1,8 @@
 """A message with an idempotency key has its effect once; who sends it again gets the answer of the first time.
 
 Its unit of work is a transaction from the start: it takes the lock of the key, looks for the stored
-answer, and if there is none stores its own together with the effect. On PostgreSQL who does not get
-the lock is refused (`KeyInUse`); on SQLite, which has one writer at a time, it waits.
+answer, and if there is none stores its own together with the effect. On PostgreSQL who gets neither
+is refused (`KeyInUse`); on SQLite, which has one writer at a time, it waits.
 """
 
 import json
@@ -151,13 +151,15 @@ class Once:
         return result
 
     async def _stored(self, uow: UnitOfWork, scope: Scope) -> Any:
-        """The row of a key that has not expired, with the lock of the key taken."""
+        """The row of a key that has not expired; None with the lock of the key taken. Raises `KeyInUse`."""
         transaction, now = await uow.transaction(), clock.now()
-        if uow.database.backend == "postgresql":
-            await _lock(transaction, scope)
+        # In a statement of its own: the next one then sees what the former owner of the lock has committed.
+        ours = uow.database.backend != "postgresql" or await _try_lock(transaction, scope)
         row = (await transaction.execute(_STORED, {**scope.row, "now": now})).first()
         if row is not None and row.is_alive:
             return row
+        if not ours:
+            raise KeyInUse("A request with the same Idempotency-Key is being worked on; send it again later.")
         if row is not None:
             await transaction.execute(_FORGET, scope.row)
         if next(self._turns) % SWEEP_EVERY == 0:
@@ -165,10 +167,8 @@ class Once:
         return None
 
 
-async def _lock(transaction: Transaction, scope: Scope) -> None:
-    """Until the end of the transaction. By a statement of its own: the next one sees what others have committed."""
-    if not (await transaction.execute(_LOCK, {"number": scope.number})).scalar():
-        raise KeyInUse("A request with the same Idempotency-Key is being worked on; send it again later.")
+async def _try_lock(transaction: Transaction, scope: Scope) -> bool:
+    return bool((await transaction.execute(_LOCK, {"number": scope.number})).scalar())
 
 
 def _replay(asked: Keyed, results: "Results", stored: Any) -> Success[Any]:
