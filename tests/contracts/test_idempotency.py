@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -208,14 +208,12 @@ async def test_the_same_request_again_gets_the_same_answer_and_has_no_effect(sho
 
 async def test_the_answer_with_a_key_is_the_one_without(shop: Served) -> None:
     """What the database generates, and the version, are in it, though it is made before the commit."""
-    for method, path, version in (("POST", "/notes", 1), ("PUT", "/notes/1", 2)):
-        with clock.use(Ahead(clock.now())):
-            keyed = await shop.client.request(method, path, json={"text": "a"}, headers={"Idempotency-Key": method})
-            [row] = await shop.database.query(select(Note.__table__))
-            assert keyed.json() == {"id": 1, "version": version, "text": row.text, "seen": row.seen}
+    for key, method, path in ((1, "POST", "/notes"), (2, "PUT", "/notes/1")):
+        keyed = await shop.client.request(method, path, json={"text": "a"}, headers={"Idempotency-Key": f"{key}"})
+        [row] = await shop.database.query(select(Note.__table__))
+        assert keyed.json() == {"id": 1, "version": key, "text": row.text, "seen": row.seen}
     plain = await shop.client.post("/notes", json={"text": "a"})
     assert plain.json() == {"id": 2, "version": 1, "text": "a", "seen": 0}
-    assert {n for n, _ in stored(keyed)[2]} == {n for n, _ in stored(plain)[2]}
 
 
 async def test_a_request_without_a_body_has_its_effect_once(shop: Served) -> None:
@@ -225,14 +223,7 @@ async def test_a_request_without_a_body_has_its_effect_once(shop: Served) -> Non
     assert await shop.orders() == 0
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        '{"title": "Sofa"}',
-        '{"title": "Lamp", "options": {}}',
-        '{"title": "Lamp", "order_id": "1"}',
-    ],
-)
+@pytest.mark.parametrize("body", ['{"title": "Sofa"}', '{"title": "Lamp", "options": {}}'])
 async def test_another_request_with_the_key_is_refused(shop: Served, body: str) -> None:
     await shop.post('{"title": "Lamp"}')
     refused = await shop.post(body)
@@ -344,11 +335,11 @@ async def test_a_cancelled_request_has_its_effect_once_whenever_it_is_cancelled(
             await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        for _ in range(100):
-            response = await shop.post('{"title": "Lamp"}', f"{n}")
-            if response.status_code != 409:
-                break
-        assert response.status_code == 201
+        async with asyncio.timeout(30):
+            # What was cancelled may be on its way to the end.
+            while (await shop.post('{"title": "Lamp"}', f"{n}")).status_code == 409:
+                await asyncio.sleep(0.01)
+        assert (await shop.post('{"title": "Lamp"}', f"{n}")).headers["idempotency-replayed"] == "true"
     assert (await shop.orders(), await shop.keys()) == (30, 30)
 
 
@@ -385,11 +376,11 @@ async def test_a_key_is_forgotten_in_time(shop: Served) -> None:
     assert (await shop.orders(), await shop.keys()) == (2, 1)
 
 
-class Ahead(clock.Clock):
-    def __init__(self, time: Any) -> None:
+class Ahead(clock.SystemClock):
+    def __init__(self, time: datetime) -> None:
         self.time = time
 
-    def now(self) -> Any:
+    def now(self) -> datetime:
         return self.time
 
 

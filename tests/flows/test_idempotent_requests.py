@@ -161,7 +161,7 @@ async def served(folder: Path, url: str, **settings: str) -> AsyncIterator[Clien
             yield Client(http, running)
 
 
-async def counted(admin: "asyncpg.Connection") -> tuple[int, ...]:
+async def counted(admin: "asyncpg.Connection") -> tuple[Any, ...]:
     """Effects, their audit rows, and keys."""
     tables = ("uno_document", "uno_audit", "uno_idempotency")
     return tuple([await admin.fetchval(f"SELECT count(*) FROM {table}") for table in tables])

@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import cached_property, partial
 from hashlib import blake2b
 from itertools import count
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import SecretBytes, SecretStr, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -187,7 +187,10 @@ class _Answer:
     value: Any
     ttl: float
     row: Values
-    table: ClassVar[Table] = idempotency
+
+    @property
+    def table(self) -> Table:
+        return idempotency
 
     def rows(self, changes: Changes) -> Sequence[Values]:
         status, headers, body = self.asked.reply = self.render(self.value)
