@@ -83,13 +83,11 @@ async def _repeat(message: Any, call_next: CallNext) -> Any:
             if not _may_repeat(error):
                 raise
             continue
-        if not (result.__class__ is Failure and _may_repeat(result.error)):
+        if not (result.__class__ is Failure and isinstance(result.error, Conflict) and result.error.repeatable):
             return result
     return await call_next(message)
 
 
-def _may_repeat(error: object) -> bool:
-    """What was rolled back; and what may have been written, where the row of an idempotency key tells."""
-    if isinstance(error, Conflict):
-        return error.repeatable
-    return isinstance(error, OutcomeUnknown) and current_key.get() is not None
+def _may_repeat(error: Conflict | OutcomeUnknown) -> bool:
+    """What was rolled back; and a commit that may have happened, where the row of an idempotency key tells."""
+    return error.repeatable if isinstance(error, Conflict) else current_key.get() is not None
