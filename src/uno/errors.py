@@ -2,9 +2,11 @@
 
     UnoError
     ├─ Invalid            the input is wrong: `errors` names each field
+    │  └─ KeyReused       the idempotency key was used for something else
     ├─ NotFound           there is no such thing: `kind`, `id`
     ├─ Conflict           it clashes with what is stored
-    │  └─ VersionConflict somebody else changed the row first: `kind`, `ids`
+    │  ├─ VersionConflict somebody else changed the row first: `kind`, `ids`
+    │  └─ KeyInUse        a request with the same idempotency key is being worked on: `retry_after`
     ├─ Unauthenticated    nobody is logged in
     ├─ Forbidden          somebody is, and may not
     ├─ RateLimited        too often: `retry_after`
@@ -47,6 +49,10 @@ class Invalid(UnoError):
         return cls(f"{field}: {message}", [FieldError(field, message, code)])
 
 
+class KeyReused(Invalid):
+    """The idempotency key belongs to another request than this one."""
+
+
 class NotFound(UnoError):
     """There is no `kind` with this `id`."""
 
@@ -77,6 +83,12 @@ class VersionConflict(Conflict):
         self.ids = tuple(ids)
         names = ", ".join(repr(str(i)) for i in self.ids)
         super().__init__(f"{kind} {names} was changed by somebody else since it was read.", repeatable=repeatable)
+
+
+class KeyInUse(Conflict):
+    """A request with the same idempotency key is being worked on; try again after `retry_after` seconds."""
+
+    retry_after = 1.0
 
 
 class Unauthenticated(UnoError):

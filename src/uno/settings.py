@@ -203,6 +203,7 @@ class _Stage(Section):
     model_config = _config("UNO_")
 
     env: str = "development"
+    idempotency_ttl: float = Field(default=24 * 60 * 60, gt=0, le=_CENTURY * 60)
 
 
 class ApiSettings(Section):

@@ -10,10 +10,11 @@ from sqlalchemy import Column, Integer, MetaData, Table, insert, inspect, select
 
 import uno.audit.tables
 import uno.queue.tables
+from uno import clock
 from uno.app import App
 from uno.bus import event_handler
 from uno.data import Database, schema
-from uno.data.tables import metadata
+from uno.data.tables import documents, metadata
 from uno.errors import Misconfigured
 from uno.messages import DomainEvent
 from uno.modules import Module
@@ -39,7 +40,14 @@ async def test_creating_makes_unos_tables_and_the_applications_and_can_be_repeat
         assert await schema.current(database) is None
         await schema.create(database, [own])
         assert await schema.current(database) == schema.HEAD
-        assert await table_names(database) == {"uno_document", "uno_audit", "uno_delivery", "uno_schema", "thing"}
+        assert await table_names(database) == {
+            "uno_document",
+            "uno_audit",
+            "uno_delivery",
+            "uno_idempotency",
+            "uno_schema",
+            "thing",
+        }
         async with database.transaction() as transaction:
             await transaction.execute(insert(thing).values(id=1))
         await schema.create(database, [own])
@@ -81,8 +89,8 @@ async def on_sent(event: Sent) -> None: ...
     ("number", "message"),
     [
         (None, "The database has none of uno's tables; create them with: uno db create PACKAGE:APP"),
-        ("0000", "The database has uno's schema 0000, this version needs 0001; run: uno db create PACKAGE:APP"),
-        ("9999", "The database has uno's schema 9999, newer than this version's 0001; upgrade uno."),
+        ("0000", "The database has uno's schema 0000, this version needs 0002; run: uno db create PACKAGE:APP"),
+        ("9999", "The database has uno's schema 9999, newer than this version's 0002; upgrade uno."),
     ],
 )
 async def test_an_application_refuses_another_schema_and_says_what_to_do(
@@ -98,6 +106,29 @@ async def test_an_application_refuses_another_schema_and_says_what_to_do(
             async with app:
                 raise AssertionError("it started")
         assert str(caught.value) == message
+
+
+async def test_an_older_schema_is_brought_up_to_date_and_keeps_its_rows(url: str) -> None:
+    async with Database(url) as database:
+        await schema.create(database)
+        row = {
+            "kind": "a",
+            "id": "1",
+            "version": 1,
+            "body": {"a": 1},
+            "created_at": clock.now(),
+            "updated_at": clock.now(),
+        }
+        async with database.transaction() as transaction:
+            await transaction.execute(insert(documents).values(row))
+            await transaction.execute(text("DROP TABLE uno_idempotency"))
+            await transaction.execute(text("UPDATE uno_schema SET version_num = '0001'"))
+        with pytest.raises(Misconfigured, match="schema 0001, this version needs 0002; run: uno db create"):
+            await schema.require(database)
+        await schema.create(database)
+        await schema.require(database)
+        assert "uno_idempotency" in await table_names(database)
+        assert [found.body for found in await database.query(select(documents))] == [{"a": 1}]
 
 
 async def test_an_application_starts_once_its_schema_is_there(

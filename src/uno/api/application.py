@@ -64,7 +64,8 @@ class UnoAPI(FastAPI):
         if "lifespan" in options:
             raise Misconfigured("An application has one lifespan: give yours to App(lifespan=...), not to asgi().")
         self.uno = app
-        self.operations = Operations(app.endpoints, app.bus, app.host.handle_async, app.policies)
+        stores = app.database is not None
+        self.operations = Operations(app.endpoints, app.bus, app.host.handle_async, app.policies, stores=stores)
         app.health_check.version = app.version or options.get("version", "")
         self._answers = health_endpoints(app.health_check) | ({"/metrics": prometheus(app)} if metrics else {})
         self._amended: dict[str, Any] | None = None

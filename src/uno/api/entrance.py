@@ -6,13 +6,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno import clock, context, ids
 from uno.api import watched
+from uno.api.idempotency import KEYED, NAME
 from uno.api.problems import ambiguous_length, problem_response, too_large
 from uno.context import Context, external_id
 from uno.telemetry import trace
 from uno.telemetry.spans import is_trace_id, parse_traceparent, plain_traceparent
 from uno.telemetry.trace import Tracer
 
-_READ = frozenset({b"x-correlation-id", b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding"})
+_READ = frozenset({b"x-correlation-id", b"x-request-id", b"traceparent", b"content-length", b"transfer-encoding", NAME})
 _LONGEST_LENGTH = 18  # digits; more are no number of bytes that anybody sends
 # How much of a refused body is read: a socket closed with bytes unread resets the client's connection,
 # and it never sees the answer.
@@ -36,6 +37,8 @@ class Entrance:
             await self.app(scope, receive, send)
             return
         found = {name: value for name, value in scope["headers"] if name in _READ}
+        if NAME in found:
+            scope[KEYED] = True
         made = _context(found)
         token = context.enter(made)
         answer = _echoing(send, made.correlation_id.encode())

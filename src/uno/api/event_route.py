@@ -12,10 +12,11 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from uno.api.collisions import Sole, refuse_clash
-from uno.api.events import Reply, reader
+from uno.api.events import reader
 from uno.api.openapi import parameters
 from uno.api.problems import answer
 from uno.app.endpoints import Endpoint
+from uno.bus.idempotency import Reply
 
 Ask: TypeAlias = Callable[[Request, Scope], Awaitable[Reply]]
 Read: TypeAlias = Callable[[Scope, bytes], Any]

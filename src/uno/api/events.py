@@ -9,10 +9,12 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uno.api.forms import form, maker
+from uno.api.idempotency import KEYED, once
 from uno.api.problems import CREATED, OK, WITHOUT_BODY, cause_of, raise_as_bug
 from uno.api.request import WITHOUT_BODY as BODILESS, body_reader, query_reader, read_body
 from uno.api.response import Encoders, checked, id_of
 from uno.app.endpoints import Endpoint
+from uno.bus.idempotency import Reply
 from uno.errors import UnoError
 from uno.modules.errors import EventHandlingError, EventUnhandled
 from uno.modules.event import output_type
@@ -20,7 +22,6 @@ from uno.modules.fields import gives_nothing
 
 Handle: TypeAlias = Callable[[Any], Awaitable[Any]]
 Headers: TypeAlias = list[tuple[bytes, bytes]]
-Reply: TypeAlias = tuple[int, Headers, bytes]
 Answer: TypeAlias = Callable[[Scope, bytes], Awaitable[Reply]]
 
 _JSON = (b"content-type", b"application/json")
@@ -50,8 +51,10 @@ def event_app(endpoint: Endpoint, answer: Answer) -> ASGIApp:
     return app
 
 
-def answering(endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle, encoders: Encoders) -> Answer:
-    """Reads the input, has the event handled and says what came of it."""
+def answering(
+    endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle, encoders: Encoders, *, keyed: bool = False
+) -> Answer:
+    """Reads the input, has the event handled and says what came of it. `keyed`: with an `Idempotency-Key`, once."""
     read = reader(endpoint)
     make = maker(endpoint.message, endpoint.path_fields)
     reply = _replier(endpoint, endpoints, encoders)
@@ -59,6 +62,8 @@ def answering(endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle,
     async def answer(scope: Scope, body: bytes) -> Reply:
         event = make(read(scope, body))
         try:
+            if keyed and KEYED in scope:
+                return await once(scope, body, lambda _result: reply(event, scope), lambda: handle(event))
             event = await handle(event)
         except EventHandlingError as error:
             cause = cause_of(error)

@@ -12,7 +12,7 @@ from uno.api.collisions import taken, watch
 from uno.api.convention import RESTConvention, RouteConvention
 from uno.api.discovery import DiscoveredEvent, EventDiscovery, described_event
 from uno.api.event_route import Ask, EventRoute, route_function
-from uno.api.events import Answer, Reply, answering, promised
+from uno.api.events import Answer, answering, promised
 from uno.api.openapi import options, with_schemas
 from uno.api.operations import operation_ids
 from uno.api.problems import failed
@@ -20,6 +20,7 @@ from uno.api.request import unreadable
 from uno.api.response import Encoders
 from uno.app import App
 from uno.app.endpoints import Endpoint, clashes, endpoint, unknown_fields, unknown_methods
+from uno.bus.idempotency import Reply
 from uno.errors import Misconfigured
 from uno.modules.event import Event, is_event
 from uno.modules.exposure import is_excluded_from_api

@@ -13,15 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from uno.api.forms import form
-from uno.api.problems import FORBIDDEN, MEDIA_TYPE, NOT_IMPLEMENTED, UNAUTHENTICATED, WITHOUT_BODY
+from uno.api.idempotency import PARAMETER
+from uno.api.problems import FORBIDDEN, KINDS, MEDIA_TYPE, NOT_IMPLEMENTED, UNAUTHENTICATED, WITHOUT_BODY
 from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
 from uno.app.endpoints import Endpoint
+from uno.errors import KeyInUse, KeyReused
 from uno.messages import Command
 from uno.modules.event import is_event
 
 _REF = "#/components/schemas/"
 _BEARER = "bearer"
+_KEYED: dict[int | str, dict[str, Any]] = {
+    KINDS[KeyInUse].status: {
+        "description": "It clashes with what is stored, or a request with its Idempotency-Key is being worked on"
+    },
+    KINDS[KeyReused].status: {
+        "description": "The input is not valid, or its Idempotency-Key was used for another request"
+    },
+}
 _FASTAPI_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
@@ -51,15 +61,19 @@ class ProblemDocument(BaseModel):
 # ── one endpoint as FastAPI would have it ──
 
 
-def described(endpoint: Endpoint, result: Any, operation_id: str) -> APIRoute:
-    """A route for FastAPI's generator. It is never called."""
+def described(endpoint: Endpoint, result: Any, operation_id: str, *, keyed: bool = False) -> APIRoute:
+    """A route for FastAPI's generator. It is never called. `keyed`: it takes an `Idempotency-Key`."""
 
     async def answer() -> None: ...
 
     answer.__name__ = endpoint.name
     answer.__signature__ = inspect.Signature(parameters(endpoint))  # type: ignore[attr-defined]
-    extra: dict[str, Any] | None = {"security": [{_BEARER: []}]} if _is_guarded(endpoint) else None
-    return APIRoute(endpoint.path, answer, openapi_extra=extra, **options(endpoint, result, operation_id))
+    extra: dict[str, Any] = {"security": [{_BEARER: []}]} if _is_guarded(endpoint) else {}
+    told = options(endpoint, result, operation_id)
+    if keyed:
+        extra["parameters"] = [PARAMETER]
+        told["responses"] |= _KEYED
+    return APIRoute(endpoint.path, answer, openapi_extra=extra or None, **told)
 
 
 def options(endpoint: Endpoint, result: Any, operation_id: str | None) -> dict[str, Any]:

@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uno.api.access import guarded
 from uno.api.auth import local_path
 from uno.api.events import Handle, answering, event_app, promised
+from uno.api.idempotency import KEYED, once, takes_key
 from uno.api.openapi import described
 from uno.api.problems import NO_CONTENT, allow, not_allowed, raise_as_bug
 from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
-from uno.api.response import Encoders, Respond, checked, locator, responder
+from uno.api.response import Answer, Encoders, checked, locator, replier, responder, send_reply
 from uno.api.table import Table
 from uno.app import Endpoint
 from uno.bus import Bus
@@ -31,6 +32,9 @@ from uno.security import Policies
 
 class Operation(APIRoute):
     """One endpoint. What FastAPI knows of a route is worked out when OpenAPI or a tool asks for it."""
+
+    # Whether something keeps the answers to requests with an `Idempotency-Key`.
+    keyed = False
 
     def __init__(self, endpoint: Endpoint, app: ASGIApp, result: Any, operation_id: str) -> None:
         # Not super().__init__(): it would analyse a signature that nothing but OpenAPI needs.
@@ -47,7 +51,7 @@ class Operation(APIRoute):
     @cached_property
     def described(self) -> APIRoute:
         """The same as FastAPI would have it."""
-        return described(self.declared, self._result, self._id)
+        return described(self.declared, self._result, self._id, keyed=self.keyed)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "described":
@@ -56,10 +60,19 @@ class Operation(APIRoute):
 
 
 class Operations(BaseRoute):
-    """All of uno's endpoints as one entry of a router, whatever their number. `handle` is for events."""
+    """All of uno's endpoints as one entry of a router, whatever their number.
+
+    `handle` is for events. `stores`: there is a database, which remembers idempotency keys.
+    """
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], bus: Bus, handle: Handle, policies: Policies | None = None
+        self,
+        endpoints: Sequence[Endpoint],
+        bus: Bus,
+        handle: Handle,
+        policies: Policies | None = None,
+        *,
+        stores: bool = False,
     ) -> None:
         encoders = Encoders()
         names = operation_ids(endpoints)
@@ -71,6 +84,7 @@ class Operations(BaseRoute):
         ]
         self.table: Table[Operation] = Table()
         for route in self.routes:
+            route.keyed = stores and takes_key(route.declared)
             route.app = guarded(route.app, route.declared, policies or {})
             self.table.add(route.declared.method, route.declared.path, route)
         for route in self.routes:
@@ -118,24 +132,28 @@ def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, enco
     said = result_of(endpoint.message)
     result = None if said is NoneType else said
     encode = checked(encoders.encode(result), endpoint.message, said)
-    respond = responder(endpoint.status, encode, locator(endpoint, endpoints))
+    reply = replier(endpoint.status, encode, locator(endpoint, endpoints))
     make = _without_body if endpoint.method in WITHOUT_BODY else _with_body
-    return Operation(endpoint, make(endpoint, bus, respond), result, name)
+    return Operation(endpoint, make(endpoint, bus, reply), result, name)
 
 
 def _event_operation(
     endpoint: Endpoint, endpoints: Sequence[Endpoint], handle: Handle, encoders: Encoders, name: str
 ) -> Operation:
-    answer = answering(endpoint, endpoints, handle, encoders)
+    answer = answering(endpoint, endpoints, handle, encoders, keyed=takes_key(endpoint))
     return Operation(endpoint, event_app(endpoint, answer), promised(endpoint.message), name)
 
 
-def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
-    read = query_reader(endpoint.message, endpoint.path_fields)
+def _without_body(endpoint: Endpoint, bus: Bus, reply: Answer) -> ASGIApp:
+    read, respond = query_reader(endpoint.message, endpoint.path_fields), responder(reply)
     dispatch: Any = bus.dispatch
+    keyed = takes_key(endpoint)
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         message = read(scope)
+        if keyed and KEYED in scope:
+            await _once(message, b"", dispatch, reply, scope, send)
+            return
         try:
             result = await dispatch(message)
         except BaseException as error:
@@ -149,12 +167,17 @@ def _without_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
     return app
 
 
-def _with_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
-    read = body_reader(endpoint.message, endpoint.path_fields)
+def _with_body(endpoint: Endpoint, bus: Bus, reply: Answer) -> ASGIApp:
+    read, respond = body_reader(endpoint.message, endpoint.path_fields), responder(reply)
     dispatch: Any = bus.dispatch
+    keyed = takes_key(endpoint)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        message = read(scope, await read_body(receive))
+        body = await read_body(receive)
+        message = read(scope, body)
+        if keyed and KEYED in scope:
+            await _once(message, body, dispatch, reply, scope, send)
+            return
         try:
             result = await dispatch(message)
         except BaseException as error:
@@ -166,3 +189,13 @@ def _with_body(endpoint: Endpoint, bus: Bus, respond: Respond) -> ASGIApp:
         await respond(result.value, message, scope, send)
 
     return app
+
+
+async def _once(message: Any, body: bytes, dispatch: Any, reply: Answer, scope: Scope, send: Send) -> None:
+    """The answer to a request with an `Idempotency-Key`."""
+    try:
+        found = await once(scope, body, lambda value: reply(value, message, scope), lambda: dispatch(message))
+    except BaseException as error:
+        raise_as_bug(error)
+        raise
+    await send_reply(found, scope, send)

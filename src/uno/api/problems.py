@@ -28,6 +28,8 @@ from uno.errors import (
     FieldError,
     Forbidden,
     Invalid,
+    KeyInUse,
+    KeyReused,
     Misconfigured,
     NotFound,
     OutcomeUnknown,
@@ -78,6 +80,8 @@ KINDS: dict[type[Exception], Kind] = {
     Forbidden: Kind(FORBIDDEN, "forbidden", "Not allowed"),
     NotFound: Kind(404, "not-found", "Not found"),
     Conflict: Kind(409, "conflict", "Conflict"),
+    KeyInUse: Kind(409, "idempotency-key-in-use", "The request is being worked on"),
+    KeyReused: Kind(422, "idempotency-key-reused", "The key belongs to another request"),
     VersionConflict: Kind(409, "version-conflict", "Changed by somebody else"),
     Invalid: Kind(422, "invalid", "The input is not valid"),
     UnoError: Kind(422, "refused", "Refused"),
@@ -88,12 +92,14 @@ KINDS: dict[type[Exception], Kind] = {
     TimedOut: Kind(504, "timed-out", "It took too long"),
 }
 INTERNAL = Kind(500, "internal", "Internal error")
+# A status alone says less.
+_NARROWER = (KeyInUse, KeyReused, VersionConflict, UnoError, OutcomeUnknown)
 _OF_HTTP = (
     INTERNAL,
     Kind(405, "method-not-allowed", "Method not allowed"),
     Kind(413, "content-too-large", "The body is too large"),
     Kind(415, "unsupported-media-type", "The body is not JSON"),
-    *(kind for error, kind in KINDS.items() if error not in (VersionConflict, UnoError, OutcomeUnknown)),
+    *(kind for error, kind in KINDS.items() if error not in _NARROWER),
 )
 _BY_STATUS = {kind.status: kind for kind in _OF_HTTP}
 # How many errors are in the text, how many in the list, and how many are described to choose from.
@@ -220,7 +226,7 @@ def challenge_of(error: UnoError) -> dict[str, str]:
 def _headers_of(error: UnoError) -> dict[str, str]:
     if isinstance(error, Unauthenticated | Forbidden):
         return challenge_of(error)
-    if isinstance(error, RateLimited | Unavailable):
+    if isinstance(error, RateLimited | Unavailable | KeyInUse):
         return {"Retry-After": str(_whole_seconds(attribute(error, "retry_after")))}
     return {}
 

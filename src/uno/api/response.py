@@ -15,11 +15,13 @@ from starlette.types import Scope, Send
 from uno.api.problems import CREATED, WITHOUT_BODY
 from uno.api.shapes import adapter, is_plain, plain
 from uno.app import Endpoint
+from uno.bus.idempotency import Reply
 from uno.bus.promise import WrongResult
 from uno.messages import Message
 
 Encode: TypeAlias = Callable[[Any], bytes]
 Locate: TypeAlias = Callable[[Any, Message, Scope], str | None]
+Answer: TypeAlias = Callable[[Any, Any, Scope], Reply]
 Respond: TypeAlias = Callable[[Any, Any, Scope, Send], Awaitable[None]]
 
 # What pydantic says of a value of another type; the first that it names.
@@ -188,25 +190,31 @@ def id_of(value: Any, id_field: str) -> Any:
 # ── the response ──
 
 
-def responder(status: int, encode: Encode, locate: Locate | None) -> Respond:
-    """Sends the success of one endpoint."""
-    if status in WITHOUT_BODY:
-        return _empty(status)
+def replier(status: int, encode: Encode, locate: Locate | None) -> Answer:
+    """Makes the answer of one endpoint of its result."""
 
-    async def respond(value: Any, message: Any, scope: Scope, send: Send) -> None:
+    def reply(value: Any, message: Any, scope: Scope) -> Reply:
+        if status in WITHOUT_BODY:
+            return status, [], b""
         body = encode(value)
         headers = [_JSON, (b"content-length", b"%d" % len(body))]
         if locate is not None and (location := locate(value, message, scope)):
             headers.append((b"location", location.encode("ascii")))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        return status, headers, body
+
+    return reply
+
+
+def responder(reply: Answer) -> Respond:
+    """Sends the success of one endpoint."""
+
+    def respond(value: Any, message: Any, scope: Scope, send: Send) -> Awaitable[None]:
+        return send_reply(reply(value, message, scope), scope, send)
 
     return respond
 
 
-def _empty(status: int) -> Respond:
-    async def respond(_value: Any, _message: Any, _scope: Scope, send: Send) -> None:
-        await send({"type": "http.response.start", "status": status, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
-
-    return respond
+async def send_reply(reply: Reply, scope: Scope, send: Send) -> None:
+    status, headers, body = reply
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

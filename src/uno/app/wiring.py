@@ -11,8 +11,9 @@ from uno.app.around import checked
 from uno.app.asked import needs_a_database, unlisted
 from uno.audit import AuditBook, AuditTrail
 from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
+from uno.bus.idempotency import refuse_keys
 from uno.context import Context, current
-from uno.data import Database, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
+from uno.data import Database, Once, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
 from uno.data.aggregates import Aggregates
 from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, singleton, use_service_provider, value
@@ -218,8 +219,12 @@ def _pipeline(telemetry: Telemetry, users: Sequence[Middleware], host: Hosted, u
     if units is not None:
         # Outside the transaction, because a clash is known only when the commit fails.
         pipeline.append(per_message(repeated))
+        # Inside what authorises and repeats: each attempt asks anew whether the message has had its effect.
+        pipeline.append(per_message(Once(units.open)))
         # Innermost: nothing may fail between the handler's success and the commit.
         pipeline.append(per_message(transactional(units.open)))
+    else:
+        pipeline.append(refuse_keys)
     if telemetry.tracer.exports:
         # Only where somebody sees it: the handler alone, without what stands around it.
         pipeline.append(per_message(handling(telemetry.tracer)))

@@ -1,6 +1,7 @@
 """One dispatcher and one pipeline for commands, queries and events."""
 
 from uno.bus.bus import Bus, CommandBus, EventBus, QueryBus
+from uno.bus.idempotency import idempotent
 from uno.bus.pipeline import CallNext, Middleware, per_message
 from uno.bus.registry import Handles, command_handler, event_handler, handles_of, query_handler
 
@@ -15,6 +16,7 @@ __all__ = [
     "command_handler",
     "event_handler",
     "handles_of",
+    "idempotent",
     "per_message",
     "query_handler",
 ]

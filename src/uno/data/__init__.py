@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from uno.data.changes import Book, Change, Changes
     from uno.data.database import Database
     from uno.data.filters import Filter
+    from uno.data.idempotency import Once
     from uno.data.middleware import repeated, transactional
     from uno.data.model import (
         ActorMixin,
@@ -37,6 +38,7 @@ _HOMES = {
     "DatabaseSettings": "uno.settings",
     "Filter": "uno.data.filters",
     "Model": "uno.data.model",
+    "Once": "uno.data.idempotency",
     "Page": "uno.data.paging",
     "Repository": "uno.data.repository",
     "Session": "uno.data.orm",
@@ -63,6 +65,7 @@ __all__ = [
     "DatabaseSettings",
     "Filter",
     "Model",
+    "Once",
     "Page",
     "Repository",
     "Session",

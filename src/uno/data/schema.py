@@ -13,7 +13,7 @@ from uno.errors import Misconfigured
 if TYPE_CHECKING:
     from uno.data.migrations.driving import Migrations
 
-HEAD = "0001"
+HEAD = "0002"
 CREATE = "uno db create PACKAGE:APP"
 # Two processes that start at once must not both create the schema.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")

@@ -1,6 +1,6 @@
-"""uno's own tables share one `MetaData`; the table of documents is the data layer's own."""
+"""uno's own tables share one `MetaData`; those of documents and of idempotency keys are the data layer's own."""
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, MetaData, Table, Text
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Index, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -17,4 +17,21 @@ documents = Table(
     Column("body", json_type, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+)
+
+# Without a tenant or without anybody who asks, those are empty: parts of a primary key are not NULL.
+idempotency = Table(
+    "uno_idempotency",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("message", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("headers", json_type, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Index("ix_uno_idempotency_expires", "expires_at"),
 )

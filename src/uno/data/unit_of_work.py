@@ -491,6 +491,10 @@ class UnitOfWork:
         self._outcome = Changes(changes, events, context.current(), clock.now(), captured)
         return self._outcome
 
+    def also(self, book: Book) -> None:
+        """Write the rows of one more book with the commit."""
+        self._books = (*self._books, book)
+
     def run_by(self, task: Any) -> Any:
         """The unit of work is used by this task from now on; returns the one before."""
         before, self._task = self._task, task

@@ -63,7 +63,7 @@ def test_the_doctor_says_what_an_application_stands_on(uno: Any, url: str, tmp_p
     assert (done.returncode, done.stderr) == (0, "")
     report = json.loads(done.stdout)
     database = report["database"]
-    assert (database["reachable"], database["schema"], database["embedded"]) == (True, "0001", None)
+    assert (database["reachable"], database["schema"], database["embedded"]) == (True, "0002", None)
     assert url.startswith(database["backend"])
     assert report["storage"] == [
         {"class": "Package", "table": "packages", "plan": "fast", "reason": None},
