@@ -1,18 +1,14 @@
 """From changes to audit rows: a pure function."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from pydantic_core import to_jsonable_python
-
 from uno import ids
+from uno.audit import statements
 from uno.audit.tables import audit
-from uno.data.changes import Change, Changes, Values
-
-
-def _json(values: Values) -> Any:
-    # Decimals and UUIDs as text, times in ISO 8601, bytes in base64.
-    return to_jsonable_python(values, bytes_mode="base64", inf_nan_mode="strings", fallback=str)
+from uno.data.changes import Change, Changes, Values, Written
+from uno.data.wire import encode as _json
 
 
 def _images(change: Change) -> tuple[Any, Any]:
@@ -33,6 +29,12 @@ class AuditBook:
         # Sorted, so that the trail shows the changes of one commit in their order.
         found = sorted(ids.uuid7() for _ in changes.changes)
         return [self._row(id, change, changes) for id, change in zip(found, changes.changes, strict=True)]
+
+    def selects(self, columns: Sequence[Any], key: Sequence[Any]) -> bool:
+        return statements.selects(columns, key)
+
+    def insert_from(self, written: Written) -> Any:
+        return statements.insert_from(written)
 
     def _row(self, id: UUID, change: Change, changes: Changes) -> Values:
         before, after = _images(change)

@@ -1,11 +1,11 @@
 """What one unit of work changed: computed once, mapped to rows by the books."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from sqlalchemy import Table
+from sqlalchemy import Column, ColumnElement, FromClause, Insert, Table
 
 from uno.context import Context
 from uno.messages import DomainEvent
@@ -51,6 +51,37 @@ class Book(Protocol):
     def table(self) -> Table: ...
 
     def rows(self, changes: Changes) -> Sequence[Values]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows that one statement wrote, as SQL: what `Changes` are to `rows`.
+
+    `source` has a row for each, `number` counts them from 1. `before` and `after` are the columns by
+    attribute, None as in `Change`; of an update those that may have changed.
+    """
+
+    component: str
+    source: FromClause
+    number: ColumnElement[int]
+    key: tuple[ColumnElement[Any], ...]
+    before: Mapping[str, ColumnElement[Any]] | None
+    after: Mapping[str, ColumnElement[Any]] | None
+    context: Context
+    at: datetime
+
+
+@runtime_checkable
+class SetBook(Book, Protocol):
+    """A book whose rows PostgreSQL can make itself, many at a time."""
+
+    def selects(self, columns: Sequence[Column[Any]], key: Sequence[Column[Any]]) -> bool:
+        """Whether it can, for rows with these columns and this key, so that they are the same as those of `rows`."""
+        ...
+
+    def insert_from(self, written: Written) -> Insert | None:
+        """An INSERT … SELECT from `written`; None where the book has no row for a change."""
+        ...
 
 
 @dataclass(slots=True)

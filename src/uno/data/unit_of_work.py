@@ -6,7 +6,7 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -261,6 +261,14 @@ class UnitOfWork:
         if self._transaction is None:
             self._transaction = await self.database.begin()
         return self._transaction
+
+    @property
+    def books(self) -> Sequence[Book]:
+        return self._books
+
+    def take_events(self, events: Iterable[Numbered]) -> None:
+        """Publish them with the commit; their aggregates are not known here, or not any more."""
+        self._recorded.extend(events)
 
     @property
     def explicit(self) -> Transaction | None:
