@@ -23,6 +23,7 @@ from uno.data import (
     UnitOfWork,
     UUIDMixin,
     VersionMixin,
+    hooks,
 )
 from uno.domain import AggregateRoot
 from uno.errors import Conflict, Invalid, Misconfigured, VersionConflict
@@ -377,3 +378,27 @@ async def test_ids_of_the_trail_stay_in_order_beyond_one_counter(database: Datab
         await seats.insert_many({"row": 1, "number": n} for n in range(10_000))
     assert [id for _, id in await trail(database)] == [f"1,{n}" for n in range(10_000)]
     assert (await database.query(select(func.count()).select_from(Seat)))[0][0] == 10_000
+
+
+async def test_a_class_with_hooks_runs_them_for_each_row(database: Database) -> None:
+    ran: list[str] = []
+
+    @hooks.before_insert(Seat)
+    def take(seat: Seat) -> None:
+        seat.taken = True
+
+    @hooks.after_update(Seat)
+    @hooks.after_delete(Seat)
+    def note(seat: Seat) -> None:
+        ran.append(f"{seat.number} {seat.taken}")
+
+    try:
+        async with unit(database):
+            assert await seats.insert_many([{"row": 1, "number": n} for n in range(3)]) == 3
+            assert await seats.update_many(Seat.number > 0, values={"taken": False}) == 2
+            assert await seats.delete_many(number=2) == 1
+    finally:
+        hooks.remove(take)
+        hooks.remove(note)
+    assert sorted(ran) == ["1 False", "2 False", "2 False"]
+    assert await stored(database, Seat.number, Seat.taken) == [(0, True), (1, False)]
