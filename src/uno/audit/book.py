@@ -1,10 +1,12 @@
 """From changes to audit rows: a pure function."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from uno import ids
+from uno.audit import statements
 from uno.audit.tables import audit
-from uno.data.changes import Change, Changes, Values
+from uno.data.changes import Change, Changes, Values, Written
 from uno.data.marks import Marks
 
 
@@ -37,6 +39,12 @@ class AuditBook:
         rows = (self._row(place, change, changes) for place, change in enumerate(wanted))
         # An update of nothing but what is left out is none.
         return [row for row in rows if row["before"] != {} or row["after"] != {}]
+
+    def selects(self, columns: Sequence[Any], key: Sequence[Any]) -> bool:
+        return statements.selects(columns, key)
+
+    def insert_from(self, written: Written) -> Any:
+        return statements.insert_from(written)
 
     def _row(self, place: int, change: Change, changes: Changes) -> Values:
         before, after = images(change)

@@ -1,17 +1,18 @@
 """What one unit of work changed: computed once, mapped to rows by the books."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from sqlalchemy import Table
+from sqlalchemy import Column, ColumnElement, FromClause, Insert, Table
 
 from uno.context import Context
 from uno.data.marks import Marks
 from uno.messages import DomainEvent
 
 Values = dict[str, Any]
+Kind = Literal["create", "update", "delete", "soft_delete", "restore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +29,20 @@ class Change:
     marks: Marks
 
     @property
-    def operation(self) -> Literal["create", "update", "delete", "soft_delete", "restore"]:
-        if self.before is None:
-            return "create"
-        if self.after is None:
-            return "delete"
-        was_there, is_there = (values.get("deleted_at") is None for values in (self.before, self.after))
-        if was_there is is_there:
-            return "update"
-        return "restore" if is_there else "soft_delete"
+    def operation(self) -> Kind:
+        return kind_of(self.before, self.after)
+
+
+def kind_of(before: Values | None, after: Values | None) -> Kind:
+    """What makes the one of the other."""
+    if before is None:
+        return "create"
+    if after is None:
+        return "delete"
+    was_there, is_there = (values.get("deleted_at") is None for values in (before, after))
+    if was_there is is_there:
+        return "update"
+    return "restore" if is_there else "soft_delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,39 @@ class Book(Protocol):
     def table(self) -> Table: ...
 
     def rows(self, changes: Changes) -> Sequence[Values]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows that one statement wrote, as SQL: what `Changes` are to `rows`.
+
+    `source` has a row for each, `number` counts them from 1. `before` and `after` are the columns by
+    attribute, None as in `Change`; of an update those that may have changed.
+    """
+
+    component: str
+    marks: Marks
+    source: FromClause
+    number: ColumnElement[int]
+    key: tuple[ColumnElement[Any], ...]
+    before: Mapping[str, ColumnElement[Any]] | None
+    after: Mapping[str, ColumnElement[Any]] | None
+    context: Context
+    at: datetime
+    captured: Collection[str]
+
+
+@runtime_checkable
+class SetBook(Book, Protocol):
+    """A book whose rows PostgreSQL can make itself, many at a time."""
+
+    def selects(self, columns: Sequence[Column[Any]], key: Sequence[Column[Any]]) -> bool:
+        """Whether it can, for rows with these columns and this key, so that they are the same as those of `rows`."""
+        ...
+
+    def insert_from(self, written: Written) -> Insert | None:
+        """An INSERT … SELECT from `written`; None where the book has no row for a change."""
+        ...
 
 
 @dataclass(slots=True)

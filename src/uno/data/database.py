@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select
+from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select, text
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -357,16 +357,19 @@ class Database:
     def plans(self) -> tuple[Plan, ...]:
         return tuple(self._plans.values())
 
-    async def restricted_tables(self) -> frozenset[str]:
+    async def restricted_tables(self, transaction: Transaction | None = None) -> frozenset[str]:
         """Tables whose BEFORE row triggers or row-level policies must see earlier rows of the same commit.
 
-        Looked up once; parts of one statement do not see each other's rows.
+        Looked up once, in `transaction` if one is open; parts of one statement do not see each other's rows.
         """
         if self._restricted is None and self.backend == "sqlite":
             self._restricted = frozenset()
         if self._restricted is None:
-            async with self.lease() as lease:
-                rows = await lease.fetch_text(_SPECIAL, ())
+            if transaction is not None:
+                rows = (await transaction.execute(text(_SPECIAL))).all()
+            else:
+                async with self.lease() as lease:
+                    rows = await lease.fetch_text(_SPECIAL, ())
             self._captured = frozenset(
                 name for row in rows if row[4] for name in (f"{row[1]}.{row[0]}", *([row[0]] if row[2] else []))
             )

@@ -23,7 +23,7 @@ _LOST = (
 )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error and what it wraps, outermost first."""
     seen: set[int] = set()
     current: BaseException | None = error
@@ -35,7 +35,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def translate(error: BaseException) -> UnoError | None:
     """The error of uno's tree for an error of the database, None where it is none."""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, UnoError):
             return one
         if isinstance(one, asyncpg.PostgresError):
@@ -58,7 +58,7 @@ def _without_values(error: Exception) -> str:
 
 def _lost(error: BaseException) -> UnoError | None:
     """`Unavailable` for a connection that cannot be made or is gone."""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, TimeoutError):
             return TimedOut("The database did not answer in time.")
         if isinstance(one, _LOST) or (isinstance(one, DBAPIError) and one.connection_invalidated):
@@ -117,7 +117,7 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that what it was doing has an unknown outcome."""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, asyncpg.PostgresError):
             # With any other error the server says itself that it rolled back.
             return (getattr(one, "sqlstate", None) or "").startswith(("08", "57P"))

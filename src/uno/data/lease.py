@@ -5,11 +5,12 @@ reported is thrown away: without that, one terminated backend poisons the pool f
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import asyncpg
+from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
@@ -186,6 +187,25 @@ class Transaction:
         except Exception as error:  # whoever runs the statement sees it, translated
             raise_translated(error)
             raise
+
+    async def copy(self, table: Table, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+        """Append rows by PostgreSQL's COPY; `columns` are names in the database, values are the driver's."""
+        self._committed = False
+        try:
+            await self._copied(table, columns, records)
+        except Exception as error:  # whoever copies sees it, translated
+            raise_translated(error)
+            raise
+
+    async def _copied(self, table: Table, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
+        driver: Any = (await self.connection.get_raw_connection()).driver_connection
+        if not driver.is_in_transaction():  # SQLAlchemy begins with the first statement of its own
+            await self.connection.exec_driver_sql("SELECT 1")
+        work = driver.copy_records_to_table(
+            table.name, schema_name=table.schema, columns=columns, records=records, timeout=None
+        )
+        tracer = trace.detail
+        await (work if tracer is None else watched(tracer, f"COPY {table.fullname}", "postgresql", work))
 
     async def commit(self) -> None:
         """Make it so; `OutcomeUnknown` where the connection is lost meanwhile."""

@@ -4,7 +4,7 @@ A plan is `fast` only where writing the rows ourselves is provably what SQLAlche
 would do; otherwise `reason` says what made it `session`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import ColumnProperty, Mapper, RelationshipProperty
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.base import NO_VALUE, PASSIVE_OFF
 from sqlalchemy.orm.interfaces import MapperProperty
+from sqlalchemy.orm.state import InstanceState
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from uno.data.marks import marks_of_columns
@@ -195,6 +196,17 @@ class MappedPlan:
         state = instance_state(entity)
         state.key = (self._identity_class, self.key_of(entity), None)
         state._commit_all(state.dict)
+
+    def all_stored(self, pairs: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:
+        """The same for many, given with their keys."""
+
+        def states() -> Iterator[tuple[Any, Any]]:
+            for entity, key in pairs:
+                state = instance_state(entity)
+                state.key = (self._identity_class, key, None)
+                yield state, state.dict
+
+        InstanceState._commit_all_states(states())
 
     def changed(self, before: Values, after: Values) -> Values:
         """The values of `after` that differ from `before`."""

@@ -4,14 +4,14 @@ A repository has no state of its own. It joins the ambient unit of work, so one 
 messages.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
 
 from uno import clock
 from uno.bus.unit import ambient
-from uno.data import document_query, includes, paging, streams
+from uno.data import bulk, document_query, includes, paging, streams
 from uno.data.alone import SessionFactory, work_alone
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
@@ -261,6 +261,48 @@ class Repository(Generic[T]):
             return False
         setattr(entity, name, clock.now() if deleted else None)
         return True
+
+    async def insert_many(
+        self, items: Iterable[T | Mapping[str, Any]] | AsyncIterable[T | Mapping[str, Any]], *, batch: int = 10_000
+    ) -> int:
+        """Insert objects, or mappings from attributes to values, now; returns how many.
+
+        Objects have their keys and defaults then, and are not known to the unit of work. An error
+        names the field and the number of the row, and dooms the unit of work.
+        """
+        uow, plan = self._writable()
+        return await bulk.insert_many(self, uow, plan, items, batch)
+
+    async def update_many(
+        self,
+        *filters: Criterion,
+        values: Mapping[str, Any],
+        include_deleted: bool = False,
+        everything: bool = False,
+        **equal: Any,
+    ) -> int:
+        """Set `values` in all rows that fit, now; returns how many had others.
+
+        Without a condition it needs `everything=True`.
+        """
+        uow, plan = self._writable()
+        chosen = bulk.chosen(filters, equal, include_deleted, everything)
+        return await bulk.update_many(self, uow, plan, chosen, values)
+
+    async def delete_many(
+        self, *filters: Criterion, include_deleted: bool = False, everything: bool = False, **equal: Any
+    ) -> int:
+        """Really delete all rows that fit, now; returns how many. Without a condition it needs `everything=True`."""
+        uow, plan = self._writable()
+        return await bulk.delete_many(self, uow, plan, bulk.chosen(filters, equal, include_deleted, everything))
+
+    async def soft_delete_many(self, *filters: Criterion, everything: bool = False, **equal: Any) -> int:
+        """Set `deleted_at` in all rows that fit and have none; returns how many."""
+        _, plan = self._writable()
+        if plan.deleted_name is None:
+            raise Misconfigured(f"{plan.label} has no deleted_at; give it SoftDeleteMixin, or delete_many() for good.")
+        values = {plan.deleted_name: clock.now()}
+        return await self.update_many(*filters, values=values, everything=everything, **equal)
 
     def _seen(self, entity: T | None, include_deleted: bool) -> T | None:
         name = None if entity is None or include_deleted else self._unit()[1].deleted_name

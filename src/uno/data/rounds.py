@@ -9,7 +9,7 @@ from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from uno.data import hooks
-from uno.data.changes import Change, Values
+from uno.data.changes import Values, kind_of
 from uno.data.hooks import Hook, Moment
 from uno.data.tracked import Entry
 from uno.errors import Misconfigured
@@ -167,7 +167,7 @@ def _everything(_entry: Entry) -> bool:
 
 
 def _moment(when: Literal["before", "after"], images: Images) -> Moment:
-    return cast(Moment, f"{when}_{_ENDINGS[Change('', '', *images).operation]}")
+    return cast(Moment, f"{when}_{_ENDINGS[kind_of(*images)]}")
 
 
 def _hooks(when: Literal["before", "after"], entity: Any, images: Images | None) -> Sequence[Hook]:

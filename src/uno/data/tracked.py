@@ -1,6 +1,6 @@
 """The identity map of a unit of work: what was read, what became of it, what has to be written."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal
@@ -218,6 +218,38 @@ class Tracked:
     def changes(self) -> list[Change]:
         """What changed since the beginning, whatever was written in between."""
         return [change for entry in self._by_entity.values() if (change := _change(entry)) is not None]
+
+    def of_plan(self, plan: Plan) -> list[Entry]:
+        """The entries of one class."""
+        return [entry for entry in self if entry.plan is plan]
+
+    def account(self, entries: Iterable[Entry]) -> list[Change]:
+        """What changed so far, all of it written; from here on the entries count as unchanged."""
+        found = [change for entry in entries if (change := _change(entry)) is not None]
+        for entry in entries:
+            entry.original, entry.read_version = entry.stored, entry.version
+        return found
+
+    def rewritten(self, plan: Plan, before: int | None, values: Any) -> None:
+        """A statement changed a row, which had the version `before`; one that somebody else changed stays stale."""
+        entry = self._by_key.get((plan, plan.key_of(plan.build(values))))
+        if entry is not None and entry.status == "loaded" and entry.version == before:
+            self._writes += 1
+            self.refresh(entry, values)
+
+    def removed(self, plan: Plan, key: tuple[Any, ...]) -> None:
+        """A statement deleted a row."""
+        entry = self._by_key.get((plan, key))
+        if entry is not None:
+            self._writes += 1
+            entry.status, entry.original, entry.stored, entry.sequence = "deleted", None, None, _LAST
+
+    def added_again(self, plan: Plan, keys: Collection[tuple[Any, ...]]) -> None:
+        """A statement added rows; those of them that were deleted before are not deleted any more."""
+        for entry in self.of_plan(plan):
+            if entry.status == "deleted" and entry.key in keys:
+                self._writes += 1
+                self._forget(entry)
 
     def snapshot(self) -> Snapshot:
         """Everything needed to come back to this point."""

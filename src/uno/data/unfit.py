@@ -40,7 +40,7 @@ def name_unfit(engine: Engine) -> None:
 
 
 def _named(written: Iterable[Written], dialect: Dialect) -> Invalid | None:
-    found = {name: problem for name, type_, value in written if (problem := _problem(type_, value, dialect))}
+    found = {name: problem for name, type_, value in written if (problem := problem_of(type_, value, dialect))}
     if not found:
         return None
     text = "; ".join(f"{name}: {message}" for name, (_, message) in found.items())
@@ -75,7 +75,7 @@ def _of_column(table: Any, name: str, type_: TypeEngine[Any], value: Any) -> Ite
     return [(name, type_, value)]
 
 
-def _problem(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> tuple[str, str] | None:
+def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> tuple[str, str] | None:
     """The code and the sentence for a value that no column of this type takes."""
     if value is None:
         return None

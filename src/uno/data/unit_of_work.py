@@ -6,7 +6,7 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -289,6 +289,14 @@ class UnitOfWork:
         if self.database.captured and self._transaction.said is None:
             await capture.say(self._transaction, context.current())
         return self._transaction
+
+    @property
+    def books(self) -> Sequence[Book]:
+        return self._books
+
+    def take_events(self, events: Iterable[Numbered]) -> None:
+        """Publish them with the commit; their aggregates are not known here, or not any more."""
+        self._recorded.extend(events)
 
     @property
     def explicit(self) -> Transaction | None:

@@ -1,12 +1,13 @@
 """From events to delivery rows, in the transaction of the change that caused them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
+from typing import Any
 from uuid import UUID
 
 from uno import ids
 from uno.context import Context
-from uno.data.changes import Changes, Values
+from uno.data.changes import Changes, Values, Written
 from uno.messages import DomainEvent, message_name
 from uno.queue.tables import READY, deliveries
 from uno.telemetry import trace
@@ -28,6 +29,12 @@ class DeliveryBook:
         # Sorted, so that the events of one commit are delivered in their order where nothing fails.
         found = sorted(ids.uuid7() for _ in wanted)
         return [self._row(id, event, name, changes) for id, (event, name) in zip(found, wanted, strict=True)]
+
+    def selects(self, columns: Sequence[Any], key: Sequence[Any]) -> bool:
+        return True
+
+    def insert_from(self, written: Written) -> None:
+        """Events are delivered, not changes; the unit of work has those of bulk inserts until it commits."""
 
     def _row(self, id: UUID, event: DomainEvent, subscriber: str, changes: Changes) -> Values:
         context = _sent(event, subscriber, changes.context)

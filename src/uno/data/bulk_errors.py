@@ -1,0 +1,154 @@
+"""What the database says against one of many rows, as an error that names the field and the row."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Table, UniqueConstraint, types
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator
+
+from uno.data.bulk_rows import Rows
+from uno.data.failures import chain, is_lost, translate
+from uno.data.plan import MappedPlan
+from uno.data.statement import bind_processor
+from uno.data.unfit import problem_of
+from uno.errors import Conflict, Invalid, UnoError, VersionConflict
+
+_LINE = re.compile(r"COPY [^\n]*?, line (\d+)")
+_LOOSE = (TypeDecorator, types.JSON, types.ARRAY, types.LargeBinary, types.Enum)
+
+
+def named(error: BaseException, plan: MappedPlan, dialect: Dialect, rows: Rows | None = None) -> UnoError | None:
+    """A better error; None if there is none."""
+    known = translate(error) if isinstance(error, Exception) else None
+    if isinstance(known, VersionConflict) or is_lost(error):
+        return None
+    if isinstance(known, Conflict):
+        return _conflict(known, error, plan, rows)
+    if isinstance(known, Invalid) and known.errors and rows is None:
+        return known
+    if known is None and not isinstance(error, TypeError | ValueError | AttributeError | ArithmeticError):
+        return None
+    found = None if rows is None else next(_unfit(rows, dialect), None)
+    if found is not None:
+        number, name, code, message = found
+        return Invalid.field(name, f"{message} (row {number})", code)
+    return _refused(known, error, plan, rows) if isinstance(known, Invalid) else None
+
+
+def _conflict(known: Conflict, error: BaseException, plan: MappedPlan, rows: Rows | None) -> Conflict | None:
+    names = fields_of(known.constraint, plan)
+    if not names:
+        return None
+    what = "Something refers to it, or what it refers to is missing"
+    kind = what if "refers" in str(known) or "FOREIGN" in str(known) else "There is one with this value already"
+    return Conflict(f"{', '.join(names)}: {kind}{_place(error, rows)}.", constraint=known.constraint)
+
+
+def _refused(known: Invalid, error: BaseException, plan: MappedPlan, rows: Rows | None) -> Invalid:
+    """A check or a missing value, of which the server names the constraint or the column."""
+    driver = _driver_error(error)
+    column = getattr(driver, "column_name", None)
+    constraint = getattr(driver, "constraint_name", None) or _after_colon(driver)
+    names = _attributes(plan, [column]) if column else fields_of(constraint, plan)
+    if not names:
+        return known
+    message = "It is required" if column else "The database refused the value"
+    return Invalid.field(names[0], f"{message}{_place(error, rows)}.", "missing" if column else "check")
+
+
+def _driver_error(error: BaseException) -> Any:
+    kinds = (asyncpg.PostgresError,)
+    return next((one for one in chain(error) if isinstance(one, kinds)), list(chain(error))[-1])
+
+
+def _after_colon(error: BaseException) -> str | None:
+    return str(error).rpartition(": ")[2] or None
+
+
+def _place(error: BaseException, rows: Rows | None) -> str:
+    """The number of the row, where COPY says it and all rows were copied at once."""
+    found = _LINE.search(getattr(_driver_error(error), "context", None) or "")
+    return f" (row {rows.first + int(found[1]) - 1})" if found and rows is not None and len(rows.given()) == 1 else ""
+
+
+# -- which fields
+
+
+def fields_of(constraint: str | None, plan: MappedPlan) -> list[str]:
+    """The attributes of a constraint; SQLite names the columns instead of a unique one."""
+    table = plan.table
+    if constraint is None:  # SQLite says nothing of a foreign key
+        keys = list(table.foreign_key_constraints)
+        return _attributes(plan, [c.name for c in keys[0].columns]) if len(keys) == 1 else []
+    if f"{table.name}." in constraint:
+        return _attributes(plan, [part.strip().rpartition(".")[2] for part in constraint.split(",")])
+    found = next((columns for name, columns in _constraints(table) if name == constraint), ())
+    return _attributes(plan, [column.name for column in found])
+
+
+def _constraints(table: Table) -> Iterator[tuple[str, Sequence[Any]]]:
+    yield str(table.primary_key.name or f"{table.name}_pkey"), list(table.primary_key.columns)
+    for column in table.columns:
+        for check in column.constraints:
+            yield str(check.name or f"{table.name}_{column.name}_check"), [column]
+    for one in table.constraints:
+        suffix = {UniqueConstraint: "key", ForeignKeyConstraint: "fkey", CheckConstraint: "check"}.get(type(one))
+        columns = _named_in(one) if isinstance(one, CheckConstraint) else list(getattr(one, "columns", ()))
+        if suffix is not None and columns:
+            yield str(one.name or f"{table.name}_{'_'.join(c.name for c in columns)}_{suffix}"), columns
+    for index in table.indexes:
+        yield str(index.name), [c for c in index.expressions if isinstance(c, Column)]
+
+
+def _named_in(check: CheckConstraint) -> list[Any]:
+    """The columns of a condition, which may be a text."""
+    words = re.findall(r"\w+", str(check.sqltext))
+    return [column for column in check.table.columns if column.name in words]
+
+
+def _attributes(plan: MappedPlan, columns: Iterable[str]) -> list[str]:
+    by_column = {a.column.name: a.name for a in plan.attributes}
+    return [by_column[name] for name in columns if name in by_column]
+
+
+# -- which row
+
+
+def _unfit(rows: Rows, dialect: Dialect) -> Iterator[tuple[int, str, str, str]]:
+    """Number, attribute, code and sentence of each value that the database cannot take."""
+    columns = [(a, rows.columns[a.name]) for a in rows.plan.attributes if a.name in rows.columns]
+    for n in range(rows.size):
+        for attribute, values in columns:
+            wrong = _wrong(attribute.column, values[n], attribute.generated, dialect)
+            if wrong is not None:
+                yield rows.first + n, attribute.name, *wrong
+
+
+def _wrong(column: Column[Any], value: Any, generated: bool, dialect: Dialect) -> tuple[str, str] | None:
+    if value is None:
+        return None if column.nullable or generated else ("missing", "It is required.")
+    process = bind_processor(column, dialect)
+    try:
+        if process is not None:
+            process(value)
+    except Exception:  # whatever a type says against a value
+        return "value", f"It cannot be a {type(value).__name__} like this."
+    if not _has_type(column, value):
+        return "type", f"It cannot be a {type(value).__name__}."
+    return problem_of(column.type, value, dialect)
+
+
+def _has_type(column: Column[Any], value: Any) -> bool:
+    type_: Any = column.type
+    if isinstance(type_, _LOOSE):
+        return True
+    try:
+        wanted: Any = type_.python_type
+    except NotImplementedError:
+        return True
+    if isinstance(type_, types.Numeric | types.Float):
+        return hasattr(value, "__float__")
+    return isinstance(value, wanted)

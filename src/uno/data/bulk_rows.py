@@ -1,0 +1,144 @@
+"""Rows that come many at a time: checked, completed, and turned into columns."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Column
+from sqlalchemy.engine import Dialect
+
+from uno.data.plan import Attribute, MappedPlan
+from uno.data.statement import bind_processor
+from uno.errors import Invalid, Misconfigured
+
+Key = tuple[Any, ...]
+Held = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Rows:
+    """New rows of one class: a list for each attribute but the version.
+
+    `first` is the number of the first, counted from 1. `entities` are the rows that came as objects,
+    with their place in the lists.
+    """
+
+    plan: MappedPlan
+    first: int
+    size: int
+    columns: dict[str, list[Any]]
+    entities: list[tuple[int, Any]]
+
+    def keys(self) -> list[Key]:
+        return list(zip(*(self.columns[name] for name in self.plan.key_names), strict=True))
+
+    def states(self) -> Iterator[dict[str, Any]]:
+        """What the audit trail shows of each row, in the order of the columns."""
+        names = self.plan.state_names
+        for values in zip(*(self.columns[name] for name in names), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+    def fill(self, name: str, make: Callable[[], Any]) -> None:
+        """Give a value to each row that has none, and to its object."""
+        column = self.columns[name]
+        missing = [n for n, value in enumerate(column) if value is None]
+        for n in missing:
+            column[n] = make()
+        if missing:
+            for n, entity in self.entities:
+                entity.__dict__[name] = column[n]
+
+    def given(self) -> list[tuple[list[str], Sequence[int] | None]]:
+        """Which attributes are written in which rows (None for all): not those that the database generates."""
+        lacking = {
+            a.name: [v is None for v in self.columns[a.name]]
+            for a in self.plan.attributes
+            if a.generated and a.name in self.columns
+        }
+        always = [name for name in self.columns if not any(lacking.get(name, ()))]
+        mixed = [name for name, flags in lacking.items() if any(flags) and not all(flags)]
+        if not mixed:
+            return [(always, None)]
+        groups: dict[tuple[bool, ...], list[int]] = {}
+        for n in range(self.size):
+            groups.setdefault(tuple(lacking[name][n] for name in mixed), []).append(n)
+        return [
+            ([*always, *(name for name, gone in zip(mixed, flags, strict=True) if not gone)], places)
+            for flags, places in groups.items()
+        ]
+
+
+def read(plan: MappedPlan, items: Iterable[Any], first: int) -> Rows:
+    """`items` are objects of the class, or mappings from attributes to values. Raises `Invalid`."""
+    held: list[Held] = []
+    entities: list[tuple[int, Any]] = []
+    known = frozenset(plan.names)
+    for item in items:
+        if isinstance(item, plan.cls):
+            entities.append((len(held), item))
+            held.append(item.__dict__)
+        else:
+            held.append(checked(plan.label, known, item, first + len(held)))
+    columns = {name: [row.get(name) for row in held] for name in plan.state_names}
+    rows = Rows(plan, first, len(held), columns, entities)
+    for attribute in plan.attributes:
+        if attribute.name in columns:
+            _complete(rows, attribute)
+    return rows
+
+
+def checked(label: str, known: frozenset[str], item: Any, number: int) -> Held:
+    """A mapping whose keys are attributes; the row's `number` is for the error."""
+    if not isinstance(item, Mapping):
+        raise Misconfigured(f"Row {number} is neither a {label} nor a mapping but a {type(item).__name__}.")
+    if not known.issuperset(item):
+        unknown = next(str(name) for name in item if name not in known)
+        raise Invalid.field(unknown, f"{label} has no such attribute (row {number}).", "unknown")
+    return item
+
+
+def _complete(rows: Rows, attribute: Attribute) -> None:
+    if attribute.default is not None:
+        rows.fill(attribute.name, attribute.default)
+    elif not attribute.generated:
+        for _, entity in rows.entities:
+            entity.__dict__.setdefault(attribute.name, None)
+
+
+def stored(rows: Rows) -> None:
+    """Tell the objects that they are in the database."""
+    plan = rows.plan
+    keys = rows.keys() if rows.entities else []
+    generated = [a.name for a in plan.attributes if a.generated]
+    version = {} if plan.version_name is None else {plan.version_name: 1}
+    for _, entity in rows.entities:
+        held = entity.__dict__
+        held.update(version)
+        for name in generated:
+            if held.get(name, entity) is None:
+                del held[name]  # the database made it, and reading it has to read the row
+    plan.all_stored((entity, keys[place]) for place, entity in rows.entities)
+
+
+def records(rows: Rows, names: Sequence[str], places: Sequence[int] | None, dialect: Dialect) -> Iterable[Any]:
+    """The rows as the driver takes them, with the version last if there is one."""
+    found: list[Iterable[Any]] = []
+    by_name = {a.name: a.column for a in rows.plan.attributes}
+    for name in names:
+        values = rows.columns[name] if places is None else [rows.columns[name][n] for n in places]
+        found.append(_sent(by_name[name], values, dialect))
+    if rows.plan.version_name is not None:
+        found.append([1] * (rows.size if places is None else len(places)))
+    return zip(*found, strict=True)
+
+
+def _sent(column: Column[Any], values: list[Any], dialect: Dialect) -> list[Any]:
+    process = bind_processor(column, dialect)
+    return values if process is None else [process(value) for value in values]
+
+
+def written_columns(plan: MappedPlan, names: Sequence[str]) -> list[Column[Any]]:
+    """The columns of `records`."""
+    by_name = {a.name: a.column for a in plan.attributes}
+    version = [] if plan.version_name is None else [by_name[plan.version_name]]
+    return [*(by_name[name] for name in names), *version]
