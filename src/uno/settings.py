@@ -190,6 +190,7 @@ class DatabaseSettings(Section):
     guards: Literal["off", "warn", "error"] | None = None
     repeated_reads: int = Field(default=30, ge=0)
     transaction_idle: float = Field(default=1.0, ge=0)
+    idempotency_ttl: float = Field(default=24 * 60 * 60, gt=0, le=_CENTURY * 60)
 
     @property
     def guarding(self) -> Literal["off", "warn", "error"]:
@@ -203,7 +204,6 @@ class _Stage(Section):
     model_config = _config("UNO_")
 
     env: str = "development"
-    idempotency_ttl: float = Field(default=24 * 60 * 60, gt=0, le=_CENTURY * 60)
 
 
 class ApiSettings(Section):

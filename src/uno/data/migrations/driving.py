@@ -142,7 +142,10 @@ class Migrations:
     async def _adopt(self) -> None:
         """Mark a database that has the tables without migrations, as `create_all` makes them."""
         # In this order: who has just made the tables has marked the database with them.
-        if not await self._has_tables() or await self._read(_current):
+        if not await self._has_tables():
+            return
+        current = await self._read(_current)
+        if current:
             return
         if await self.differences():
             raise Misconfigured(
