@@ -37,7 +37,7 @@ from uno.data.model import UtcDateTime
 # Digits that PostgreSQL's numeric has at most.
 _DIGITS = 147_455
 # Of one JSON object: functions take 100 arguments on PostgreSQL, 127 on SQLite.
-_MEMBERS = 50
+MEMBERS = 50
 _Forms: TypeAlias = tuple[tuple[Any, Callable[[Any, Any], Any]], ...]
 
 
@@ -153,12 +153,12 @@ def expression(column: ColumnElement[Any], backend: str) -> ColumnElement[Any] |
 def object_of(columns: Sequence[tuple[str, ColumnElement[Any]]], backend: str) -> ColumnElement[Any] | None:
     """A JSON object (`jsonb` on PostgreSQL) with these members; None if one of them has no form in SQL."""
     forms = [(name, expression(column, backend)) for name, column in columns]
-    if any(form is None for _, form in forms) or (backend == "sqlite" and len(forms) > _MEMBERS):
+    if any(form is None for _, form in forms) or (backend == "sqlite" and len(forms) > MEMBERS):
         return None
     made = func.json_object if backend == "sqlite" else func.jsonb_build_object
     parts: list[ColumnElement[Any]] = [
         made(*(part for name, form in stretch for part in (literal(name, Text), form)), type_=JSON())
-        for stretch in (forms[n : n + _MEMBERS] for n in range(0, len(forms), _MEMBERS))
+        for stretch in (forms[n : n + MEMBERS] for n in range(0, len(forms), MEMBERS))
     ]
     return reduce(lambda one, other: one.op("||", return_type=JSON())(other), parts)
 

@@ -1,0 +1,157 @@
+"""Rows that the database itself makes JSON of, in the forms of `uno.data.wire`; Python passes the text on.
+
+Only for classes whose plan is `fast` and whose columns all have a form in SQL; and only what is stored is seen,
+so who has changed objects of the class in this unit of work reads them instead.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import aggregate_order_by
+
+from uno.data import paging, wire
+from uno.data.paging import Order
+from uno.data.plan import MappedPlan
+from uno.data.statement import Prepared
+from uno.data.unit_of_work import UnitOfWork
+
+# Letters of a name in PostgreSQL.
+_LABEL = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row as the text of a JSON object, and its version where it has one."""
+
+    text: str
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A stretch of a sorted list as the text of a JSON array. `next` is the cursor of what follows."""
+
+    text: str
+    count: int
+    next: str | None
+
+
+class Renderer:
+    """Makes JSON objects of the attributes `names` of a class, on one backend."""
+
+    def __init__(self, plan: MappedPlan, names: Sequence[str], backend: str) -> None:
+        self._plan = plan
+        self._backend = backend
+        columns = {a.name: a.column for a in plan.attributes}
+        forms = {name: wire.expression(columns[name], backend) for name in names if name in columns}
+        self._forms = {name: form for name, form in forms.items() if form is not None}
+        known = len(self._forms) == len(names) and plan.version_name in (None, *names)
+        fits = len(names) <= wire.MEMBERS if backend == "sqlite" else all(len(name) <= _LABEL for name in names)
+        self.possible = plan.fast and known and fits
+        self._one: Prepared | None = None
+        self._first: dict[tuple[str, ...], Prepared] = {}
+
+    def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:
+        """Whether the database says what this unit of work would read, and where such a list goes on."""
+        placed = all(one.field.name in self._forms for one in order)
+        return self.possible and placed and uow.opened is None and not uow.tracked.touches(self._plan)
+
+    async def one(self, uow: UnitOfWork, id: Any) -> Row | None:
+        """The row with this id, None where there is none or it is softly deleted."""
+        if self._one is None:
+            self._one = uow.database.prepare(self._select_one())
+        key = {f"k{n}": value for n, value in enumerate(self._plan.key(id))}
+        rows = await self._rows(uow, self._one, self._select_one, key)
+        return Row(*rows[0]) if rows else None
+
+    async def page(
+        self, uow: UnitOfWork, order: Sequence[Order], limit: int, where: Sequence[ColumnElement[bool]] = ()
+    ) -> Rows:
+        """The first `limit` rows that fit `where`, in this order."""
+        sizes = {"size": limit, "more": limit + 1}
+        if where:
+            rows = await uow.read(self._select_page(order, where).params(sizes))
+        else:
+            rows = await self._rows(uow, self._prepared(uow, order), lambda: self._select_page(order), sizes)
+        text, count, last = rows[0]
+        following = paging.cursor(order, json.loads(last), dict.__getitem__) if count > limit and last else None
+        return Rows(text or "[]", min(count, limit), following)
+
+    def _prepared(self, uow: UnitOfWork, order: Sequence[Order]) -> Prepared:
+        said = tuple(one.said for one in order)
+        found = self._first.get(said)
+        if found is None:
+            found = self._first[said] = uow.database.prepare(self._select_page(order))
+        return found
+
+    async def _rows(
+        self, uow: UnitOfWork, prepared: Prepared, statement: Callable[[], Select[Any]], parameters: dict[str, Any]
+    ) -> Sequence[Any]:
+        if uow.explicit is not None:
+            return (await uow.explicit.execute(statement(), parameters)).all()  # type: ignore[no-any-return]
+        async with uow.reading.lease() as lease:
+            return await lease.fetch(prepared, parameters)
+
+    # -- statements
+
+    def _select_one(self) -> Select[Any]:
+        key = enumerate(self._plan.mapper.primary_key)
+        found = self._objects([column == bindparam(f"k{n}", type_=column.type) for n, column in key])
+        chosen: Select[Any] = select(found.c.object, found.c.version)
+        return chosen
+
+    def _select_page(self, order: Sequence[Order], where: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
+        found = self._objects(where, [one.by for one in order])
+        placed = select(found.c.object, func.row_number().over().label("place")).subquery()
+        text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
+        shown = self._joined(case((place <= size, text)), place)
+        last = func.max(case((place == size, text)))
+        page: Select[Any] = select(literal("[", Text) + shown + "]", func.count(), last)
+        return page
+
+    def _joined(self, text: ColumnElement[str], place: ColumnElement[int]) -> ColumnElement[str]:
+        if self._backend == "sqlite":
+            return func.group_concat(text, ",", type_=Text())
+        return func.string_agg(text, aggregate_order_by(literal(",", Text), place), type_=Text())
+
+    def _objects(self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]] = ()) -> Subquery:
+        """The texts and versions of rows; of a list no more than `more`."""
+        on_sqlite = self._backend == "sqlite"
+        shown: list[Any] = [form.label(name) for name, form in self._forms.items()]
+        chosen: Select[Any] = select(*([self._object(), self._version().label("version")] if on_sqlite else shown))
+        chosen = chosen.where(*where, self._living())
+        rows = (chosen.order_by(*order).limit(bindparam("more", type_=Integer)) if order else chosen).subquery("row")
+        if on_sqlite:
+            return rows
+        text = cast(func.row_to_json(rows.table_valued()), Text)
+        name = self._plan.version_name
+        version = literal(None, Integer) if name is None else rows.c[name]
+        return select(text.label("object"), version.label("version")).select_from(rows).subquery()
+
+    def _object(self) -> ColumnElement[Any]:
+        parts = (part for name, form in self._forms.items() for part in (literal(name, Text), form))
+        return func.json_object(*parts, type_=Text()).label("object")
+
+    def _version(self) -> ColumnElement[Any]:
+        key = self._plan.version_key
+        return literal(None, Integer) if key is None else self._plan.table.c[key]
+
+    def _living(self) -> ColumnElement[bool]:
+        name = self._plan.deleted_name
+        return true() if name is None else self._plan.table.c[name].is_(None)
