@@ -4,7 +4,8 @@
     ├─ Invalid            the input is wrong: `errors` names each field
     ├─ NotFound           there is no such thing: `kind`, `id`
     ├─ Conflict           it clashes with what is stored
-    │  └─ VersionConflict somebody else changed the row first: `kind`, `ids`
+    │  ├─ VersionConflict somebody else changed the row first: `kind`, `ids`
+    │  └─ PreconditionFailed  it is not, or no longer, what the request is about
     ├─ Unauthenticated    nobody is logged in
     ├─ Forbidden          somebody is, and may not
     ├─ RateLimited        too often: `retry_after`
@@ -59,9 +60,12 @@ class NotFound(UnoError):
 class Conflict(UnoError):
     """The request clashes with what is stored.
 
-    `constraint` names the database constraint, if one refused it. `repeatable` is true where the
-    database rolled everything back by itself and running the message again may succeed.
+    `constraint` names the database constraint, if one refused it, `errors` the fields it is about, where that
+    is known. `repeatable` is true where the database rolled everything back by itself and running the
+    message again may succeed.
     """
+
+    errors: tuple[FieldError, ...] = ()
 
     def __init__(self, message: str, *, constraint: str | None = None, repeatable: bool = False) -> None:
         super().__init__(message)
@@ -77,6 +81,10 @@ class VersionConflict(Conflict):
         self.ids = tuple(ids)
         names = ", ".join(repr(str(i)) for i in self.ids)
         super().__init__(f"{kind} {names} was changed by somebody else since it was read.", repeatable=repeatable)
+
+
+class PreconditionFailed(Conflict):
+    """What is stored is not, or no longer, what the request is about."""
 
 
 class Unauthenticated(UnoError):

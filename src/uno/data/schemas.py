@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from uno.data.document import DocumentPlan
 from uno.data.traits import Plan, Trait, plan_of, traits_of
 from uno.errors import Misconfigured
 
@@ -75,6 +74,11 @@ class Schemas:
     def merge(self) -> type[BaseModel]:
         return self._model("Merge", {one.name: (one.whole, _absent()) for one in self.writable})
 
+    @cached_property
+    def part(self) -> type[BaseModel]:
+        """Some of what can be read."""
+        return self._model("Part", {one.name: (one.whole, _absent()) for one in self.visible})
+
     def complete(self, given: BaseModel) -> dict[str, Any]:
         """The values of a `replace`: of all that can be changed, with defaults for what is left out."""
         said = given.model_fields_set
@@ -88,7 +92,9 @@ class Schemas:
                 warnings.filterwarnings("ignore", ".*shadows an attribute", UserWarning)
                 return create_model(name, __config__=_CONFIG, __module__=self.plan.cls.__module__, **fields)
         except (NameError, TypeError, ValueError) as error:
-            raise Misconfigured(f"There can be no schema of {name}: {error}; hide the column, or map it otherwise.") from error
+            raise Misconfigured(
+                f"There can be no schema of {name}: {error}; hide the column, or map it otherwise."
+            ) from error
 
     def _refuse_unmakeable(self) -> None:
         unseen = (t for t in self.traits if t.hidden and not t.optional and t.name != self.plan.version_name)
@@ -105,10 +111,6 @@ def schemas(cls: type, *, hidden: Iterable[str] = (), read_only: Iterable[str] =
     """
     plan = plan_of(cls)
     return Schemas(plan, traits_of(plan, hidden=hidden, read_only=read_only))
-
-
-def is_document(schemas: Schemas) -> bool:
-    return isinstance(schemas.plan, DocumentPlan)
 
 
 def _given(trait: Trait, optional: bool) -> tuple[Any, Any]:

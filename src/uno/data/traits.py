@@ -14,7 +14,16 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, NaiveDatetime, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    NaiveDatetime,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from sqlalchemy import ARRAY, JSON, Column, types
@@ -193,7 +202,22 @@ def _of_sql(type_: Any, plain: Any) -> Any:
     if isinstance(plain, types.DateTime):
         is_aware = plain.timezone or isinstance(type_, UtcDateTime)
         return Annotated[AwareDatetime, AfterValidator(_in_utc)] if is_aware else NaiveDatetime
+    if isinstance(plain, types.Interval):
+        return _SECONDS
     return _annotated(_python_type(type_), *_limits(plain))
+
+
+def _from_seconds(value: Any) -> Any:
+    """The JSON form of a duration is a number, which strict readers of JSON take for no duration."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        raise ValueError("It is beyond what can be stored.") from None
+
+
+_SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonSchema({"type": "number"})]
 
 
 def _python_type(type_: Any) -> Any:
