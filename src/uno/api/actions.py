@@ -11,7 +11,7 @@ from uno.api.action_forms import history_form, id_reader, key_text, selection_fo
 from uno.api.conditions import if_match, is_known, wants_nothing
 from uno.api.events import Answer, Headers, Reply
 from uno.api.list_query import as_malformed, links, list_reader, read_fields
-from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, invalid, raise_as_bug
+from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Malformed, invalid, raise_as_bug
 from uno.api.request import body_reader
 from uno.app import Endpoint, Resource
 from uno.app.representation import entry_shown, maker
@@ -19,7 +19,7 @@ from uno.app.resource import Action
 from uno.app.resource_messages import Conditional
 from uno.app.tags import tag_of
 from uno.data.violations import named
-from uno.errors import Conflict, Invalid, PreconditionFailed, UnoError, VersionConflict
+from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict
 from uno.result import Failure
 
 Dispatch: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -48,7 +48,7 @@ def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch) -> 
     return answer
 
 
-def _explained(error: UnoError, action: Action, message: Any) -> UnoError:
+def _explained(error: Exception, action: Action, message: Any) -> Exception:
     """The error in the words of the request."""
     if action.operation in ("list", "get", "history"):
         return as_malformed(error) if isinstance(error, Invalid) and action.operation == "list" else error
@@ -77,7 +77,7 @@ def action_reader(action: Action, message: type[Any]) -> Read:
     if operation in ("bulk_create", "bulk_delete"):
         return body_reader(message, ())
     if operation == "create":
-        read_values = body_reader(resource.schemas.create, ())
+        read_values = _body_reader(resource, resource.schemas.create)
         return lambda scope, body: message(values=read_values(scope, body))
     if operation == "get":
         return _get_reader(resource, message)
@@ -91,7 +91,8 @@ def _get_reader(resource: Resource, message: type[Any]) -> Read:
     read_id = id_reader(resource, selection_form(resource))
 
     def read(scope: Scope, _body: bytes) -> Any:
-        given, wrong = read_id(scope), []
+        given = read_id(scope)
+        wrong: list[FieldError] = []
         names = read_fields(given.get("fields") or "", resource, wrong)
         if wrong:
             raise invalid(wrong, malformed=True)
@@ -104,7 +105,7 @@ def _change_reader(action: Action, message: type[Any]) -> Read:
     """What changes one that is there, with its condition."""
     resource = action.resource
     schema = {"replace": "replace", "merge": "merge"}.get(action.operation)
-    read_body = None if schema is None else body_reader(getattr(resource.schemas, schema), ())
+    read_body = None if schema is None else _body_reader(resource, getattr(resource.schemas, schema))
     read_id = id_reader(resource, None, ignores_query=read_body is not None)
     # What is deleted cannot be read, so nobody has its tag.
     required = resource.require_if_match and action.operation != "restore"
@@ -119,6 +120,27 @@ def _change_reader(action: Action, message: type[Any]) -> Read:
         return made
 
     return read
+
+
+def _body_reader(resource: Resource, schema: Any) -> Callable[[Scope, bytes], Any]:
+    """Reads a body, and says of what the server sets that it does."""
+    read = body_reader(schema, ())
+    owned = set(resource.names) - set(schema.model_fields)
+
+    def read_body(scope: Scope, body: bytes) -> Any:
+        try:
+            return read(scope, body)
+        except Invalid as error:
+            if owned.isdisjoint(one.field for one in error.errors):
+                raise
+            told = [_owned(one) if one.field in owned else one for one in error.errors]
+            raise invalid(told, malformed=isinstance(error, Malformed)) from None
+
+    return read_body
+
+
+def _owned(error: FieldError) -> FieldError:
+    return FieldError(error.field, "The server sets it; leave it out.", "read_only")
 
 
 # ── from a result to a response ──

@@ -123,5 +123,6 @@ def _counts(scope: Scope) -> bool:
 
 
 def _full_path(scope: Scope) -> str:
-    path, root = scope["path"], scope["root_path"]
+    path: str = scope["path"]
+    root: str = scope["root_path"]
     return path if path.startswith(root) else root + path

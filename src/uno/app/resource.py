@@ -37,6 +37,7 @@ OPERATIONS: Final[Mapping[str, tuple[str, str, int]]] = {
     "bulk_create": ("POST", "/bulk", 201),
     "bulk_delete": ("POST", "/bulk/delete", 204),
 }
+_USUAL_LIMIT: Final = 100
 _USUAL: Final = frozenset(OPERATIONS) - {"bulk_create", "bulk_delete"}
 
 
@@ -55,7 +56,7 @@ class Resource(Bundle):
     read_only: tuple[str, ...] = ()
     filters: tuple[str, ...] | None = None
     sorts: tuple[str, ...] | None = None
-    limit: int = 100
+    limit: int = _USUAL_LIMIT
     max_limit: int = 1_000
     max_bulk: int = 1_000
     limits: Limits = field(default_factory=Limits)
@@ -101,16 +102,21 @@ class Resource(Bundle):
     def messages(self) -> Mapping[str, type[Any]]:
         """The message of each operation, for `bus.dispatch`."""
         made = {operation: message_of(operation, self) for operation in self.operations}
+        self._check_names()
         for operation, message in made.items():
             message.__uno_action__ = Action(operation, self)
         return made
 
-    @cached_property
-    def routes(self) -> Sequence[Route]:  # type: ignore[override] # worked out once
+    @property
+    def routes(self) -> Sequence[Route]:
         return [self._route(operation, message) for operation, message in self.messages.items()]
 
+    @property
+    def handlers(self) -> Sequence[Any]:
+        return self._handlers
+
     @cached_property
-    def handlers(self) -> Sequence[Any]:  # type: ignore[override] # worked out once
+    def _handlers(self) -> Sequence[Any]:
         return [handler_of(operation, message, self) for operation, message in self.messages.items()]
 
     @property
@@ -137,6 +143,11 @@ class Resource(Bundle):
         if wrong is not None:
             raise Misconfigured(f"{what}={wrong!r}: {self.cls.__name__} has no such attribute that can be seen.")
         return given
+
+    def _check_names(self) -> None:
+        """Names that nobody knows are found when the application is put together, not by the first request."""
+        for what, given in (("filterable", self.filters), ("sortable", self.sorts)):
+            self._allowed(what, given)
 
     def _is_inside(self, name: str) -> bool:
         """Whether it is a place in JSON, or an attribute of a related object that can be seen."""
@@ -173,7 +184,7 @@ def resource(
     read_only: Sequence[str] = (),
     filterable: Sequence[str] | None = None,
     sortable: Sequence[str] | None = None,
-    limit: int = 100,
+    limit: int | None = None,
     max_limit: int = 1_000,
     max_bulk: int = 1_000,
     limits: Limits | None = None,
@@ -187,7 +198,7 @@ def resource(
     `permissions` (one is enough) are for all operations, or by operation: `{"list": "open"}`.
 
     `hidden` and `read_only` name attributes beside those that are marked in the model; `filterable` and `sortable`
-    those that may be asked for: by default all that can be seen. A list has `limit` objects, at most `max_limit`;
+    those that may be asked for: by default all that can be seen. A list has `limit` objects (100), at most `max_limit`;
     `limits` is what a filter may cost, `max_bulk` how many objects one bulk operation takes. With
     `require_if_match` nothing is changed without that header. `serialise` makes of an object what
     `json.dumps` or pydantic takes; or it is a pydantic model. Raises `Misconfigured`.
@@ -196,6 +207,7 @@ def resource(
     cls = repository.entity
     for said in (operations, *(one for one in (access, permissions) if isinstance(one, Mapping))):
         _refuse_unknown(cls, said or ())
+    limit = min(_USUAL_LIMIT, max_limit) if limit is None else limit
     if not 1 <= limit <= max_limit:
         raise Misconfigured(f"limit={limit} of a resource has to be between 1 and max_limit={max_limit}.")
     return Resource(

@@ -1,5 +1,6 @@
 """The messages of a resource, made of its class."""
 
+from types import GenericAlias
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PrivateAttr, create_model
@@ -57,7 +58,8 @@ _DOCS = {
 
 def message_of(operation: str, resource: "Resource") -> type[Any]:
     """The message of one operation. Raises `Misconfigured` where its schema cannot be."""
-    cls, schemas = resource.cls, resource.schemas
+    cls: Any = resource.cls
+    schemas: Any = resource.schemas
     id: Any = {"id": (id_type(resource), ...)}
     changes = {"create": "create", "replace": "replace", "merge": "merge"}
     if operation == "list":
@@ -71,17 +73,19 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
         own = {} if operation == "create" else id
         return _message(operation, resource, (Command if operation == "create" else Conditional)[cls], own | values)
     if operation == "bulk_create":
-        many = Annotated[list[schemas.create], Field(min_length=1, max_length=resource.max_bulk)]  # type: ignore[name-defined]
-        return _message(operation, resource, Command[list[Any]], {"items": (many, ...)})
+        return _message(operation, resource, Command[list[Any]], {"items": (_many(schemas.create, resource), ...)})
     if operation == "bulk_delete":
-        many = Annotated[list[id["id"][0]], Field(min_length=1, max_length=resource.max_bulk)]
-        return _message(operation, resource, Command[None], {"ids": (many, ...)})
+        return _message(operation, resource, Command[None], {"ids": (_many(id_type(resource), resource), ...)})
     return _message(operation, resource, Conditional[cls if operation == "restore" else None], id)
+
+
+def _many(one: Any, resource: "Resource") -> Any:
+    return Annotated[GenericAlias(list, (one,)), Field(min_length=1, max_length=resource.max_bulk)]
 
 
 def id_type(resource: "Resource") -> Any:
     """The type of its id; of a composite one a tuple."""
-    parts = tuple(one.type for one in resource.schemas.key)
+    parts: Any = tuple(one.type for one in resource.schemas.key)
     return parts[0] if len(parts) == 1 else tuple[parts]
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from uno.data.paging import Page
     from uno.data.repository import Repository
+    from uno.data.schemas import Schemas, schemas
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Model": "uno.data.model",
     "Page": "uno.data.paging",
     "Repository": "uno.data.repository",
+    "Schemas": "uno.data.schemas",
     "SoftDeleteMixin": "uno.data.model",
     "TimestampMixin": "uno.data.model",
     "ULIDMixin": "uno.data.model",
@@ -45,6 +47,7 @@ _HOMES = {
     "UtcDateTime": "uno.data.model",
     "VersionMixin": "uno.data.model",
     "repeated": "uno.data.middleware",
+    "schemas": "uno.data.schemas",
     "transactional": "uno.data.middleware",
 }
 
@@ -59,6 +62,7 @@ __all__ = [
     "Model",
     "Page",
     "Repository",
+    "Schemas",
     "SoftDeleteMixin",
     "TimestampMixin",
     "ULIDMixin",
@@ -67,6 +71,7 @@ __all__ = [
     "UtcDateTime",
     "VersionMixin",
     "repeated",
+    "schemas",
     "transactional",
 ]
 

@@ -27,7 +27,6 @@ from pydantic import (
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from sqlalchemy import ARRAY, JSON, Column, types
-from sqlalchemy.orm import ColumnProperty
 
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_fields import defaults_of, id_type
@@ -99,7 +98,7 @@ def traits_of(plan: Plan, *, hidden: Iterable[str] = (), read_only: Iterable[str
 
 def _of_table(plan: MappedPlan) -> list[Trait]:
     hints = _hints(plan.cls)
-    deferred = {p.key for p in plan.mapper.column_attrs if isinstance(p, ColumnProperty) and p.deferred}
+    deferred = {p.key for p in plan.mapper.column_attrs if p.deferred}
     found = (_of_column(plan, a, hints.get(a.name)) for a in plan.attributes)
     # What begins with an underscore is nobody else's business, and loading deferred columns takes a session.
     return [dataclasses.replace(t, hidden=t.hidden or t.name in deferred or t.name.startswith("_")) for t in found]
@@ -107,8 +106,8 @@ def _of_table(plan: MappedPlan) -> list[Trait]:
 
 def _of_column(plan: MappedPlan, attribute: Any, hint: Any) -> Trait:
     column: Column[Any] = attribute.column
-    default = column.default
-    is_constant = default is not None and default.is_scalar
+    default: Any = column.default
+    constant = default.arg if default is not None and default.is_scalar else ...
     key = attribute.name in plan.key_names
     made = column.server_default is not None or column.identity is not None or column.computed is not None
     generated = made or attribute.generated or (default is not None and attribute.default is None)
@@ -117,7 +116,7 @@ def _of_column(plan: MappedPlan, attribute: Any, hint: Any) -> Trait:
         _type_of(column.type, hint),
         nullable=bool(column.nullable) and not key,
         default=attribute.default,
-        constant=default.arg if is_constant else ...,  # type: ignore[union-attr]
+        constant=constant,
         generated=generated,
         key=key,
         hidden=bool(column.info.get("hidden")),

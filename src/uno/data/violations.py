@@ -8,13 +8,13 @@ from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Tab
 
 from uno.data.document import DocumentPlan
 from uno.data.plan import MappedPlan
-from uno.errors import Conflict, FieldError, Invalid, UnoError, VersionConflict
+from uno.errors import Conflict, FieldError, Invalid, VersionConflict
 
 _SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
 _REFUSED = "The database refused a value: "
 
 
-def named(error: UnoError, plan: MappedPlan | DocumentPlan, given: Iterable[str]) -> UnoError:
+def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str]) -> Exception:
     """`error` with the attributes it is about, where the database named only a constraint.
 
     `given` are the attributes that were written: of a foreign key SQLite does not say which one it was.
