@@ -46,7 +46,7 @@ from uno.api.modules import ModuleRouter
 from uno.api.problems import register_error_handlers
 from uno.api.router import DIAPIRouter
 from uno.api.server import listen, serve
-from uno.app.resource import resource
+from uno.app.resources import resource
 from uno.modules.exposure import api_endpoint, exclude_from_api, get_api_metadata, is_excluded_from_api
 from uno.security import AuthProvider, TokenClaims
 

@@ -11,8 +11,8 @@ from starlette.types import Scope
 from uno.api.problems import field_errors, invalid
 from uno.api.request import query_reader
 from uno.app import Resource
-from uno.app.resource import Action
 from uno.app.resource_messages import id_type
+from uno.app.resources import Action
 from uno.audit import AuditLog
 from uno.data.fields import OPERATORS
 from uno.data.paging import Page

@@ -15,8 +15,8 @@ from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Ma
 from uno.api.request import body_reader
 from uno.app import Endpoint, Resource
 from uno.app.representation import entry_shown, maker
-from uno.app.resource import Action
 from uno.app.resource_messages import Conditional
+from uno.app.resources import Action
 from uno.app.tags import tag_of
 from uno.data.violations import named
 from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict

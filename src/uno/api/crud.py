@@ -22,7 +22,7 @@ from uno.api.operations import operation_ids
 from uno.api.request import WITHOUT_BODY
 from uno.app import Endpoint
 from uno.app.endpoints import endpoint
-from uno.app.resource import Action, Resource, action_of, resource
+from uno.app.resources import Action, Resource, action_of, resource
 from uno.audit import AuditBook
 from uno.bus import Bus
 from uno.bus.pipeline import per_message

@@ -18,7 +18,7 @@ from uno.api.problems import FORBIDDEN, MEDIA_TYPE, NOT_IMPLEMENTED, UNAUTHENTIC
 from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
 from uno.app.endpoints import Endpoint
-from uno.app.resource import action_of
+from uno.app.resources import action_of
 from uno.messages import Command
 from uno.modules.event import is_event
 

@@ -24,7 +24,7 @@ from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
 from uno.api.response import Encoders, Respond, checked, locator, responder
 from uno.api.table import Table
 from uno.app import Endpoint
-from uno.app.resource import action_of
+from uno.app.resources import action_of
 from uno.bus import Bus
 from uno.bus.promise import result_of
 from uno.modules.event import is_event

@@ -11,7 +11,7 @@ from uno.data.unit_of_work import ambient_unit
 from uno.errors import Invalid
 
 if TYPE_CHECKING:
-    from uno.app.resource import Resource
+    from uno.app.resources import Resource
 
 
 @dataclass(frozen=True, slots=True)

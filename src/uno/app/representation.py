@@ -12,7 +12,7 @@ from uno.data import wire
 from uno.data.plan import MappedPlan
 
 if TYPE_CHECKING:
-    from uno.app.resource import Resource
+    from uno.app.resources import Resource
 
 _ENTRY = tuple(one.name for one in fields(AuditLog))
 Show = Callable[[Any], dict[str, Any]]

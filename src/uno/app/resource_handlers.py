@@ -21,7 +21,7 @@ from uno.errors import NotFound, PreconditionFailed
 from uno.messages import Query
 
 if TYPE_CHECKING:
-    from uno.app.resource import Resource
+    from uno.app.resources import Resource
 
 
 def handler_of(operation: str, message: type[Any], resource: "Resource") -> Any:

@@ -11,7 +11,7 @@ from uno.data.paging import Page
 from uno.messages import Command, Message, Query, R
 
 if TYPE_CHECKING:
-    from uno.app.resource import Resource
+    from uno.app.resources import Resource
 
 
 class Conditional(Command[R]):

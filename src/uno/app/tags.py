@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uno.app.representation import shown
 
 if TYPE_CHECKING:
-    from uno.app.resource import Resource
+    from uno.app.resources import Resource
 
 _BYTES = 18
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from uno.data.paging import Page
     from uno.data.repository import Repository
-    from uno.data.schemas import Schemas, schemas
+    from uno.data.schemas import Schemas, schemas_of
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
 
@@ -47,7 +47,7 @@ _HOMES = {
     "UtcDateTime": "uno.data.model",
     "VersionMixin": "uno.data.model",
     "repeated": "uno.data.middleware",
-    "schemas": "uno.data.schemas",
+    "schemas_of": "uno.data.schemas",
     "transactional": "uno.data.middleware",
 }
 
@@ -71,7 +71,7 @@ __all__ = [
     "UtcDateTime",
     "VersionMixin",
     "repeated",
-    "schemas",
+    "schemas_of",
     "transactional",
 ]
 

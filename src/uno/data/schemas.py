@@ -1,6 +1,6 @@
 """Schemas from one declaration: what can be read of an object, and what a new or changed one takes.
 
-    order = schemas(Order)
+    order = schemas_of(Order)
     order.create.model_validate({"number": "A-1"})
 
 They are pydantic models whose fields are listed one by one, with the limits of the columns; other keys are
@@ -104,7 +104,7 @@ class Schemas:
             raise Misconfigured(f"{self.plan.label}.{lost.name} is hidden, and nothing can be new without it; {fix}.")
 
 
-def schemas(cls: type, *, hidden: Iterable[str] = (), read_only: Iterable[str] = ()) -> Schemas:
+def schemas_of(cls: type, *, hidden: Iterable[str] = (), read_only: Iterable[str] = ()) -> Schemas:
     """The schemas of a `Model`, of any mapped class, or of an aggregate that is stored as a document.
 
     `hidden` and `read_only` name attributes beside those that are marked. Raises `Misconfigured`.

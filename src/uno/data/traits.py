@@ -208,7 +208,9 @@ def _of_sql(type_: Any, plain: Any) -> Any:
 
 def _from_seconds(value: Any) -> Any:
     """The JSON form of a duration is a number, which strict readers of JSON take for no duration."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool):
+        raise ValueError("It has to be a number of seconds.")
+    if not isinstance(value, int | float):
         return value
     try:
         return timedelta(seconds=value)

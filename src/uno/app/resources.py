@@ -18,7 +18,7 @@ from uno.app.resource_messages import message_of
 from uno.data import Repository
 from uno.data.document import DocumentPlan
 from uno.data.filters import Limits
-from uno.data.schemas import Schemas, schemas
+from uno.data.schemas import Schemas, schemas_of
 from uno.data.traits import Plan
 from uno.errors import Misconfigured
 from uno.modules.route import Access, Bundle, Route
@@ -65,7 +65,7 @@ class Resource(Bundle):
 
     @cached_property
     def schemas(self) -> Schemas:
-        return schemas(self.cls, hidden=self.hidden, read_only=self.read_only)
+        return schemas_of(self.cls, hidden=self.hidden, read_only=self.read_only)
 
     @property
     def plan(self) -> Plan:
@@ -155,7 +155,7 @@ class Resource(Bundle):
         if head in self.names or not rest or isinstance(self.plan, DocumentPlan):
             return bool(rest) and head in self.names
         related = self.plan.mapper.relationships.get(head)
-        return related is not None and rest in (t.name for t in schemas(related.mapper.class_).visible)
+        return related is not None and rest in (t.name for t in schemas_of(related.mapper.class_).visible)
 
 
 @dataclass(frozen=True)
