@@ -6,14 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from sqlalchemy import inspect as inspection
 
 from uno import context
 from uno.app.listing import listed
 from uno.app.tags import tag_of
 from uno.audit import AuditTrail
 from uno.bus import command_handler, query_handler
-from uno.data.plan import MappedPlan
+from uno.data.reread import made_whole
 from uno.data.tracked import record_id
 from uno.data.traits import TENANT
 from uno.data.unit_of_work import ambient_unit
@@ -184,15 +183,7 @@ def merged(stored: Any, patch: Any) -> Any:
 
 
 async def _settled(resource: "Resource", entity: Any) -> None:
-    """Read again what SQLAlchemy forgets in its flush because the database has made it."""
-    plan = resource.plan
-    if not isinstance(plan, MappedPlan) or plan.fast:
-        return
-    unit = ambient_unit()
-    await unit.flush()
-    lost = set(resource.names) & set(inspection(entity).unloaded)
-    if lost:
-        await (await unit.session()).refresh(entity, lost)
+    await made_whole(resource.plan, entity, resource.names)
 
 
 # ── new objects ──

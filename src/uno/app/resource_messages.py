@@ -80,7 +80,8 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
 
 
 def _many(one: Any, resource: "Resource") -> Any:
-    return Annotated[GenericAlias(list, (one,)), Field(min_length=1, max_length=resource.max_bulk)]
+    several: Any = GenericAlias(list, (one,))
+    return Annotated[several, Field(min_length=1, max_length=resource.max_bulk)]
 
 
 def id_type(resource: "Resource") -> Any:

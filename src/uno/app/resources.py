@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
+from pydantic import BaseModel
+
 from uno.app.endpoints import collection_of
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
@@ -61,7 +63,7 @@ class Resource(Bundle):
     max_bulk: int = 1_000
     limits: Limits = field(default_factory=Limits)
     require_if_match: bool = False
-    serialise: Callable[[Any], Any] | None = None
+    serialise: Callable[[Any], Any] | type[BaseModel] | None = None
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -189,7 +191,7 @@ def resource(
     max_bulk: int = 1_000,
     limits: Limits | None = None,
     require_if_match: bool = False,
-    serialise: Callable[[Any], Any] | None = None,
+    serialise: Callable[[Any], Any] | type[BaseModel] | None = None,
 ) -> Resource:
     """The stored objects of a class over HTTP; put it into the `routes` of a module.
 

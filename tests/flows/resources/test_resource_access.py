@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import DateTime, MetaData, func
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.flows.resources.shop import Client, Customer, Order, Parcel, calling, shop
@@ -24,7 +25,7 @@ class Orders(Repository[Order]):
 
 
 def app(database: str, **options: Any) -> App:
-    auth = JWTAuthProvider(JWTSettings(secret_key=SECRET))
+    auth = JWTAuthProvider(JWTSettings(secret_key=SecretStr(SECRET)))
     return App(Module("shop", models=[Customer], routes=[resource(Orders, **options)]), database=database, auth=auth)
 
 
@@ -73,10 +74,10 @@ async def list_orders(query: ListOrders) -> list[str]:
 
 
 def test_two_on_one_path_do_not_start() -> None:
-    routes = [resource(Order, access="open"), Route(ListOrders, access="open")]
+    routes: list[Any] = [resource(Order, access="open"), Route(ListOrders, access="open")]
     with pytest.raises(Misconfigured, match="route clash: GET /orders"):
         App(Module("shop", models=[Customer], handlers=[list_orders], routes=routes), database="sqlite://")
-    beside = [resource(Order, access="open"), Route(ListOrders, path="/numbers", access="open")]
+    beside: list[Any] = [resource(Order, access="open"), Route(ListOrders, path="/numbers", access="open")]
     both = App(Module("shop", models=[Customer], handlers=[list_orders], routes=beside), database="sqlite://")
     paths = asgi(both).openapi()["paths"]
     ids = [operation["operationId"] for path in paths.values() for operation in path.values()]
@@ -154,7 +155,7 @@ async def test_messages_of_a_resource_are_dispatched_like_others() -> None:
     parcels = resource(Parcel, operations=["create", "list", "get"])
     async with App(Module("parcels", routes=[parcels]), database="sqlite://") as made:
         create: Any = parcels.messages["create"]
-        (await made.bus.dispatch(create(values=parcels.schemas.create(id="p", label="x")))).unwrap()  # type: ignore[call-arg]
+        (await made.bus.dispatch(create(values=parcels.schemas.create(id="p", label="x")))).unwrap()
         page = (await made.bus.dispatch(parcels.messages["list"](sort="label"))).unwrap()
         assert [one.id for one in page.items] == ["p"]
         missing = await made.bus.dispatch(parcels.messages["get"](id="q"))

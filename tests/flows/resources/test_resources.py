@@ -149,5 +149,5 @@ async def test_the_tenant_of_a_new_one_is_that_of_the_context(url: str) -> None:
     async with app:
         create: Any = orders.messages["create"]
         with context.use(Context(tenant="acme")):
-            made = (await app.bus.dispatch(create(values=orders.schemas.create(number="T", price=1)))).unwrap()  # type: ignore[call-arg]
+            made = (await app.bus.dispatch(create(values=orders.schemas.create(number="T", price=1)))).unwrap()
         assert made.tenant == "acme"

@@ -73,7 +73,7 @@ def test_field_lists_are_explicit(thing: Schemas) -> None:
     assert not any(f.is_required() for f in thing.merge.model_fields.values())
 
 
-BAD = [
+BAD: list[tuple[str, Any]] = [
     ("name", "abcdef"),
     ("name", None),
     ("name", 1),
