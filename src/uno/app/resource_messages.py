@@ -76,7 +76,8 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
         return _message(operation, resource, Command[list[Any]], {"items": (_many(schemas.create, resource), ...)})
     if operation == "bulk_delete":
         return _message(operation, resource, Command[None], {"ids": (_many(id_type(resource), resource), ...)})
-    return _message(operation, resource, Conditional[cls if operation == "restore" else None], id)
+    promised: Any = cls if operation == "restore" else None
+    return _message(operation, resource, Conditional[promised], id)
 
 
 def _many(one: Any, resource: "Resource") -> Any:
