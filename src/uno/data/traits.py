@@ -2,7 +2,8 @@
 
 An attribute is `hidden`, or only read, where its column says so: `mapped_column(info={"hidden": True})` and
 `info={"read_only": True}`; a dataclass says it in `field(metadata={"hidden": True})`. What the server sets
-is read only by itself: a generated key, the version, `created_at`, `updated_at`, `deleted_at`, the tenant.
+is read only by itself: a generated key, the version, `created_at` and `updated_at`,
+`created_by` and `updated_by`, `deleted_at`, the tenant.
 """
 
 import dataclasses
@@ -36,7 +37,7 @@ from uno.errors import Misconfigured
 
 Plan: TypeAlias = MappedPlan | DocumentPlan
 TENANT: Final = frozenset({"tenant", "tenant_id"})
-_STAMPS: Final = frozenset({"created_at", "updated_at"})
+_STAMPS: Final = frozenset({"created_at", "updated_at", "created_by", "updated_by"})
 # Types that say less than their column does.
 _PLAIN: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, list, dict)
 _BITS: Final = ((types.SmallInteger, 15), (types.BigInteger, 63), (types.Integer, 31))

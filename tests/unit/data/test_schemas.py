@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy import JSON, Column, Enum, Float, Integer, MetaData, Numeric, SmallInteger, String, Table
 from sqlalchemy.orm import Mapped, mapped_column, registry
 
-from uno.data import Model, Schemas, SoftDeleteMixin, TimestampMixin, ULIDMixin, VersionMixin, schemas_of
+from uno.data import ActorMixin, Model, Schemas, SoftDeleteMixin, TimestampMixin, ULIDMixin, VersionMixin, schemas_of
 from uno.domain import AggregateRoot
 from uno.errors import Misconfigured
 
@@ -31,7 +31,7 @@ class Money:
     pass
 
 
-class Thing(ULIDMixin, VersionMixin, TimestampMixin, SoftDeleteMixin, Base):
+class Thing(ULIDMixin, VersionMixin, ActorMixin, TimestampMixin, SoftDeleteMixin, Base):
     __tablename__ = "schema_things"
     name: Mapped[str] = mapped_column(String(5))
     code: Mapped[Annotated[str, Field(pattern="^[a-z]+$")]]
@@ -65,7 +65,7 @@ def read(model: type[BaseModel], body: str) -> BaseModel:
 
 
 def test_field_lists_are_explicit(thing: Schemas) -> None:
-    owned = {"id", "version", "created_at", "updated_at", "deleted_at", "origin"}
+    owned = {"id", "version", "created_at", "updated_at", "created_by", "updated_by", "deleted_at", "origin"}
     assert set(thing.read.model_fields) == {a.name for a in thing.traits} - {"secret"}
     for schema in (thing.create, thing.replace, thing.merge):
         assert set(schema.model_fields) == set(thing.read.model_fields) - owned
