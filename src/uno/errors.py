@@ -6,7 +6,8 @@
     ├─ NotFound           there is no such thing: `kind`, `id`
     ├─ Conflict           it clashes with what is stored
     │  ├─ VersionConflict somebody else changed the row first: `kind`, `ids`
-    │  └─ KeyInUse        a request with the same idempotency key is being worked on: `retry_after`
+    │  ├─ KeyInUse        a request with the same idempotency key is being worked on: `retry_after`
+    │  └─ PreconditionFailed  it is not, or no longer, what the request is about
     ├─ Unauthenticated    nobody is logged in
     ├─ Forbidden          somebody is, and may not
     ├─ RateLimited        too often: `retry_after`
@@ -65,9 +66,12 @@ class NotFound(UnoError):
 class Conflict(UnoError):
     """The request clashes with what is stored.
 
-    `constraint` names the database constraint, if one refused it. `repeatable` is true where the
-    database rolled everything back by itself and running the message again may succeed.
+    `constraint` names the database constraint, if one refused it, `errors` the fields it is about, where that
+    is known. `repeatable` is true where the database rolled everything back by itself and running the
+    message again may succeed.
     """
+
+    errors: tuple[FieldError, ...] = ()
 
     def __init__(self, message: str, *, constraint: str | None = None, repeatable: bool = False) -> None:
         super().__init__(message)
@@ -89,6 +93,10 @@ class KeyInUse(Conflict):
     """A request with the same idempotency key is being worked on; try again after `retry_after` seconds."""
 
     retry_after = 1.0
+
+
+class PreconditionFailed(Conflict):
+    """What is stored is not, or no longer, what the request is about."""
 
 
 class Unauthenticated(UnoError):

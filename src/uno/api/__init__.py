@@ -13,6 +13,11 @@ openapi.py      what OpenAPI says of them
 problems.py     every error as RFC 9457; the only place with HTTP statuses
 injection.py    inject_params(): services in the signature of a FastAPI endpoint
 router.py       DIAPIRouter
+actions.py      the operations of a resource: request → message, result → response
+action_forms.py what they have in paths and queries, and what OpenAPI says of it
+list_query.py   lists: the query string, and where the next page is
+conditions.py   ETag, If-Match, If-None-Match, Prefer
+crud.py         build_crud_router(): a resource on any FastAPI application
 forms.py        what reads the input of an event
 events.py       input → event → output
 modules.py      ModuleRouter: the events of a host on any FastAPI application
@@ -32,6 +37,7 @@ from uno.api.access import get_current_user, require_auth, require_permissions
 from uno.api.application import asgi
 from uno.api.auth import AuthMiddleware
 from uno.api.convention import HTTPMethod, RESTConvention, RouteConvention, RouteInfo
+from uno.api.crud import build_crud_router
 from uno.api.discovery import DiscoveredEvent, EventDiscovery
 from uno.api.health import add_health_endpoints, create_health_endpoint
 from uno.api.injection import inject_params
@@ -40,6 +46,7 @@ from uno.api.modules import ModuleRouter
 from uno.api.problems import register_error_handlers
 from uno.api.router import DIAPIRouter
 from uno.api.server import listen, serve
+from uno.app.resources import resource
 from uno.modules.exposure import api_endpoint, exclude_from_api, get_api_metadata, is_excluded_from_api
 from uno.security import AuthProvider, TokenClaims
 
@@ -63,6 +70,7 @@ __all__ = [
     "add_metrics_endpoint",
     "api_endpoint",
     "asgi",
+    "build_crud_router",
     "create_health_endpoint",
     "exclude_from_api",
     "get_api_metadata",
@@ -73,6 +81,7 @@ __all__ = [
     "register_error_handlers",
     "require_auth",
     "require_permissions",
+    "resource",
     "serve",
 ]
 

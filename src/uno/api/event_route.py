@@ -69,7 +69,7 @@ def _scope(request: Request) -> Scope:
     return {**request.scope, "path_params": {name: str(value) for name, value in request.path_params.items()}}
 
 
-def route_function(endpoint: Endpoint, ask: Ask) -> Callable[..., Awaitable[Response]]:
+def route_function(endpoint: Endpoint, ask: Ask, read: Read | None = None) -> Callable[..., Awaitable[Response]]:
     """What FastAPI calls. It knows the parameters from the signature; the request is read as uno reads it."""
 
     async def respond(uno_request: Request, **_: Any) -> Response:
@@ -79,7 +79,7 @@ def route_function(endpoint: Endpoint, ask: Ask) -> Callable[..., Awaitable[Resp
         return response
 
     own = inspect.Parameter("uno_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-    setattr(respond, _READ, reader(endpoint))
+    setattr(respond, _READ, read or reader(endpoint))
     respond.__name__ = endpoint.name
     respond.__signature__ = inspect.Signature([own, *parameters(endpoint)])  # type: ignore[attr-defined]
     return respond

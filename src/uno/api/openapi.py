@@ -12,12 +12,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
+from uno.api.action_forms import action_parameters, action_responses
 from uno.api.forms import form
 from uno.api.idempotency import PARAMETER
 from uno.api.problems import FORBIDDEN, KINDS, MEDIA_TYPE, NOT_IMPLEMENTED, UNAUTHENTICATED, WITHOUT_BODY
 from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
 from uno.app.endpoints import Endpoint
+from uno.app.resources import action_of
 from uno.errors import KeyInUse, KeyReused
 from uno.messages import Command
 from uno.modules.event import is_event
@@ -112,6 +114,9 @@ def _response_model(result: Any) -> Any:
 
 def parameters(endpoint: Endpoint, fields: type[BaseModel] | None = None) -> list[inspect.Parameter]:
     """The signature of a function that takes what the endpoint takes; `fields` instead of what uno would read."""
+    action = action_of(endpoint.message)
+    if action is not None:
+        return action_parameters(action)
     fields = fields or form(endpoint.message, endpoint.path_fields)
     return [*_path(endpoint, fields), *_rest(endpoint, fields)]
 
@@ -187,6 +192,8 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {
         status: {"description": text} for status, text in sorted(found.items())
     }
+    action = action_of(endpoint.message)
+    responses |= {} if action is None else action_responses(action)
     return responses | {"default": {"description": "Any other error"}}
 
 

@@ -14,6 +14,8 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from uno.api.access import guarded
+from uno.api.action_forms import action_result
+from uno.api.actions import answering_action
 from uno.api.auth import local_path
 from uno.api.events import Handle, answering, event_app, promised
 from uno.api.idempotency import KEYED, once, takes_key
@@ -23,6 +25,7 @@ from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
 from uno.api.response import Answer, Encoders, checked, locator, replier, responder, send_reply
 from uno.api.table import Table
 from uno.app import Endpoint
+from uno.app.resources import action_of
 from uno.bus import Bus
 from uno.bus.promise import result_of
 from uno.modules.event import is_event
@@ -76,12 +79,7 @@ class Operations(BaseRoute):
     ) -> None:
         encoders = Encoders()
         names = operation_ids(endpoints)
-        self.routes = [
-            _event_operation(one, endpoints, handle, encoders, names[n])
-            if is_event(one.message)
-            else _operation(one, endpoints, bus, encoders, names[n])
-            for n, one in enumerate(endpoints)
-        ]
+        self.routes = [_made(one, endpoints, bus, handle, encoders, names[n]) for n, one in enumerate(endpoints)]
         self.table: Table[Operation] = Table()
         for route in self.routes:
             route.keyed = stores and takes_key(route.declared)
@@ -126,6 +124,18 @@ def operation_ids(endpoints: Sequence[Endpoint]) -> list[str]:
 
 def _slug(endpoint: Endpoint) -> str:
     return re.sub(r"\W+", "_", f"{endpoint.method}{endpoint.path}").strip("_").lower()
+
+
+def _made(
+    endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, handle: Handle, encoders: Encoders, name: str
+) -> Operation:
+    action = action_of(endpoint.message)
+    if action is not None:
+        app = event_app(endpoint, answering_action(endpoint, action, bus.dispatch))
+        return Operation(endpoint, app, action_result(action), name)
+    if is_event(endpoint.message):
+        return _event_operation(endpoint, endpoints, handle, encoders, name)
+    return _operation(endpoint, endpoints, bus, encoders, name)
 
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:

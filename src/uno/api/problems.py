@@ -33,6 +33,7 @@ from uno.errors import (
     Misconfigured,
     NotFound,
     OutcomeUnknown,
+    PreconditionFailed,
     RateLimited,
     TimedOut,
     Unauthenticated,
@@ -60,6 +61,10 @@ class Malformed(Invalid):
     """The request cannot be read at all: not JSON, or parameters nobody knows."""
 
 
+class PreconditionRequired(UnoError):
+    """Nothing is changed here by who does not say what it was when it was read (RFC 6585)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One type of problem."""
@@ -83,6 +88,8 @@ KINDS: dict[type[Exception], Kind] = {
     KeyInUse: Kind(409, "idempotency-key-in-use", "The request is being worked on"),
     KeyReused: Kind(422, "idempotency-key-reused", "The key belongs to another request"),
     VersionConflict: Kind(409, "version-conflict", "Changed by somebody else"),
+    PreconditionFailed: Kind(412, "precondition-failed", "Not as it was when it was read"),
+    PreconditionRequired: Kind(428, "precondition-required", "If-Match is required"),
     Invalid: Kind(422, "invalid", "The input is not valid"),
     UnoError: Kind(422, "refused", "Refused"),
     EventUnhandled: Kind(NOT_IMPLEMENTED, "not-implemented", "Nothing here does this"),
@@ -243,7 +250,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
         _note(error.status_code, error.detail, scope)
         return _http_response(error, scope)
     _note(kind_of(error).status, error, scope)
-    errors = error.errors if isinstance(error, Invalid) else ()
+    errors = error.errors if isinstance(error, Invalid | Conflict) else ()
     more = attribute(error, "extensions")
     made = document(kind_of(error), str(error), scope, errors, **(more if isinstance(more, Mapping) else {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)

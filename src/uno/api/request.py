@@ -144,7 +144,8 @@ def _in_query(message: type[BaseModel], path_fields: Sequence[str]) -> dict[str,
     return {wire_name(name, field): is_list(field) for name, field in fields if name not in path_fields}
 
 
-def _pairs(query: bytes) -> list[tuple[str, str]]:
+def query_pairs(query: bytes) -> list[tuple[str, str]]:
+    """The parameters of a query string, in order. Raises `Malformed`."""
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
@@ -154,7 +155,7 @@ def _pairs(query: bytes) -> list[tuple[str, str]]:
 def _fill(values: dict[str, Any], query: bytes, known: Mapping[str, bool], is_open: bool) -> list[FieldError]:
     """Put the query's parameters into `values`; gives back those that cannot be."""
     wrong = []
-    for name, value in _pairs(query):
+    for name, value in query_pairs(query):
         if known.get(name):
             values.setdefault(name, []).append(value)
         elif name in values:
@@ -167,7 +168,7 @@ def _fill(values: dict[str, Any], query: bytes, known: Mapping[str, bool], is_op
 
 
 def _unknown_query(query: bytes) -> list[FieldError]:
-    names = dict(_pairs(query))
+    names = dict(query_pairs(query))
     message = "There is no such parameter; the fields are in the body."
     return [FieldError(cut(name), message, "unknown") for name in names]
 

@@ -257,7 +257,7 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 def _tables(modules: Iterable[Module]) -> dict[str, str]:
     """The module of each table."""
-    return {table: module.name for module in modules for model in module.models for table in _table_of(model)}
+    return {table: module.name for module in modules for model in module.all_models() for table in _table_of(model)}
 
 
 def _table_of(model: type) -> list[str]:
@@ -268,7 +268,7 @@ def _table_of(model: type) -> list[str]:
 def _shared_models(modules: Sequence[Module]) -> Iterator[Crossing]:
     first: dict[type, str] = {}
     for module in modules:
-        for model in module.models:
+        for model in module.all_models():
             owner = first.setdefault(model, module.name)
             if owner != module.name:
                 file = str(getattr(sys.modules.get(model.__module__), "__file__", model.__module__))

@@ -151,6 +151,17 @@ def _is_event_name(message: type, words: Sequence[str]) -> bool:
     return is_event(message) and words[-1] == "event" and words[0] not in _METHODS
 
 
+def collection_of(cls: type, plurals: Mapping[str, str] | None = None) -> str:
+    """What the objects of a class are called in a path: `order-lines` of OrderLine."""
+    return _collection(_words(cls.__name__), plurals)
+
+
+def several(cls: type) -> str:
+    """The name of a class in the plural: `Categories` of Category."""
+    last = (_WORDS.findall(cls.__name__) or [cls.__name__])[-1]
+    return cls.__name__.removesuffix(last) + plural(last.lower()).capitalize()
+
+
 def _collection(nouns: Sequence[str], plurals: Mapping[str, str] | None = None) -> str:
     return "-".join([*nouns[:-1], plural(nouns[-1], plurals)])
 
@@ -190,7 +201,7 @@ def endpoint(
         description=said.get("description"),
         deprecated=said.get("deprecated", False),
         exclude_none=said.get("response_model_exclude_none", False),
-        permissions=tuple(said.get("required_permissions", ())),
+        permissions=tuple(route.permissions or said.get("required_permissions", ())),
     )
 
 

@@ -67,7 +67,7 @@ def kind_of(message: Any) -> str:
 def _handled(module: Module) -> Iterator[_Seen]:
     for event, _ in declared(module):
         yield module.name, "handles", event
-    for mark in (mark for handler in module.handlers for mark in handles_of(handler)):
+    for mark in (mark for handler in module.all_handlers() for mark in handles_of(handler)):
         relation: Relation = "subscribes" if mark.kind == "event" else "handles"
         yield module.name, relation, mark.message
 

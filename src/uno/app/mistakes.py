@@ -12,6 +12,7 @@ from uno.health import Check
 from uno.messages import Message
 from uno.modules import Module, ModuleHostConfig, Route
 from uno.modules.event import is_event
+from uno.modules.route import Bundle
 
 _PARTS = ("handlers", "providers", "models", "routes", "checks")
 
@@ -89,6 +90,8 @@ def _of_part(module: Module, part: str) -> Iterator[Problem]:
 
 
 def _is_route(declared: Any) -> bool:
+    if isinstance(declared, Bundle):
+        return True
     message = declared.message if isinstance(declared, Route) else declared
     return is_event(message) or (inspect.isclass(message) and issubclass(message, Message))
 

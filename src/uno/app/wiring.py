@@ -160,9 +160,9 @@ def wire(
 ) -> Wiring:
     """Put the parts together; nothing is started."""
     hosted = Hosted(app.modules, host or ModuleHostConfig.of(app.settings.host))
-    handlers = [*(handler for module in app.modules for handler in module.handlers), *hosted.handlers()]
+    handlers = [*(handler for module in app.modules for handler in module.all_handlers()), *hosted.handlers()]
     provided = [provider for module in app.modules for provider in module.providers]
-    models = tuple(dict.fromkeys(model for module in app.modules for model in module.models))
+    models = tuple(dict.fromkeys(model for module in app.modules for model in module.all_models()))
     problems: list[Problem] = []
     url = database or app.settings.db.url or default_url(app.settings)
     needed = database is not None or needs_a_database(handlers, provided, models)

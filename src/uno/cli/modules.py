@@ -63,9 +63,9 @@ def _entry(module: "Module") -> dict[str, Any]:
 def _handled(module: "Module") -> list[Any]:
     from uno.bus import handles_of
 
-    marks = [mark for handler in module.handlers for mark in handles_of(handler)]
+    marks = [mark for handler in module.all_handlers() for mark in handles_of(handler)]
     return list(dict.fromkeys([*module.events, *(mark.message for mark in marks)]))
 
 
 def _models(module: "Module") -> list[str]:
-    return [model.__qualname__ for model in module.models]
+    return [model.__qualname__ for model in module.all_models()]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from uno.data.orm import Session
     from uno.data.paging import Page
     from uno.data.repository import Repository
+    from uno.data.schemas import Schemas, schemas_of
     from uno.data.scopes import SessionOperationGroup, session, transaction
     from uno.data.unit_of_work import UnitOfWork
     from uno.settings import DatabaseSettings
@@ -41,6 +42,7 @@ _HOMES = {
     "Once": "uno.data.idempotency",
     "Page": "uno.data.paging",
     "Repository": "uno.data.repository",
+    "Schemas": "uno.data.schemas",
     "Session": "uno.data.orm",
     "SessionOperationGroup": "uno.data.scopes",
     "SoftDeleteMixin": "uno.data.model",
@@ -51,6 +53,7 @@ _HOMES = {
     "UtcDateTime": "uno.data.model",
     "VersionMixin": "uno.data.model",
     "repeated": "uno.data.middleware",
+    "schemas_of": "uno.data.schemas",
     "session": "uno.data.scopes",
     "transaction": "uno.data.scopes",
     "transactional": "uno.data.middleware",
@@ -68,6 +71,7 @@ __all__ = [
     "Once",
     "Page",
     "Repository",
+    "Schemas",
     "Session",
     "SessionOperationGroup",
     "SoftDeleteMixin",
@@ -78,6 +82,7 @@ __all__ = [
     "UtcDateTime",
     "VersionMixin",
     "repeated",
+    "schemas_of",
     "session",
     "transaction",
     "transactional",

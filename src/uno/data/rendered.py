@@ -113,17 +113,16 @@ class Renderer:
     def _select_one(self) -> Select[Any]:
         key = enumerate(self._plan.mapper.primary_key)
         found = self._objects([column == bindparam(f"k{n}", type_=column.type) for n, column in key])
-        chosen: Select[Any] = select(found.c.object, found.c.version)
-        return chosen
+        columns: list[Any] = [found.c.object, found.c.version]
+        return select(*columns)
 
     def _select_page(self, order: Sequence[Order], where: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
         found = self._objects(where, [one.by for one in order])
         placed = select(found.c.object, func.row_number().over().label("place")).subquery()
         text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
         shown = self._joined(case((place <= size, text)), place)
-        last = func.max(case((place == size, text)))
-        page: Select[Any] = select(literal("[", Text) + shown + "]", func.count(), last)
-        return page
+        columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
+        return select(*columns)
 
     def _joined(self, text: ColumnElement[str], place: ColumnElement[int]) -> ColumnElement[str]:
         if self._backend == "sqlite":

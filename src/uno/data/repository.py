@@ -157,18 +157,19 @@ class Repository(Generic[T]):
         sort: str | Sequence[str] = (),
         limit: int = 100,
         after: str | None = None,
+        offset: int = 0,
         total: bool = False,
         include: Sequence[str] = (),
         include_deleted: bool = False,
         **equal: Any,
     ) -> Page[T]:
-        """The next `limit` entities behind the cursor `after`, which a page before gave as `next`."""
+        """The next `limit` entities behind the cursor `after`, the `next` of a page before; `offset` are left out."""
         uow, plan = self._unit()
         order = paging.orders(sort, uow.database.fields(plan), plan.sort_names)
         behind = () if after is None else (paging.after(order, paging.position(after, order)),)
         seen = self._undeleted(uow, plan, include_deleted)
         by = [one.by for one in order]
-        found = await self._find([*filters, *behind, *seen], equal, by, limit + 1, include=include)
+        found = await self._find([*filters, *behind, *seen], equal, by, limit + 1, offset, include=include)
         following = paging.cursor(order, found[limit - 1]) if limit and len(found) > limit else None
         count = await self.count(*filters, include_deleted=include_deleted, **equal) if total else None
         return Page(found[:limit], following, count)

@@ -10,7 +10,7 @@ from uno.messages import Message
 from uno.modules.event import Event, is_event
 from uno.modules.exposure import is_exposed
 from uno.modules.handles import Handled, handled_by
-from uno.modules.route import Route, as_route
+from uno.modules.route import Bundle, Route, as_route
 from uno.redact import one_line
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Module:
     """What one part of an application brings along.
 
     Give the parts as arguments, or as class attributes of a subclass. `models` are mapped classes
-    and aggregates stored as documents; only messages in `routes` can be reached over HTTP.
+    and aggregates stored as documents; only messages and resources in `routes` can be reached over HTTP.
 
     Methods marked `@handles(SomeEvent)` handle events. A module that overrides `handle` gets the
     events listed in `events`, or those for which its `can_handle` says yes.
@@ -45,7 +45,7 @@ class Module:
     handlers: Sequence[Any] = ()
     providers: Sequence[Any] = ()
     models: Sequence[type] = ()
-    routes: Sequence[Route | type[Message] | type[Event[Any, Any]]] = ()
+    routes: Sequence[Bundle | Route | type[Message] | type[Event[Any, Any]]] = ()
     checks: Sequence[Check] = ()
     events: Sequence[type[Event[Any, Any]]] = ()
 
@@ -65,7 +65,7 @@ class Module:
         handlers: Sequence[Any] | None = None,
         providers: Sequence[Any] | None = None,
         models: Sequence[type] | None = None,
-        routes: Sequence[Route | type[Message] | type[Event[Any, Any]]] | None = None,
+        routes: Sequence[Bundle | Route | type[Message] | type[Event[Any, Any]]] | None = None,
         checks: Sequence[Check] | None = None,
     ) -> None:
         self.name = name or self.name
@@ -91,10 +91,23 @@ class Module:
 
     def endpoints(self) -> list[Route]:
         """The routes, each as a `Route`, and the declared events that are marked `@api_endpoint`."""
-        said = [as_route(route) for route in self.routes]
+        said = [
+            as_route(one) for route in self.routes for one in (route.routes if isinstance(route, Bundle) else [route])
+        ]
         listed = {route.message for route in said}
         marked = [Route(event) for event in self.events if is_exposed(event) and event not in listed]
         return [*said, *marked]
+
+    def all_handlers(self) -> list[Any]:
+        """`handlers`, and those that come with resources."""
+        return [*self.handlers, *(one for bundle in self._bundles() for one in bundle.handlers)]
+
+    def all_models(self) -> list[type]:
+        """`models`, and those of resources, each once."""
+        return list(dict.fromkeys([*self.models, *(one for bundle in self._bundles() for one in bundle.models)]))
+
+    def _bundles(self) -> list[Bundle]:
+        return [one for one in self.routes if isinstance(one, Bundle)]
 
     def can_handle(self, event: Event[Any, Any]) -> bool:
         """The guard of a module that declares events; override it to handle events that nobody declares."""

@@ -22,6 +22,24 @@ class Route:
     access: Access | None = None
     tags: Sequence[str] = ()
     summary: str | None = None
+    # One of them is enough.
+    permissions: Sequence[str] = ()
+
+
+class Bundle:
+    """Routes that bring along who handles their messages, and what is stored for it."""
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        raise NotImplementedError
+
+    @property
+    def handlers(self) -> Sequence[Any]:
+        raise NotImplementedError
+
+    @property
+    def models(self) -> Sequence[type]:
+        raise NotImplementedError
 
 
 def as_route(declared: Any) -> Route:

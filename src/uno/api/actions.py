@@ -1,0 +1,217 @@
+"""The operations of a resource over HTTP: request to message, result to response."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from starlette.types import Scope
+
+from uno.api.action_forms import history_form, id_reader, key_text, selection_form
+from uno.api.conditions import if_match, is_known, wants_nothing
+from uno.api.events import Answer, Headers, Reply
+from uno.api.list_query import as_malformed, links, list_reader, read_fields
+from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Malformed, invalid, raise_as_bug
+from uno.api.request import body_reader
+from uno.app import Endpoint, Resource
+from uno.app.representation import entry_shown, maker
+from uno.app.resource_messages import Conditional
+from uno.app.resources import Action
+from uno.app.tags import tag_of
+from uno.data.violations import named
+from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict
+from uno.result import Failure
+
+Dispatch: TypeAlias = Callable[[Any], Awaitable[Any]]
+Read: TypeAlias = Callable[[Scope, bytes], Any]
+Respond: TypeAlias = Callable[[Any, Any, Scope], Reply]
+_JSON = (b"content-type", b"application/json")
+_APPLIED = (b"preference-applied", b"return=minimal")
+
+
+def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch) -> Answer:
+    """Reads what is asked, has it done and says what came of it."""
+    read, respond = action_reader(action, endpoint.message), _responder(endpoint, action)
+
+    async def answer(scope: Scope, body: bytes) -> Reply:
+        message = read(scope, body)
+        try:
+            result = await dispatch(message)
+        except BaseException as error:
+            raise_as_bug(error)
+            raise
+        if result.__class__ is Failure:
+            # Without its old traceback: an error may be a constant, and would grow with every request.
+            raise _explained(result.error, action, message).with_traceback(None)
+        return respond(result.value, message, scope)
+
+    return answer
+
+
+def _explained(error: Exception, action: Action, message: Any) -> Exception:
+    """The error in the words of the request."""
+    if action.operation in ("list", "get", "history"):
+        return as_malformed(error) if isinstance(error, Invalid) and action.operation == "list" else error
+    if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
+        return PreconditionFailed(str(error))
+    if isinstance(error, Conflict | Invalid):
+        return named(error, action.resource.plan, _written(message))
+    return error
+
+
+def _written(message: Any) -> set[str]:
+    """The attributes that a message writes."""
+    values = [*getattr(message, "items", ()), *([message.values] if hasattr(message, "values") else [])]
+    return {name for one in values for name in one.model_fields_set}
+
+
+# ── from a request to a message ──
+
+
+def action_reader(action: Action, message: type[Any]) -> Read:
+    """Reads the message of one operation."""
+    resource, operation = action.resource, action.operation
+    if operation == "list":
+        read_list = list_reader(resource, message)
+        return lambda scope, _body: read_list(scope)
+    if operation in ("bulk_create", "bulk_delete"):
+        return body_reader(message, ())
+    if operation == "create":
+        read_values = _body_reader(resource, resource.schemas.create)
+        return lambda scope, body: message(values=read_values(scope, body))
+    if operation == "get":
+        return _get_reader(resource, message)
+    if operation == "history":
+        read_id = id_reader(resource, history_form(resource))
+        return lambda scope, _body: message(**read_id(scope))
+    return _change_reader(action, message)
+
+
+def _get_reader(resource: Resource, message: type[Any]) -> Read:
+    read_id = id_reader(resource, selection_form(resource))
+
+    def read(scope: Scope, _body: bytes) -> Any:
+        given = read_id(scope)
+        wrong: list[FieldError] = []
+        names = read_fields(given.get("fields") or "", resource, wrong)
+        if wrong:
+            raise invalid(wrong, malformed=True)
+        return message(id=given["id"], fields=names)
+
+    return read
+
+
+def _change_reader(action: Action, message: type[Any]) -> Read:
+    """What changes one that is there, with its condition."""
+    resource = action.resource
+    schema = {"replace": "replace", "merge": "merge"}.get(action.operation)
+    read_body = None if schema is None else _body_reader(resource, getattr(resource.schemas, schema))
+    read_id = id_reader(resource, None, ignores_query=read_body is not None)
+    # What is deleted cannot be read, so nobody has its tag.
+    required = resource.require_if_match and action.operation != "restore"
+
+    def read(scope: Scope, body: bytes) -> Any:
+        given = read_id(scope)
+        tags = if_match(scope["headers"], required=required)
+        if read_body is not None:
+            given["values"] = read_body(scope, body)
+        made = message(**given)
+        made.only_if(tags)
+        return made
+
+    return read
+
+
+def _body_reader(resource: Resource, schema: Any) -> Callable[[Scope, bytes], Any]:
+    """Reads a body, and says of what the server sets that it does."""
+    read = body_reader(schema, ())
+    owned = set(resource.names) - set(schema.model_fields)
+
+    def read_body(scope: Scope, body: bytes) -> Any:
+        try:
+            return read(scope, body)
+        except Invalid as error:
+            if owned.isdisjoint(one.field for one in error.errors):
+                raise
+            told = [_owned(one) if one.field in owned else one for one in error.errors]
+            raise invalid(told, malformed=isinstance(error, Malformed)) from None
+
+    return read_body
+
+
+def _owned(error: FieldError) -> FieldError:
+    return FieldError(error.field, "The server sets it; leave it out.", "read_only")
+
+
+# ── from a result to a response ──
+
+
+def _responder(endpoint: Endpoint, action: Action) -> Respond:
+    operation, resource = action.operation, action.resource
+    if operation == "list":
+        return _list_responder(resource)
+    if operation == "history":
+        return lambda found, _message, _scope: _with_body(200, {"items": [entry_shown(one) for one in found]}, [])
+    if operation == "bulk_create":
+        return _bulk_responder(resource)
+    if endpoint.status in WITHOUT_BODY:
+        return lambda _value, _message, _scope: (endpoint.status, [], b"")
+    return _one_responder(endpoint, action)
+
+
+def _list_responder(resource: Resource) -> Respond:
+    show_all = maker(resource)
+
+    def respond(page: Any, query: Any, scope: Scope) -> Reply:
+        show = maker(resource, query.fields) if query.fields else show_all
+        body = {"items": [show(one) for one in page.items], "next": page.next}
+        if page.total is not None:
+            body["total"] = page.total
+        found = links(scope, query, page)
+        return _with_body(200, body, [(b"link", found.encode("latin-1"))] if found else [])
+
+    return respond
+
+
+def _bulk_responder(resource: Resource) -> Respond:
+    show = maker(resource)
+
+    def respond(entities: Iterable[Any], _message: Any, scope: Scope) -> Reply:
+        if wants_nothing(scope["headers"]):
+            return CREATED, [_APPLIED, (b"content-length", b"0")], b""
+        return _with_body(CREATED, {"items": [show(one) for one in entities]}, [])
+
+    return respond
+
+
+def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
+    """With the tag of what is shown. Not modified, where that is known; nothing, where nobody wants it."""
+    resource, reads, creates = action.resource, action.operation == "get", action.operation == "create"
+    show_all = maker(resource)
+
+    def respond(entity: Any, message: Any, scope: Scope) -> Reply:
+        tag = tag_of(resource, entity)
+        headers = [(b"etag", tag.encode("latin-1"))]
+        if creates:
+            headers.append((b"location", _location(resource, entity, scope)))
+        if reads and is_known(scope["headers"], tag):
+            return NOT_MODIFIED, headers, b""
+        if not reads and wants_nothing(scope["headers"]):
+            status = CREATED if creates else NO_CONTENT
+            length = [(b"content-length", b"0")] if creates else []
+            return status, [*headers, *length, _APPLIED], b""
+        show = maker(resource, message.fields) if reads and message.fields else show_all
+        return _with_body(endpoint.status, show(entity), headers)
+
+    return respond
+
+
+def _with_body(status: int, value: Any, headers: Headers) -> Reply:
+    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return status, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body
+
+
+def _location(resource: Resource, entity: Any, scope: Scope) -> bytes:
+    path, root = scope["path"].rstrip("/"), scope.get("root_path", "")
+    here = quote(path if path.startswith(root) else root + path)
+    return f"{here}/{quote(key_text(resource, entity), safe=',')}".encode("ascii")

@@ -1,0 +1,105 @@
+"""build_crud_router: a resource for a FastAPI application that is no uno `App`.
+
+The messages of the resource run through a small pipeline of their own: repetition, transaction, audit.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.params import Depends as Dependency
+from starlette.types import Scope
+
+from uno.api.access import require_auth, require_permissions
+from uno.api.action_forms import action_result
+from uno.api.actions import action_reader, answering_action
+from uno.api.event_route import EventRoute, route_function
+from uno.api.events import Reply
+from uno.api.openapi import options, with_schemas
+from uno.api.operations import operation_ids
+from uno.api.request import WITHOUT_BODY
+from uno.app import Endpoint
+from uno.app.endpoints import endpoint
+from uno.app.resources import Action, Resource, action_of, resource
+from uno.audit import AuditBook
+from uno.bus import Bus
+from uno.bus.pipeline import per_message
+from uno.data import Database, UnitOfWork, repeated, transactional
+from uno.errors import Misconfigured
+
+_OPEN = ("open", "authenticated")
+
+
+def build_crud_router(
+    source: Any,
+    *,
+    database: Database,
+    dependencies: Sequence[Dependency] = (),
+    audit: bool = True,
+    **declared: Any,
+) -> APIRouter:
+    """A router with the operations of `resource(source, **declared)`, over `database`.
+
+    It opens the database for as long as the application runs, unless somebody has. `dependencies` are FastAPI's and
+    stand before every operation. `access` is "open" unless said otherwise. Errors are problem documents; what
+    changes is audited, in the tables that `uno db create` makes, unless `audit` is off. Inside an `App` use
+    `resource` instead: there are events, settings and policies. Raises `Misconfigured`.
+    """
+    declared.setdefault("access", "open")
+    made: Resource = resource(source, **declared)
+    if not audit and made.wanted is None:
+        made = replace(made, wanted=tuple(one for one in made.operations if one != "history"))
+    bus = _bus(made, database, audit=audit)
+
+    @asynccontextmanager
+    async def lifespan(_app: Any) -> AsyncIterator[None]:
+        async with database:
+            yield
+
+    router = APIRouter(lifespan=lifespan, dependencies=list(dependencies))
+    endpoints = [endpoint(route, made.path.strip("/")) for route in made.routes]
+    names = operation_ids(endpoints)
+    # FastAPI takes the first that fits: /orders/bulk has to come before /orders/{id}.
+    for one, name in sorted(zip(endpoints, names, strict=True), key=lambda pair: pair[0].path.count("{")):
+        _add(router, one, name, bus)
+    return router
+
+
+def _bus(made: Resource, database: Database, *, audit: bool) -> Bus:
+    def unit(*, read_only: bool = False) -> UnitOfWork:
+        return UnitOfWork(database, books=(AuditBook(),) if audit else (), read_only=read_only)
+
+    around = [per_message(repeated), per_message(transactional(unit))]
+    return Bus(made.handlers, middleware=around, open_unit=unit)
+
+
+def _add(router: APIRouter, one: Endpoint, name: str, bus: Bus) -> None:
+    action = action_of(one.message)
+    assert action is not None
+    router.add_api_route(
+        one.path,
+        _function(one, action, bus),
+        route_class_override=EventRoute,
+        dependencies=_guards(one),
+        **with_schemas(options(one, action_result(action), name)),
+    )
+
+
+def _function(one: Endpoint, action: Action, bus: Bus) -> Any:
+    answer = answering_action(one, action, bus.dispatch)
+    has_body = one.method not in WITHOUT_BODY
+
+    async def ask(request: Request, scope: Scope) -> Reply:
+        return await answer(scope, await request.body() if has_body else b"")
+
+    return route_function(one, ask, action_reader(action, one.message))
+
+
+def _guards(one: Endpoint) -> list[Dependency]:
+    if one.access not in _OPEN:
+        raise Misconfigured(f"access={one.access!r}: a router knows no policies; give permissions= or dependencies=.")
+    if one.permissions:
+        return [Depends(require_permissions(one.permissions))]
+    return [] if one.access == "open" else [Depends(require_auth)]

@@ -1,0 +1,42 @@
+"""Lists as clients ask for them: only what a resource allows is looked for, and sorted by."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from uno.data.fields import Field, Searchable
+from uno.data.filter_sql import compile_filter
+from uno.data.paging import Page, orders
+from uno.data.unit_of_work import ambient_unit
+from uno.errors import Invalid
+
+if TYPE_CHECKING:
+    from uno.app.resources import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Those of `fields` that are called so, or are inside JSON that is."""
+
+    fields: Searchable
+    names: Collection[str]
+
+    def find(self, name: str) -> Field | None:
+        if name not in self.names and name.partition(".")[0] not in self.names:
+            return None
+        return self.fields.find(name)
+
+
+async def listed(resource: "Resource", query: Any) -> Page[Any]:
+    """The page that `query` asks for. Raises `Invalid` that names what is wrong."""
+    database = ambient_unit().database
+    plan = database.plan(resource.cls)
+    fields = database.fields(plan)
+    fits = compile_filter(query.filter, Allowed(fields, resource.filterable), database.backend, resource.limits)
+    # The key is always part of the order, whoever may ask for it.
+    orders(query.sort, Allowed(fields, resource.sortable), ())
+    if query.offset and query.after is not None:
+        raise Invalid.field("offset", "It says where to begin, and so does `after`; give one of them.", "conflict")
+    return await resource.repository.page(
+        fits, sort=query.sort, limit=query.limit, after=query.after, offset=query.offset, total=query.total
+    )

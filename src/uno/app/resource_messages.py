@@ -1,0 +1,115 @@
+"""The messages of a resource, made of its class."""
+
+from types import GenericAlias
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, PrivateAttr, create_model
+
+from uno.app.endpoints import several
+from uno.data.filters import Filter
+from uno.data.paging import Page
+from uno.messages import Command, Message, Query, R
+
+if TYPE_CHECKING:
+    from uno.app.resources import Resource
+
+
+class Conditional(Command[R]):
+    """A change that is made only if what is stored has one of these tags (RFC 9110, section 13.1.1)."""
+
+    # Not a field: it is no part of what is asked, and never comes out of a body.
+    _if_match: tuple[str, ...] | None = PrivateAttr(default=None)
+
+    @property
+    def expected(self) -> tuple[str, ...] | None:
+        """The tags, `("*",)` for any; None where nobody asked."""
+        return self._if_match
+
+    def only_if(self, tags: tuple[str, ...] | None) -> None:
+        """Say which tags what is stored has to have."""
+        self._if_match = tags
+
+
+_NAMES = {
+    "list": "List{1}",
+    "create": "Create{0}",
+    "get": "Get{0}",
+    "replace": "Replace{0}",
+    "merge": "Merge{0}",
+    "delete": "Delete{0}",
+    "restore": "Restore{0}",
+    "history": "Get{0}History",
+    "bulk_create": "BulkCreate{1}",
+    "bulk_delete": "BulkDelete{1}",
+}
+_DOCS = {
+    "list": "Those that fit, sorted, a page at a time.",
+    "create": "Store a new one.",
+    "get": "The one with this id.",
+    "replace": "Give all that can be changed new values; what is left out has its default again.",
+    "merge": "Give some of it new values, the rest stays (RFC 7396).",
+    "delete": "Delete it.",
+    "restore": "Take a deletion back.",
+    "history": "What was done to it, and by whom.",
+    "bulk_create": "Store several new ones, all or none.",
+    "bulk_delete": "Delete several, all or none.",
+}
+
+
+def message_of(operation: str, resource: "Resource") -> type[Any]:
+    """The message of one operation. Raises `Misconfigured` where its schema cannot be."""
+    cls: Any = resource.cls
+    schemas: Any = resource.schemas
+    id: Any = {"id": (id_type(resource), ...)}
+    changes = {"create": "create", "replace": "replace", "merge": "merge"}
+    if operation == "list":
+        return _message(operation, resource, Query[Page[Any]], _listed(resource))
+    if operation == "get":
+        return _message(operation, resource, Query[cls], {**id, "fields": (tuple[str, ...], ())})
+    if operation == "history":
+        return _message(operation, resource, Query[list[Any]], {**id, "limit": (int, resource.limit)})
+    if operation in changes:
+        values: Any = {"values": (getattr(schemas, changes[operation]), ...)}
+        own = {} if operation == "create" else id
+        return _message(operation, resource, (Command if operation == "create" else Conditional)[cls], own | values)
+    if operation == "bulk_create":
+        return _message(operation, resource, Command[list[Any]], {"items": (_many(schemas.create, resource), ...)})
+    if operation == "bulk_delete":
+        return _message(operation, resource, Command[None], {"ids": (_many(id_type(resource), resource), ...)})
+    promised: Any = cls if operation == "restore" else None
+    return _message(operation, resource, Conditional[promised], id)
+
+
+def _many(one: Any, resource: "Resource") -> Any:
+    several: Any = GenericAlias(list, (one,))
+    return Annotated[several, Field(min_length=1, max_length=resource.max_bulk)]
+
+
+def id_type(resource: "Resource") -> Any:
+    """The type of its id; of a composite one a tuple."""
+    parts: Any = tuple(one.type for one in resource.schemas.key)
+    return parts[0] if len(parts) == 1 else tuple[parts]
+
+
+def _listed(resource: "Resource") -> dict[str, Any]:
+    most = resource.max_limit
+    return {
+        "filter": (Any, Filter()),
+        "sort": (str, ""),
+        "fields": (tuple[str, ...], ()),
+        "limit": (Annotated[int, Field(ge=1, le=most)], resource.limit),
+        "offset": (Annotated[int, Field(ge=0)], 0),
+        "after": (str | None, None),
+        "total": (bool, False),
+    }
+
+
+def _message(operation: str, resource: "Resource", base: Any, fields: dict[str, Any]) -> type[Message]:
+    cls = resource.cls
+    name = _NAMES[operation].format(cls.__name__, several(cls))
+    made: type[Message] = create_model(
+        name, __base__=(base,), __module__=cls.__module__, __doc__=_DOCS[operation], **fields
+    )
+    # A hand-written CreateOrder may stand beside it.
+    made.__uno_name__ = f"{cls.__module__}.{cls.__qualname__}.{operation}"
+    return made

@@ -1,0 +1,253 @@
+"""A resource: the stored objects of one class over HTTP, as messages like any others.
+
+    Module("shop", routes=[resource(Order, access="open")])
+
+Each operation is a message made of the class (`ListOrders`, `CreateOrder`, …) with its handler and its endpoint,
+so that context, access, transaction, retry, hooks and audit are those of every message.
+"""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel
+
+from uno.app.endpoints import collection_of
+from uno.app.resource_handlers import handler_of
+from uno.app.resource_messages import message_of
+from uno.data import Repository
+from uno.data.document import DocumentPlan
+from uno.data.filters import Limits
+from uno.data.schemas import Schemas, schemas_of
+from uno.data.traits import Plan
+from uno.errors import Misconfigured
+from uno.modules.route import Access, Bundle, Route
+
+PerOperation: TypeAlias = Mapping[str, Any]
+# Method, path below that of the collection, status of success.
+OPERATIONS: Final[Mapping[str, tuple[str, str, int]]] = {
+    "list": ("GET", "", 200),
+    "create": ("POST", "", 201),
+    "get": ("GET", "/{id}", 200),
+    "replace": ("PUT", "/{id}", 200),
+    "merge": ("PATCH", "/{id}", 200),
+    "delete": ("DELETE", "/{id}", 204),
+    "restore": ("POST", "/{id}/restore", 200),
+    "history": ("GET", "/{id}/history", 200),
+    "bulk_create": ("POST", "/bulk", 201),
+    "bulk_delete": ("POST", "/bulk/delete", 204),
+}
+_USUAL_LIMIT: Final = 100
+_USUAL: Final = frozenset(OPERATIONS) - {"bulk_create", "bulk_delete"}
+
+
+@dataclass(frozen=True, eq=False)
+class Resource(Bundle):
+    """What `resource` makes. It is worked out when an application asks, so that all classes are mapped by then."""
+
+    cls: type[Any]
+    repository: Repository[Any]
+    wanted: tuple[str, ...] | None = None
+    prefix: str | None = None
+    tags: Sequence[str] = ()
+    access: Access | PerOperation | None = None
+    permissions: Sequence[str] | PerOperation = ()
+    hidden: tuple[str, ...] = ()
+    read_only: tuple[str, ...] = ()
+    filters: tuple[str, ...] | None = None
+    sorts: tuple[str, ...] | None = None
+    limit: int = _USUAL_LIMIT
+    max_limit: int = 1_000
+    max_bulk: int = 1_000
+    limits: Limits = field(default_factory=Limits)
+    require_if_match: bool = False
+    serialise: Callable[[Any], Any] | type[BaseModel] | None = None
+
+    @cached_property
+    def schemas(self) -> Schemas:
+        return schemas_of(self.cls, hidden=self.hidden, read_only=self.read_only)
+
+    @property
+    def plan(self) -> Plan:
+        return self.schemas.plan
+
+    @cached_property
+    def path(self) -> str:
+        return f"/{collection_of(self.cls)}" if self.prefix is None else self.prefix.rstrip("/")
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What can be seen."""
+        return tuple(one.name for one in self.schemas.visible)
+
+    @cached_property
+    def filterable(self) -> frozenset[str]:
+        return frozenset(self._allowed("filterable", self.filters))
+
+    @cached_property
+    def sortable(self) -> frozenset[str]:
+        return frozenset(self._allowed("sortable", self.sorts))
+
+    @cached_property
+    def operations(self) -> tuple[str, ...]:
+        deletes_softly = self.plan.deleted_name is not None
+        if self.wanted is not None:
+            if "restore" in self.wanted and not deletes_softly:
+                raise Misconfigured(f"{self.cls.__name__} has no deleted_at, so nothing can be restored; leave it out.")
+            return self.wanted
+        usual = _USUAL if self.schemas.writable else _USUAL - {"replace", "merge"}
+        return tuple(one for one in OPERATIONS if one in usual and (one != "restore" or deletes_softly))
+
+    @cached_property
+    def messages(self) -> Mapping[str, type[Any]]:
+        """The message of each operation, for `bus.dispatch`."""
+        made = {operation: message_of(operation, self) for operation in self.operations}
+        self._check_names()
+        for operation, message in made.items():
+            message.__uno_action__ = Action(operation, self)
+        return made
+
+    @property
+    def routes(self) -> Sequence[Route]:
+        return [self._route(operation, message) for operation, message in self.messages.items()]
+
+    @property
+    def handlers(self) -> Sequence[Any]:
+        return self._handlers
+
+    @cached_property
+    def _handlers(self) -> Sequence[Any]:
+        return [handler_of(operation, message, self) for operation, message in self.messages.items()]
+
+    @property
+    def models(self) -> Sequence[type]:
+        return [self.cls]
+
+    def _route(self, operation: str, message: type[Any]) -> Route:
+        method, below, status = OPERATIONS[operation]
+        return Route(
+            message,
+            method,
+            self.path + below,
+            status,
+            access=_said(operation, self.access, None),
+            tags=self.tags,
+            permissions=tuple(_said(operation, self.permissions, ())),
+        )
+
+    def _allowed(self, what: str, given: tuple[str, ...] | None) -> Collection[str]:
+        """The names that are given, or all that can be seen. Raises `Misconfigured`."""
+        if given is None:
+            return self.names
+        wrong = next((one for one in given if one not in self.names and not self._is_inside(one)), None)
+        if wrong is not None:
+            raise Misconfigured(f"{what}={wrong!r}: {self.cls.__name__} has no such attribute that can be seen.")
+        return given
+
+    def _check_names(self) -> None:
+        """Names that nobody knows are found when the application is put together, not by the first request."""
+        for what, given in (("filterable", self.filters), ("sortable", self.sorts)):
+            self._allowed(what, given)
+
+    def _is_inside(self, name: str) -> bool:
+        """Whether it is a place in JSON, or an attribute of a related object that can be seen."""
+        head, _, rest = name.partition(".")
+        if head in self.names or not rest or isinstance(self.plan, DocumentPlan):
+            return bool(rest) and head in self.names
+        related = self.plan.mapper.relationships.get(head)
+        return related is not None and rest in (t.name for t in schemas_of(related.mapper.class_).visible)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a message of a resource does."""
+
+    operation: str
+    resource: Resource
+
+
+def action_of(message: Any) -> Action | None:
+    """What a message does, if it is one of a resource."""
+    found: Action | None = getattr(message, "__uno_action__", None)
+    return found
+
+
+def resource(
+    source: Any,
+    *,
+    operations: Sequence[str] | None = None,
+    prefix: str | None = None,
+    tags: Sequence[str] = (),
+    access: Access | PerOperation | None = None,
+    permissions: Sequence[str] | PerOperation = (),
+    hidden: Sequence[str] = (),
+    read_only: Sequence[str] = (),
+    filterable: Sequence[str] | None = None,
+    sortable: Sequence[str] | None = None,
+    limit: int | None = None,
+    max_limit: int = 1_000,
+    max_bulk: int = 1_000,
+    limits: Limits | None = None,
+    require_if_match: bool = False,
+    serialise: Callable[[Any], Any] | type[BaseModel] | None = None,
+) -> Resource:
+    """The stored objects of a class over HTTP; put it into the `routes` of a module.
+
+    `source` is a `Model`, a mapped class, an aggregate, or a repository of one. `operations` are names in
+    `OPERATIONS`: by default all but the bulk ones, `restore` where there is a `deleted_at`. `access` and
+    `permissions` (one is enough) are for all operations, or by operation: `{"list": "open"}`.
+
+    `hidden` and `read_only` name attributes beside those that are marked in the model; `filterable` and `sortable`
+    those that may be asked for: by default all that can be seen. A list has `limit` objects (100), at most `max_limit`;
+    `limits` is what a filter may cost, `max_bulk` how many objects one bulk operation takes. With
+    `require_if_match` nothing is changed without that header. `serialise` makes of an object what
+    `json.dumps` or pydantic takes; or it is a pydantic model. Raises `Misconfigured`.
+    """
+    repository = _repository(source)
+    cls = repository.entity
+    for said in (operations, *(one for one in (access, permissions) if isinstance(one, Mapping))):
+        _refuse_unknown(cls, said or ())
+    limit = min(_USUAL_LIMIT, max_limit) if limit is None else limit
+    if not 1 <= limit <= max_limit:
+        raise Misconfigured(f"limit={limit} of a resource has to be between 1 and max_limit={max_limit}.")
+    return Resource(
+        cls,
+        repository,
+        None if operations is None else tuple(dict.fromkeys(operations)),
+        prefix,
+        tags,
+        access,
+        permissions,
+        tuple(hidden),
+        tuple(read_only),
+        None if filterable is None else tuple(filterable),
+        None if sortable is None else tuple(sortable),
+        limit,
+        max_limit,
+        max_bulk,
+        limits or Limits(),
+        require_if_match,
+        serialise,
+    )
+
+
+def _repository(source: Any) -> Repository[Any]:
+    if isinstance(source, Repository):
+        return source
+    if not inspect.isclass(source):
+        raise Misconfigured(f"resource() takes a class or a repository, not {source!r}.")
+    return source() if issubclass(source, Repository) else Repository(source)
+
+
+def _refuse_unknown(cls: type, names: Collection[str]) -> None:
+    wrong = next((one for one in names if one not in OPERATIONS), None)
+    if isinstance(names, str) or wrong is not None:
+        known = ", ".join(OPERATIONS)
+        raise Misconfigured(f"{wrong or names!r} is no operation of a resource of {cls.__name__}; there are {known}.")
+
+
+def _said(operation: str, given: Any, otherwise: Any) -> Any:
+    found = given.get(operation, otherwise) if isinstance(given, Mapping) else given
+    return otherwise if found is None else found

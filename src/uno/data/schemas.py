@@ -1,0 +1,134 @@
+"""Schemas from one declaration: what can be read of an object, and what a new or changed one takes.
+
+    order = schemas_of(Order)
+    order.create.model_validate({"number": "A-1"})
+
+They are pydantic models whose fields are listed one by one, with the limits of the columns; other keys are
+refused. What is hidden is in none of them, what the server sets is in `read` only.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from uno.data.traits import Plan, Trait, plan_of, traits_of
+from uno.errors import Misconfigured
+
+_CONFIG = ConfigDict(
+    extra="forbid",
+    from_attributes=True,
+    protected_namespaces=(),
+    ser_json_bytes="base64",
+    val_json_bytes="base64",
+    ser_json_timedelta="float",
+)
+
+
+@dataclass(frozen=True)
+class Schemas:
+    """The schemas of one class.
+
+    `read` has everything that is not hidden. `create` takes what can be given to a new object, `replace` the
+    same without the key; what is left out has its default. `merge` takes any of them, and leaves the others.
+    """
+
+    plan: Plan
+    traits: tuple[Trait, ...]
+
+    @cached_property
+    def visible(self) -> tuple[Trait, ...]:
+        return tuple(one for one in self.traits if not one.hidden)
+
+    @cached_property
+    def writable(self) -> tuple[Trait, ...]:
+        """What can be changed."""
+        return tuple(one for one in self.visible if not one.read_only and not one.key)
+
+    @cached_property
+    def key(self) -> tuple[Trait, ...]:
+        """The parts of the key, in its order."""
+        by_name = {one.name: one for one in self.traits}
+        return tuple(by_name[name] for name in self.plan.sort_names)
+
+    @cached_property
+    def read(self) -> type[BaseModel]:
+        return self._model("", {one.name: (one.whole, ...) for one in self.visible})
+
+    @cached_property
+    def create(self) -> type[BaseModel]:
+        given = [one for one in self.visible if not one.read_only]
+        self._refuse_unmakeable()
+        return self._model("Create", {one.name: _given(one, one.optional) for one in given})
+
+    @cached_property
+    def replace(self) -> type[BaseModel]:
+        # What only the database can make again has to be said.
+        known = {one.name: one.nullable or one.default is not None for one in self.writable}
+        return self._model("Replace", {one.name: _given(one, known[one.name]) for one in self.writable})
+
+    @cached_property
+    def merge(self) -> type[BaseModel]:
+        return self._model("Merge", {one.name: (one.whole, _absent()) for one in self.writable})
+
+    @cached_property
+    def part(self) -> type[BaseModel]:
+        """Some of what can be read."""
+        return self._model("Part", {one.name: (one.whole, _absent()) for one in self.visible})
+
+    def complete(self, given: BaseModel) -> dict[str, Any]:
+        """The values of a `replace`: of all that can be changed, with defaults for what is left out."""
+        said = given.model_fields_set
+        return {t.name: getattr(given, t.name) if t.name in said else _default(t) for t in self.writable}
+
+    def _model(self, suffix: str, fields: Mapping[str, Any]) -> type[BaseModel]:
+        name = f"{self.plan.label}{suffix}"
+        try:
+            with warnings.catch_warnings():
+                # A column called `schema` hides something that nobody calls here.
+                warnings.filterwarnings("ignore", ".*shadows an attribute", UserWarning)
+                return create_model(name, __config__=_CONFIG, __module__=self.plan.cls.__module__, **fields)
+        except (NameError, TypeError, ValueError) as error:
+            raise Misconfigured(
+                f"There can be no schema of {name}: {error}; hide the column, or map it otherwise."
+            ) from error
+
+    def _refuse_unmakeable(self) -> None:
+        unseen = (t for t in self.traits if t.hidden and not t.optional and t.name != self.plan.version_name)
+        lost = next(unseen, None)
+        if lost is not None:
+            fix = "give it a default, or leave out what creates"
+            raise Misconfigured(f"{self.plan.label}.{lost.name} is hidden, and nothing can be new without it; {fix}.")
+
+
+def schemas_of(cls: type, *, hidden: Iterable[str] = (), read_only: Iterable[str] = ()) -> Schemas:
+    """The schemas of a `Model`, of any mapped class, or of an aggregate that is stored as a document.
+
+    `hidden` and `read_only` name attributes beside those that are marked. Raises `Misconfigured`.
+    """
+    plan = plan_of(cls)
+    return Schemas(plan, traits_of(plan, hidden=hidden, read_only=read_only))
+
+
+def _given(trait: Trait, optional: bool) -> tuple[Any, Any]:
+    if not optional:
+        return trait.whole, ...
+    if trait.constant is not ...:
+        return trait.whole, trait.constant
+    return trait.whole, None if trait.nullable and trait.default is None else _absent()
+
+
+def _absent() -> Any:
+    """A field that may be left out, which is another thing than null."""
+    return Field(default=None, json_schema_extra=_without_default)
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+def _default(trait: Trait) -> Any:
+    return None if trait.default is None else trait.default()

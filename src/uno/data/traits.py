@@ -1,0 +1,289 @@
+"""What the attributes of a stored class are to those outside: their types with the limits of their columns.
+
+An attribute is `hidden`, or only read, where its column says so: `mapped_column(info={"hidden": True})` and
+`info={"read_only": True}`; a dataclass says it in `field(metadata={"hidden": True})`. What the server sets
+is read only by itself: a generated key, the version, `created_at` and `updated_at`,
+`created_by` and `updated_by`, `deleted_at`, the tenant.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    NaiveDatetime,
+    TypeAdapter,
+    WithJsonSchema,
+)
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+from sqlalchemy import ARRAY, JSON, Column, types
+
+from uno.data.document import DocumentPlan, document_plan
+from uno.data.document_fields import defaults_of, id_type
+from uno.data.model import UtcDateTime
+from uno.data.plan import MappedPlan, mapped_plan
+from uno.errors import Misconfigured
+
+Plan: TypeAlias = MappedPlan | DocumentPlan
+TENANT: Final = frozenset({"tenant", "tenant_id"})
+_STAMPS: Final = frozenset({"created_at", "updated_at", "created_by", "updated_by"})
+# Types that say less than their column does.
+_PLAIN: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, list, dict)
+_BITS: Final = ((types.SmallInteger, 15), (types.BigInteger, 63), (types.Integer, 31))
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """One attribute. `default` makes a new value where none is given; `generated` ones the database makes."""
+
+    name: str
+    type: Any
+    nullable: bool = False
+    default: Callable[[], Any] | None = None
+    constant: Any = ...
+    generated: bool = False
+    key: bool = False
+    hidden: bool = False
+    read_only: bool = False
+
+    @property
+    def optional(self) -> bool:
+        """Whether a new object may be made without it."""
+        return self.nullable or self.generated or self.default is not None
+
+    @property
+    def whole(self) -> Any:
+        """Its type with None, where it can be that."""
+        return self.type | None if self.nullable else self.type
+
+
+def plan_of(cls: type) -> Plan:
+    """The plan of a mapped class or of an aggregate that is a document. Raises `Misconfigured`."""
+    found = mapped_plan(cls) or document_plan(cls)
+    if found is None:
+        raise Misconfigured(f"{cls.__qualname__} is neither mapped to a table nor an aggregate; it cannot be stored.")
+    return found
+
+
+def traits_of(plan: Plan, *, hidden: Iterable[str] = (), read_only: Iterable[str] = ()) -> tuple[Trait, ...]:
+    """All attributes of a plan; `hidden` and `read_only` name more than are marked. Raises `Misconfigured`."""
+    found = _of_document(plan) if isinstance(plan, DocumentPlan) else _of_table(plan)
+    unseen, fixed = set(hidden), set(read_only)
+    unknown = (unseen | fixed) - {one.name for one in found}
+    if unknown:
+        raise Misconfigured(f"{plan.label} has no attribute {min(unknown)!r} that could be hidden or read only.")
+    marked = tuple(
+        dataclasses.replace(one, hidden=one.hidden or one.name in unseen, read_only=one.read_only or one.name in fixed)
+        for one in found
+    )
+    strange = next((one.name for one in marked if one.type is ... and not one.hidden), None)
+    if strange is not None:
+        fix = 'hide it with mapped_column(info={"hidden": True})'
+        raise Misconfigured(f"{plan.label}.{strange} is of a type of which there is no JSON; {fix}.")
+    return marked
+
+
+# ── tables ──
+
+
+def _of_table(plan: MappedPlan) -> list[Trait]:
+    hints = _hints(plan.cls)
+    deferred = {p.key for p in plan.mapper.column_attrs if p.deferred}
+    found = (_of_column(plan, a, hints.get(a.name)) for a in plan.attributes)
+    # What begins with an underscore is nobody else's business, and loading deferred columns takes a session.
+    return [dataclasses.replace(t, hidden=t.hidden or t.name in deferred or t.name.startswith("_")) for t in found]
+
+
+def _of_column(plan: MappedPlan, attribute: Any, hint: Any) -> Trait:
+    column: Column[Any] = attribute.column
+    default: Any = column.default
+    constant = default.arg if default is not None and default.is_scalar else ...
+    key = attribute.name in plan.key_names
+    made = column.server_default is not None or column.identity is not None or column.computed is not None
+    generated = made or attribute.generated or (default is not None and attribute.default is None)
+    return Trait(
+        attribute.name,
+        _type_of(column.type, hint),
+        nullable=bool(column.nullable) and not key,
+        default=attribute.default,
+        constant=constant,
+        generated=generated,
+        key=key,
+        hidden=bool(column.info.get("hidden")),
+        read_only=bool(column.info.get("read_only")) or _is_the_servers(plan, attribute.name, column),
+    )
+
+
+def _is_the_servers(plan: MappedPlan, name: str, column: Column[Any]) -> bool:
+    has_default = column.default is not None or column.server_default is not None
+    if name in plan.key_names:
+        return column.table.autoincrement_column is column or has_default or column.identity is not None
+    discriminator = plan.mapper.polymorphic_on
+    own = name in (plan.version_name, plan.deleted_name) or name in TENANT or column is discriminator
+    return own or column.computed is not None or (name in _STAMPS and (has_default or column.onupdate is not None))
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class without `Mapped[...]`; empty where they cannot be read."""
+    try:
+        return {name: _unwrapped(hint) for name, hint in get_type_hints(cls, include_extras=True).items()}
+    except (NameError, TypeError):  # a relationship to a class that only type checkers see
+        return {}
+
+
+def _unwrapped(hint: Any) -> Any:
+    if getattr(get_origin(hint), "__name__", "") == "Mapped":
+        return _unwrapped(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        kept = [one for one in get_args(hint) if one is not NoneType]
+        return kept[0] if len(kept) == 1 else Union[tuple(kept)]  # noqa: UP007 - made from a tuple
+    return hint
+
+
+def _type_of(type_: Any, hint: Any) -> Any:
+    """What the values of a column are for pydantic."""
+    plain = _stored(type_)
+    hint, extra = _parted(hint)
+    if hint is None or hint in _PLAIN:
+        return _annotated(_of_sql(type_, plain), *extra)
+    if not _is_known(hint):
+        return ...  # which is no mistake where it is hidden
+    limits = _limits(plain) if hint in (str, int, Decimal, float) else ()
+    return _annotated(hint, *limits, *extra)
+
+
+def _stored(type_: Any) -> Any:
+    """The type below a decorator; an interval is one itself, and no date."""
+    is_decorated = isinstance(type_, types.TypeDecorator) and not isinstance(type_, types.Interval)
+    return type_.impl_instance if is_decorated else type_
+
+
+def _parted(hint: Any) -> tuple[Any, list[Any]]:
+    """A type, and what pydantic understands of its metadata."""
+    if get_origin(hint) is not Annotated:
+        return hint, []
+    base, *said = get_args(hint)
+    module = ("annotated_types", "pydantic")
+    kept = [one for one in said if isinstance(one, FieldInfo) or type(one).__module__.split(".")[0] in module]
+    return _unwrapped(base), kept
+
+
+def _annotated(base: Any, *metadata: Any) -> Any:
+    return Annotated[(base, *metadata)] if metadata else base
+
+
+def _is_known(hint: Any) -> bool:
+    try:
+        TypeAdapter(hint)
+    except (PydanticUserError, NameError, TypeError):
+        return False
+    return True
+
+
+def _of_sql(type_: Any, plain: Any) -> Any:
+    if isinstance(plain, types.Enum):
+        return plain.enum_class or Literal[tuple(plain.enums)]
+    if isinstance(plain, JSON):
+        return JsonValue
+    if isinstance(plain, ARRAY):
+        item = _of_sql(plain.item_type, plain.item_type)
+        return list[item | None]  # type: ignore[valid-type] # made at run time
+    if isinstance(plain, types.DateTime):
+        is_aware = plain.timezone or isinstance(type_, UtcDateTime)
+        return Annotated[AwareDatetime, AfterValidator(_in_utc)] if is_aware else NaiveDatetime
+    if isinstance(plain, types.Interval):
+        return _SECONDS
+    return _annotated(_python_type(type_), *_limits(plain))
+
+
+def _from_seconds(value: Any) -> Any:
+    """The JSON form of a duration is a number, which strict readers of JSON take for no duration."""
+    if isinstance(value, bool):
+        raise ValueError("It has to be a number of seconds.")
+    if not isinstance(value, int | float):
+        return value
+    try:
+        return timedelta(seconds=value)
+    except OverflowError:
+        raise ValueError("It is beyond what can be stored.") from None
+
+
+_SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonSchema({"type": "number"})]
+
+
+def _python_type(type_: Any) -> Any:
+    try:
+        found = type_.python_type
+    except NotImplementedError:
+        return Any
+    return found if found in _PLAIN else Any
+
+
+def _limits(plain: Any) -> tuple[Any, ...]:
+    """What a column says of its values."""
+    if isinstance(plain, types.String):
+        return () if plain.length is None else (Field(max_length=plain.length),)
+    bits = next((bits for kind, bits in _BITS if isinstance(plain, kind)), None)
+    if bits is not None:
+        return (Field(ge=-(2**bits), lt=2**bits),)
+    if isinstance(plain, types.Numeric):
+        return (_number(plain),)
+    return ()
+
+
+def _number(plain: Any) -> Any:
+    if isinstance(plain, types.Float) or not plain.asdecimal:
+        return Field(allow_inf_nan=False)
+    if plain.precision is None:
+        return Field(allow_inf_nan=False)
+    return Field(allow_inf_nan=False, max_digits=plain.precision, decimal_places=plain.scale or 0)
+
+
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("It is beyond what can be stored.") from None
+
+
+# ── documents ──
+
+
+def _of_document(plan: DocumentPlan) -> list[Trait]:
+    defaults = defaults_of(plan.cls, plan.fields)
+    marks = _marks(plan.cls)
+    found = [
+        Trait(
+            name,
+            wanted,
+            default=defaults[name].make if name in defaults else None,
+            hidden=bool(marks.get(name, {}).get("hidden")) or name.startswith("_"),
+            read_only=bool(marks.get(name, {}).get("read_only")) or name == plan.deleted_name or name in TENANT,
+        )
+        for name, wanted in plan.fields.items()
+    ]
+    id = Trait("id", id_type(plan.cls), key=True, **_generated_id(plan.cls))
+    return [id, *found, Trait("version", int, read_only=True)]
+
+
+def _marks(cls: type) -> dict[str, Mapping[Any, Any]]:
+    return {f.name: f.metadata for f in dataclasses.fields(cls)} if dataclasses.is_dataclass(cls) else {}
+
+
+def _generated_id(cls: type) -> dict[str, Any]:
+    """An id that the class makes itself is the server's."""
+    found = [f for f in dataclasses.fields(cls) if f.name == "id"] if dataclasses.is_dataclass(cls) else []
+    missing = dataclasses.MISSING
+    made = any(f.default is not missing or f.default_factory is not missing for f in found)
+    return {"generated": True, "read_only": True} if made else {}

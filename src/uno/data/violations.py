@@ -1,0 +1,107 @@
+"""Which attributes a violated constraint is about: errors name what the client gave, not what the database has."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
+
+from uno.data.document import DocumentPlan
+from uno.data.plan import MappedPlan
+from uno.errors import Conflict, FieldError, Invalid, VersionConflict
+
+_SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
+_REFUSED = "The database refused a value: "
+
+
+def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str]) -> Exception:
+    """`error` with the attributes it is about, where the database named only a constraint.
+
+    `given` are the attributes that were written: of a foreign key SQLite does not say which one it was.
+    """
+    if isinstance(plan, DocumentPlan) or isinstance(error, VersionConflict):
+        return error
+    if isinstance(error, Conflict) and not error.repeatable:
+        return _conflict(error, plan, set(given))
+    if type(error) is Invalid and not error.errors and str(error).startswith(_REFUSED):
+        return _refusal(str(error).removeprefix(_REFUSED).rstrip("."), plan) or error
+    return error
+
+
+def _conflict(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
+    text = str(error)
+    if "FOREIGN KEY" in text or "refers to" in text:
+        return _reference(error, plan, given)
+    if error.constraint is None:
+        return error
+    fields = _unique(plan, error.constraint)
+    if not fields:
+        return error
+    message = "There is one with this value already." if len(fields) == 1 else "There is one with these values already."
+    return _about(error, fields, message, "duplicate")
+
+
+def _reference(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
+    """To something that is not there; or something else refers to what should be deleted."""
+    keys = [one for one in plan.table.constraints if isinstance(one, ForeignKeyConstraint)]
+    exact = [one for one in keys if error.constraint in _names(plan.table, one, "fkey")]
+    fields = [name for one in exact or keys for name in _attributes(plan, one.columns)]
+    fields = fields if exact else [name for name in fields if name in given]
+    if error.constraint is not None and not exact:
+        fields = []
+    if not fields:
+        return Conflict("Something else refers to it.", constraint=error.constraint)
+    return _about(error, fields, "It refers to something that is not there.", "reference")
+
+
+def _about(error: Conflict, fields: Iterable[str], message: str, code: str) -> Conflict:
+    names = list(dict.fromkeys(fields))
+    better = Conflict(f"{', '.join(names)}: {message}", constraint=error.constraint)
+    better.errors = tuple(FieldError(name, message, code) for name in names)
+    return better
+
+
+def _refusal(name: str, plan: MappedPlan) -> Invalid | None:
+    """A check, or a value that must not be null."""
+    table, columns = plan.table, plan.table.columns
+    checks = [one for one in table.constraints if isinstance(one, CheckConstraint) and name == str(one.name)]
+    if checks:
+        found, message, code = list(_checked(plan, checks[0])), "The database does not take this value.", "check"
+    else:
+        column = columns.get(name.rpartition(".")[2])
+        found = [] if column is None else _attributes(plan, [column])
+        message, code = "It takes a value.", "missing"
+    if not found:
+        return Invalid("The database does not take one of the values.")
+    return Invalid(f"{', '.join(found)}: {message}", [FieldError(field, message, code) for field in found])
+
+
+def _checked(plan: MappedPlan, check: CheckConstraint) -> Iterator[str]:
+    """The attributes in a condition, which is often only a text."""
+    words = set(re.findall(r"\w+", str(check.sqltext)))
+    for one in plan.attributes:
+        if one.column.name in words:
+            yield one.name
+
+
+def _unique(plan: MappedPlan, constraint: str) -> list[str]:
+    """The attributes of a unique constraint, by its name or, as SQLite says it, by its columns."""
+    table = plan.table
+    for one in (*table.constraints, *table.indexes):
+        if isinstance(one, UniqueConstraint | Index) and constraint in _names(table, one, "key"):
+            return _attributes(plan, one.columns)
+    if constraint in _names(table, table.primary_key, "pkey"):
+        return _attributes(plan, table.primary_key.columns)
+    by_name = [table.columns.get(column) for name, column in _SQLITE_COLUMNS.findall(constraint) if name == table.name]
+    return _attributes(plan, [column for column in by_name if column is not None])
+
+
+def _names(table: Table, constraint: Any, ending: str) -> set[str]:
+    """What it is called: as declared, or as PostgreSQL would call it."""
+    columns = "" if ending == "pkey" else "_" + "_".join(column.name for column in constraint.columns)
+    return {str(constraint.name), f"{table.name}{columns}_{ending}"}
+
+
+def _attributes(plan: MappedPlan, columns: Iterable[Column[Any]]) -> list[str]:
+    by_column = {one.column: one.name for one in plan.attributes}
+    return [by_column[column] for column in columns if column in by_column]
