@@ -9,7 +9,8 @@ from starlette.types import Scope
 
 from uno.api.action_forms import history_form, id_reader, key_text, selection_form
 from uno.api.conditions import if_match, is_known, wants_nothing
-from uno.api.events import Answer, Headers, Reply
+from uno.api.events import Answer, Headers
+from uno.api.idempotency import KEYED, once, takes_key
 from uno.api.list_query import as_malformed, links, list_reader, read_fields
 from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Malformed, invalid, raise_as_bug
 from uno.api.request import body_reader
@@ -18,6 +19,8 @@ from uno.app.representation import entry_shown, maker
 from uno.app.resource_messages import Conditional
 from uno.app.resources import Action
 from uno.app.tags import tag_of
+from uno.bus.idempotency import Reply
+from uno.data.rendered import Row, Rows
 from uno.data.violations import named
 from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict
 from uno.result import Failure
@@ -33,9 +36,13 @@ def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch) -> 
     """Reads what is asked, has it done and says what came of it."""
     read, respond = action_reader(action, endpoint.message), _responder(endpoint, action)
 
+    keyed = takes_key(endpoint)
+
     async def answer(scope: Scope, body: bytes) -> Reply:
         message = read(scope, body)
         try:
+            if keyed and KEYED in scope:
+                return await _once(scope, body, message)
             result = await dispatch(message)
         except BaseException as error:
             raise_as_bug(error)
@@ -44,6 +51,12 @@ def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch) -> 
             # Without its old traceback: an error may be a constant, and would grow with every request.
             raise _explained(result.error, action, message).with_traceback(None)
         return respond(result.value, message, scope)
+
+    async def _once(scope: Scope, body: bytes, message: Any) -> Reply:
+        try:
+            return await once(scope, body, lambda value: respond(value, message, scope), lambda: dispatch(message))
+        except (Conflict, Invalid) as error:
+            raise _explained(error, action, message) from None
 
     return answer
 
@@ -89,6 +102,8 @@ def action_reader(action: Action, message: type[Any]) -> Read:
 
 def _get_reader(resource: Resource, message: type[Any]) -> Read:
     read_id = id_reader(resource, selection_form(resource))
+    # Otherwise the tag is a hash, which Python makes of what it shows.
+    versioned = resource.plan.version_name is not None
 
     def read(scope: Scope, _body: bytes) -> Any:
         given = read_id(scope)
@@ -96,7 +111,10 @@ def _get_reader(resource: Resource, message: type[Any]) -> Read:
         names = read_fields(given.get("fields") or "", resource, wrong)
         if wrong:
             raise invalid(wrong, malformed=True)
-        return message(id=given["id"], fields=names)
+        made = message(id=given["id"], fields=names)
+        if versioned:
+            made.answered_as_json()
+        return made
 
     return read
 
@@ -163,14 +181,22 @@ def _list_responder(resource: Resource) -> Respond:
     show_all = maker(resource)
 
     def respond(page: Any, query: Any, scope: Scope) -> Reply:
+        found = links(scope, query, page)
+        headers = [(b"link", found.encode("latin-1"))] if found else []
+        if page.__class__ is Rows:
+            return _with_text(200, _listed(page), headers)
         show = maker(resource, query.fields) if query.fields else show_all
         body = {"items": [show(one) for one in page.items], "next": page.next}
         if page.total is not None:
             body["total"] = page.total
-        found = links(scope, query, page)
-        return _with_body(200, body, [(b"link", found.encode("latin-1"))] if found else [])
+        return _with_body(200, body, headers)
 
     return respond
+
+
+def _listed(rows: Rows) -> str:
+    counted = "" if rows.total is None else f',"total":{rows.total}'
+    return f'{{"items":{rows.text},"next":{json.dumps(rows.next)}{counted}}}'
 
 
 def _bulk_responder(resource: Resource) -> Respond:
@@ -190,12 +216,15 @@ def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
     show_all = maker(resource)
 
     def respond(entity: Any, message: Any, scope: Scope) -> Reply:
-        tag = tag_of(resource, entity)
+        as_json = entity.__class__ is Row
+        tag = f'"{entity.version}"' if as_json else tag_of(resource, entity)
         headers = [(b"etag", tag.encode("latin-1"))]
         if creates:
             headers.append((b"location", _location(resource, entity, scope)))
         if reads and is_known(scope["headers"], tag):
             return NOT_MODIFIED, headers, b""
+        if as_json:
+            return _with_text(endpoint.status, entity.text, headers)
         if not reads and wants_nothing(scope["headers"]):
             status = CREATED if creates else NO_CONTENT
             length = [(b"content-length", b"0")] if creates else []
@@ -207,7 +236,11 @@ def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
 
 
 def _with_body(status: int, value: Any, headers: Headers) -> Reply:
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return _with_text(status, json.dumps(value, ensure_ascii=False, separators=(",", ":")), headers)
+
+
+def _with_text(status: int, text: str, headers: Headers) -> Reply:
+    body = text.encode()
     return status, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body
 
 

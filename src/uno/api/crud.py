@@ -16,7 +16,6 @@ from uno.api.access import require_auth, require_permissions
 from uno.api.action_forms import action_result
 from uno.api.actions import action_reader, answering_action
 from uno.api.event_route import EventRoute, route_function
-from uno.api.events import Reply
 from uno.api.openapi import options, with_schemas
 from uno.api.operations import operation_ids
 from uno.api.request import WITHOUT_BODY
@@ -25,6 +24,7 @@ from uno.app.endpoints import endpoint
 from uno.app.resources import Action, Resource, action_of, resource
 from uno.audit import AuditBook
 from uno.bus import Bus
+from uno.bus.idempotency import Reply
 from uno.bus.pipeline import per_message
 from uno.data import Database, UnitOfWork, repeated, transactional
 from uno.errors import Misconfigured

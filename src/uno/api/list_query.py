@@ -11,6 +11,7 @@ from uno.api.request import query_pairs
 from uno.app import Resource
 from uno.data.filters import Condition, Filter
 from uno.data.paging import Page
+from uno.data.rendered import Rows
 from uno.errors import FieldError, Invalid
 
 # Parameters that are no conditions; a column of such a name is filtered by `limit__eq`.
@@ -42,7 +43,9 @@ def list_reader(resource: Resource, message: type[Any]) -> Callable[[Scope], Any
         if wrong:
             raise invalid(wrong, malformed=True)
         values["filter"] = _filter(conditions, given.get("filter"), resource)
-        return message(**values)
+        made = message(**values)
+        made.answered_as_json()
+        return made
 
     return read
 
@@ -105,7 +108,7 @@ _READERS: dict[str, Callable[[str, Resource, list[FieldError]], Any]] = {
 # ── pages beside this one ──
 
 
-def links(scope: Scope, query: Any, page: Page[Any]) -> str:
+def links(scope: Scope, query: Any, page: Page[Any] | Rows) -> str:
     """The `Link` header (RFC 8288): `next` where there is more, `prev` where somebody counts, `first`."""
     here = quote(scope["path"] if not scope.get("root_path") else _full_path(scope))
     kept = [(name, value) for name, value in query_pairs(scope["query_string"]) if name not in ("after", "offset")]

@@ -12,10 +12,13 @@ from uno.app.listing import listed
 from uno.app.tags import tag_of
 from uno.audit import AuditTrail
 from uno.bus import command_handler, query_handler
+from uno.data.filters import Filter
+from uno.data.plan import MappedPlan
+from uno.data.rendered import Renderer
 from uno.data.reread import made_whole
 from uno.data.tracked import record_id
 from uno.data.traits import TENANT
-from uno.data.unit_of_work import ambient_unit
+from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.errors import NotFound, PreconditionFailed
 from uno.messages import Query
 
@@ -35,17 +38,44 @@ def handler_of(operation: str, message: type[Any], resource: "Resource") -> Any:
 
 
 def _list(resource: "Resource") -> Any:
+    renderer = _renderer(resource)
+
     async def handle(query: Any) -> Any:
-        return await listed(resource, query)
+        return await listed(resource, query, renderer(ambient_unit()) if query.as_json else None)
 
     return handle
 
 
 def _get(resource: "Resource") -> Any:
+    renderer = _renderer(resource)
+
     async def handle(query: Any) -> Any:
-        return await resource.repository.get(query.id)
+        unit = ambient_unit()
+        made = renderer(unit) if query.as_json and not query.fields else None
+        if made is None or not made.ready(unit):
+            return await resource.repository.get(query.id)
+        row = await made.one(unit, query.id)
+        if row is None:
+            raise NotFound(resource.cls.__name__, query.id)
+        return row
 
     return handle
+
+
+def _renderer(resource: "Resource") -> Callable[[UnitOfWork], Renderer | None]:
+    """What makes JSON in the database of a unit of work; nothing where Python has a part in it."""
+    found: dict[str, Renderer | None] = {}
+
+    def renderer(unit: UnitOfWork) -> Renderer | None:
+        backend = unit.database.backend
+        if backend not in found:
+            plan = resource.plan
+            plain = isinstance(plan, MappedPlan) and resource.serialise is None
+            made = Renderer(plan, resource.names, backend) if plain and isinstance(plan, MappedPlan) else None
+            found[backend] = made if made is not None and made.possible else None
+        return found[backend]
+
+    return renderer
 
 
 def _history(resource: "Resource") -> Any:
@@ -122,7 +152,8 @@ def _bulk_create(resource: "Resource") -> Any:
     make = _maker(resource)
 
     async def handle(command: Any) -> Any:
-        made = [await resource.repository.add(make(values)) for values in command.items]
+        made = [make(values) for values in command.items]
+        await resource.repository.insert_many(made)
         for entity in made:
             await _settled(resource, entity)
         return made
@@ -132,10 +163,22 @@ def _bulk_create(resource: "Resource") -> Any:
 
 def _bulk_delete(resource: "Resource") -> Any:
     async def handle(command: Any) -> Any:
-        for id in dict.fromkeys(command.ids):
-            await _gone(resource, await resource.repository.get(id))
+        for entity in await _all(resource, list(dict.fromkeys(command.ids))):
+            await _gone(resource, entity)
 
     return handle
+
+
+async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
+    """Those with these ids, in one query where the id is one value. Raises `NotFound`."""
+    names = resource.plan.key_names if isinstance(resource.plan, MappedPlan) else ()
+    if len(names) != 1:
+        return [await resource.repository.get(id) for id in ids]
+    found = {getattr(one, names[0]): one for one in await resource.repository.find(Filter(**{f"{names[0]}__in": ids}))}
+    lost = next((id for id in ids if id not in found), None)
+    if lost is not None:
+        raise NotFound(resource.cls.__name__, lost)
+    return [found[id] for id in ids]
 
 
 async def _expected(resource: "Resource", command: Any, *, include_deleted: bool = False) -> Any:

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr, create_model
 from uno.app.endpoints import several
 from uno.data.filters import Filter
 from uno.data.paging import Page
+from uno.data.rendered import Row, Rows
 from uno.messages import Command, Message, Query, R
 
 if TYPE_CHECKING:
@@ -28,6 +29,21 @@ class Conditional(Command[R]):
     def only_if(self, tags: tuple[str, ...] | None) -> None:
         """Say which tags what is stored has to have."""
         self._if_match = tags
+
+
+class Reading(Query[R]):
+    """A question whose answer may be the JSON that the database makes of what is stored."""
+
+    # Who asks in Python gets objects.
+    _as_json: bool = PrivateAttr(default=False)
+
+    @property
+    def as_json(self) -> bool:
+        return self._as_json
+
+    def answered_as_json(self) -> None:
+        """Say that nobody needs the objects."""
+        self._as_json = True
 
 
 _NAMES = {
@@ -63,9 +79,9 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
     id: Any = {"id": (id_type(resource), ...)}
     changes = {"create": "create", "replace": "replace", "merge": "merge"}
     if operation == "list":
-        return _message(operation, resource, Query[Page[Any]], _listed(resource))
+        return _message(operation, resource, Reading[Page[Any] | Rows], _listed(resource))
     if operation == "get":
-        return _message(operation, resource, Query[cls], {**id, "fields": (tuple[str, ...], ())})
+        return _message(operation, resource, Reading[cls | Row], {**id, "fields": (tuple[str, ...], ())})
     if operation == "history":
         return _message(operation, resource, Query[list[Any]], {**id, "limit": (int, resource.limit)})
     if operation in changes:

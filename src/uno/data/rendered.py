@@ -50,6 +50,7 @@ class Rows:
     text: str
     count: int
     next: str | None
+    total: int | None = None
 
 
 class Renderer:
@@ -64,6 +65,7 @@ class Renderer:
         known = len(self._forms) == len(names) and plan.version_name in (None, *names)
         fits = len(names) <= wire.MEMBERS if backend == "sqlite" else all(len(name) <= _LABEL for name in names)
         self.possible = plan.fast and known and fits
+        self.versioned = plan.version_name is not None
         self._one: Prepared | None = None
         self._first: dict[tuple[str, ...], Prepared] = {}
 
