@@ -18,7 +18,7 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     domain/        entity, value, aggregate, specification
     di/            singleton, scoped, transient: a surface over dishka
     bus/           registry, pipeline, dispatch and publish
-    data/          database, unit of work, repository, changes; postgres, sqlite, embedded
+    data/          database, unit of work, repository, filters, hooks, changes; postgres, sqlite, embedded; migrations
     modules/       a part of an application, and the host of typed events between parts
     audit/         who changed what: a row per change, in the transaction of the change
     queue/         deliveries, the outbox, the worker, dead letters
@@ -51,8 +51,10 @@ if TYPE_CHECKING:
     from uno.data import (
         Database as Database,
         DatabaseSettings as DatabaseSettings,
+        Filter as Filter,
         Model as Model,
         Repository as Repository,
+        SoftDeleteMixin as SoftDeleteMixin,
         TimestampMixin as TimestampMixin,
         UnitOfWork as UnitOfWork,
         UUIDMixin as UUIDMixin,
@@ -112,8 +114,8 @@ _HOMES = {
         "Bus", "CommandBus", "EventBus", "QueryBus", "command_handler", "event_handler", "query_handler",
     ],
     "uno.data": [
-        "Database", "DatabaseSettings", "Model", "Repository", "TimestampMixin", "UUIDMixin", "UnitOfWork",
-        "VersionMixin",
+        "Database", "DatabaseSettings", "Filter", "Model", "Repository", "SoftDeleteMixin", "TimestampMixin",
+        "UUIDMixin", "UnitOfWork", "VersionMixin",
     ],
     "uno.di": ["ServiceProvider", "discover", "get_service_provider", "scoped", "singleton", "transient"],
     "uno.domain": ["AggregateRoot", "Entity", "Specification", "ValueObject"],

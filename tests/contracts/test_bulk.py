@@ -9,17 +9,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 from sqlalchemy import delete, select
 from tests.contracts.conftest import BACKENDS, Fresh
-from tests.contracts.test_wire import THINGS, Base, Thing, as_read
+from tests.contracts.test_wire import WIDGETS, Base, Widget, as_read
 
 from uno.audit import AuditBook
 from uno.audit.tables import audit
 from uno.data import Changes, Database, Repository, UnitOfWork
 from uno.data.changes import Book
 
-Work = Callable[[Repository[Thing]], Awaitable[object]]
+Work = Callable[[Repository[Widget]], Awaitable[object]]
 Trail = list[tuple[str, str, Any, Any]]
-things: Repository[Thing] = Repository(Thing)
-COLUMNS = {c.key: c for c in Thing.__table__.c}
+things: Repository[Widget] = Repository(Widget)
+COLUMNS = {c.key: c for c in Widget.__table__.c}
 
 
 class PlainBook:
@@ -49,40 +49,40 @@ def image(values: dict[str, Any] | None) -> dict[str, Any] | None:
 async def outcome(database: Database, *works: Work, book: Book | None = None) -> tuple[list[Any], Trail]:
     """The rows and the audit trail of each of `works` in a unit of work of its own, on empty tables."""
     async with database.transaction() as transaction:
-        await transaction.execute(delete(Thing))
+        await transaction.execute(delete(Widget))
         await transaction.execute(delete(audit))
     for work in works:
         async with UnitOfWork(database, books=(book or AuditBook(),)):
             await work(things)
-    rows = await database.query(select(*COLUMNS.values()).order_by(Thing.id))
+    rows = await database.query(select(*COLUMNS.values()).order_by(Widget.id))
     return [tuple(row) for row in rows], await trail(database)
 
 
 def one_by_one(rows: list[dict[str, Any]], values: dict[str, Any]) -> list[Work]:
-    async def insert(things: Repository[Thing]) -> None:
+    async def insert(things: Repository[Widget]) -> None:
         for row in rows:
-            await things.add(Thing(**row))
+            await things.add(Widget(**row))
 
-    async def update(things: Repository[Thing]) -> None:
+    async def update(things: Repository[Widget]) -> None:
         for thing in await things.find(sort="id"):
             for name, value in values.items():
                 setattr(thing, name, value)
 
-    async def remove(things: Repository[Thing]) -> None:
-        for thing in await things.find(Thing.id > 1, sort="id"):
+    async def remove(things: Repository[Widget]) -> None:
+        for thing in await things.find(Widget.id > 1, sort="id"):
             await things.delete(thing)
 
     return [insert, update, remove]
 
 
 def at_once(rows: list[dict[str, Any]], values: dict[str, Any]) -> list[Work]:
-    async def update(things: Repository[Thing]) -> None:
+    async def update(things: Repository[Widget]) -> None:
         await things.update_many(values=values, everything=True)
 
-    return [lambda things: things.insert_many(rows, batch=2), update, lambda things: things.delete_many(Thing.id > 1)]
+    return [lambda things: things.insert_many(rows, batch=2), update, lambda things: things.delete_many(Widget.id > 1)]
 
 
-@given(rows=st.lists(THINGS, min_size=1, max_size=4), values=THINGS.filter(bool))
+@given(rows=st.lists(WIDGETS, min_size=1, max_size=4), values=WIDGETS.filter(bool))
 @example(
     rows=[{"double": float("inf"), "real": float("-inf")}, {}], values={"double": None, "colour": None, "data": None}
 )
@@ -97,7 +97,7 @@ async def test_the_rows_and_the_trail_are_those_of_single_objects(
     single = await outcome(database, *one_by_one(numbered, values))
     assert await outcome(database, *at_once(numbered, values)) == single
     assert await outcome(database, *at_once(numbered, values), book=PlainBook()) == single
-    instances = [Thing(**row) for row in numbered]
+    instances = [Widget(**row) for row in numbered]
     assert await outcome(database, lambda things: things.insert_many(instances)) == await outcome(
         database, one_by_one(numbered, values)[0]
     )

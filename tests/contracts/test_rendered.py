@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from sqlalchemy import MetaData, Numeric, delete
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import BACKENDS, Fresh
-from tests.contracts.test_wire import ONLY_PYTHON, THINGS, Base as Things, Thing, as_read
+from tests.contracts.test_wire import ONLY_PYTHON, WIDGETS, Base as Widgets, Widget, as_read
 
 from uno.data import Database, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin, paging, wire
 from uno.data.plan import MappedPlan
@@ -33,7 +33,7 @@ NAMES = ("id", "name", "version")
 
 @pytest.fixture(scope="module", params=BACKENDS)
 async def database(lasting: Fresh, request: pytest.FixtureRequest) -> Database:
-    return await lasting(request.param, Things.metadata)
+    return await lasting(request.param, Widgets.metadata)
 
 
 @pytest.fixture
@@ -51,20 +51,20 @@ def renderer(database: Database, cls: type[Any], names: tuple[str, ...]) -> Rend
     return Renderer(plan, names, database.backend)
 
 
-@given(st.lists(THINGS, max_size=3))
+@given(st.lists(WIDGETS, max_size=3))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_every_type_of_column(database: Database, rows: list[dict[str, Any]]) -> None:
     async with database.session() as session:
-        await session.execute(delete(Thing))
-        session.add_all([Thing(id=n, **values) for n, values in enumerate(rows)])
+        await session.execute(delete(Widget))
+        session.add_all([Widget(id=n, **values) for n, values in enumerate(rows)])
         await session.commit()
-    columns = {c.key: c for c in Thing.__table__.c if c.key not in ONLY_PYTHON[database.backend]}
-    made = renderer(database, Thing, tuple(columns))
+    columns = {c.key: c for c in Widget.__table__.c if c.key not in ONLY_PYTHON[database.backend]}
+    made = renderer(database, Widget, tuple(columns))
     async with UnitOfWork(database) as uow:
-        order = paging.orders("", uow.database.fields(uow.database.plan(Thing)), ("id",))
+        order = paging.orders("", uow.database.fields(uow.database.plan(Widget)), ("id",))
         page = await made.page(uow, order, 5)
         one = await made.one(uow, 0)
-        things = await Repository(Thing).find(sort="id")
+        things = await Repository(Widget).find(sort="id")
     told = [{name: wire.encoder(column)(getattr(one, name)) for name, column in columns.items()} for one in things]
     told = json.loads(json.dumps(told))
     assert [{name: as_read(name, value) for name, value in row.items()} for row in json.loads(page.text)] == told

@@ -50,7 +50,7 @@ class Colour(enum.Enum):
     GREEN = "green"
 
 
-class Thing(Base):
+class Widget(Base):
     __tablename__ = "wire_things"
     id: Mapped[int] = mapped_column(primary_key=True)
     text: Mapped[str | None] = mapped_column(Text)
@@ -112,7 +112,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "size": st.sampled_from(["s", "m"]),
     "data": NESTED,
 }
-THINGS = st.fixed_dictionaries({}, optional=VALUES)
+WIDGETS = st.fixed_dictionaries({}, optional=VALUES)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -123,14 +123,14 @@ async def database(lasting: Fresh, request: pytest.FixtureRequest) -> Database:
 async def both(database: Database, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The row as JSON: as its object says it, and as the database does."""
     async with database.session() as session:
-        await session.execute(delete(Thing))
-        session.add(Thing(id=1, **values))
+        await session.execute(delete(Widget))
+        session.add(Widget(id=1, **values))
         await session.commit()
-    wanted = [(c.key, c) for c in Thing.__table__.c if c.key not in ONLY_PYTHON[database.backend]]
+    wanted = [(c.key, c) for c in Widget.__table__.c if c.key not in ONLY_PYTHON[database.backend]]
     made = wire.object_of(wanted, database.backend)
     assert made is not None
     async with UnitOfWork(database):
-        thing = await Repository(Thing).get(1)
+        thing = await Repository(Widget).get(1)
     told = {name: wire.encoder(column)(getattr(thing, name)) for name, column in wanted}
     [(answer,)] = await database.query(select(func.json(made) if database.backend == "sqlite" else made))
     answer = answer if isinstance(answer, dict) else json.loads(answer)
@@ -142,7 +142,7 @@ def as_read(name: str, value: Any) -> Any:
     return float(value) if name in ("double", "real", "rough") and isinstance(value, int) else value
 
 
-@given(THINGS)
+@given(WIDGETS)
 @example({"double": float("inf"), "real": float("-inf"), "price": Decimal("0.00"), "raw": b"\xfb\xff" * 60})
 @example({"double": 0.1 + 0.2, "aware": datetime(2026, 1, 2, tzinfo=UTC), "hour": time(1, 2, 3, 500_000)})
 @example({"data": {"a": [None, True, 1.5, {"b": "\u2028"}]}, "naive": datetime.fromisoformat("2026-01-02T03:04:05.12")})

@@ -153,8 +153,10 @@ async def test_every_operation_and_every_field_of_it_is_described(client: httpx2
         "AnnotatePackage",
         "ApprovePackage",
         "FindDependents",
+        "GetLicenceCheck",
         "GetPackage",
         "GetPackageHistory",
+        "ListLicenceChecks",
         "ListPackages",
         "RejectPackage",
         "ScanEnvironment",
@@ -166,3 +168,23 @@ async def test_every_operation_and_every_field_of_it_is_described(client: httpx2
     assert all(parameter["description"] for parameter in parameters)
     assert all(field["description"] for fields in asked for field in fields.values())
     assert schemas["Package"]["properties"].keys() >= {"id", "release", "licence", "status", "decided_by"}
+
+
+async def test_checks_of_licences_can_be_looked_through(app: App, client: httpx2.AsyncClient) -> None:
+    await app.worker().drain()
+    everything = (await client.get("/licence-checks", params={"sort": "package_id", "total": "true"})).json()
+    assert everything["total"] == len(everything["items"]) == 10
+    one = everything["items"][3]
+    found = (await client.get("/licence-checks", params={"package_id": one["package_id"]})).json()
+    assert found == {"items": [one], "next": None}
+    assert (await client.get(f"/licence-checks/{one['id']}")).json() == one
+    pages, after = [], None
+    while after != "":
+        page = (await client.get("/licence-checks", params={"limit": 4, **({"after": after} if after else {})})).json()
+        pages.append(len(page["items"]))
+        after = page["next"] or ""
+    assert pages == [4, 4, 2]
+    refused = await client.get("/licence-checks", params={"licence_sha": "x"})
+    assert refused.status_code == 400
+    assert refused.json()["errors"][0]["field"] == "licence_sha"
+    assert (await client.delete(f"/licence-checks/{one['id']}")).status_code == 405

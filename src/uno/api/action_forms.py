@@ -26,6 +26,11 @@ _IN_LISTS = {
     "total": "Whether to count all that fit.",
     "filter": 'Conditions in groups, as JSON: `{{"or": [{{"price__gte": 5}}, {{"state": "new"}}]}}`.',
 }
+_HEADERS = {
+    "If-Match": "The `ETag` that it has to have still, or `*`.",
+    "If-None-Match": "The `ETag` of what is known already: then the answer is 304.",
+    "Prefer": "`return=minimal` leaves out the body.",
+}
 _FIELDS = "The names of what is shown, with commas between them."
 _NUL = FieldError("id", "It has a NUL character.", "null_character")
 
@@ -106,8 +111,9 @@ def action_parameters(action: Action) -> list[inspect.Parameter]:
 
 def _path(resource: Resource) -> inspect.Parameter:
     single = len(resource.schemas.key) == 1
-    schema = schema_of(id_type(resource)) if single else {"type": "string", "description": "Its parts, with commas."}
-    return _parameter("id", Annotated[Any, WithJsonSchema(schema), Path()])
+    schema = schema_of(id_type(resource)) if single else {"type": "string"}
+    text = "Its id." if single else "The parts of its id, with commas between them."
+    return _parameter("id", Annotated[Any, WithJsonSchema(schema), Path(description=text)])
 
 
 def _query(name: str, schema: dict[str, Any], description: str, at: str | None = None) -> inspect.Parameter:
@@ -144,7 +150,8 @@ def _headers(action: Action) -> list[inspect.Parameter]:
     names = {"get": ["If-None-Match"], "create": ["Prefer"], "bulk_create": ["Prefer"], "delete": ["If-Match"]}
     names |= {one: ["If-Match", "Prefer"] for one in ("replace", "merge", "restore")}
     found = names.get(action.operation, [])
-    return [_parameter(one.lower().replace("-", "_"), Annotated[Any, _TEXT, Header(alias=one)], None) for one in found]
+    told = {one: Annotated[Any, _TEXT, Header(alias=one, description=_HEADERS[one])] for one in found}
+    return [_parameter(name.lower().replace("-", "_"), annotation, None) for name, annotation in told.items()]
 
 
 _TEXT = WithJsonSchema({"type": "string"})

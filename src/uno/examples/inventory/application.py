@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from uno.app import App
+from uno.app import App, resource
 from uno.examples.inventory.decisions import (
     AnnotatePackage,
     ApprovePackage,
@@ -78,6 +78,8 @@ def inventory(*, decide: Access = "open") -> Module:
             Route(AnnotatePackage, access="open"),  # POST /packages/{package_id}/annotate
             Route(FindDependents, method="GET", path="/packages/{package_id}/dependents", access="open"),
             Route(GetPackageHistory, path="/packages/{package_id}/history", access="open"),
+            # GET /licence-checks, with filters and pages, and GET /licence-checks/{id}: no code of its own.
+            resource(LicenceCheck, operations=["list", "get"], access="open"),
         ],
     )
 
