@@ -35,10 +35,10 @@ class Shelf(Base):
     __tablename__ = "filter_shelves"
     id: Mapped[int] = mapped_column(primary_key=True)
     label: Mapped[str]
-    things: Mapped[list["Thing"]] = relationship(back_populates="shelf", viewonly=True)
+    things: Mapped[list["Stocked"]] = relationship(back_populates="shelf", viewonly=True)
 
 
-class Thing(Base):
+class Stocked(Base):
     __tablename__ = "filter_things"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str | None]
@@ -107,7 +107,7 @@ async def filled(lasting: Fresh) -> dict[str, Database]:
         transaction = await database.begin()
         shelves = [{"id": id, "label": label} for id, label in SHELVES.items()]
         await transaction.execute(Shelf.__table__.insert(), shelves)  # type: ignore[attr-defined]
-        await transaction.execute(Thing.__table__.insert(), ROWS)  # type: ignore[attr-defined]
+        await transaction.execute(Stocked.__table__.insert(), ROWS)  # type: ignore[attr-defined]
         await transaction.commit()
         await transaction.close()
     return made
@@ -115,20 +115,20 @@ async def filled(lasting: Fresh) -> dict[str, Database]:
 
 def fields(database: Database) -> Fields:
     shelf = Fields(database.plan(Shelf))  # type: ignore[arg-type]
-    return Fields(database.plan(Thing), relations={"shelf": shelf})  # type: ignore[arg-type]
+    return Fields(database.plan(Stocked), relations={"shelf": shelf})  # type: ignore[arg-type]
 
 
 async def found(database: Database, given: Filter) -> list[int]:
     where = compile_filter(given, fields(database), database.backend)
-    return sorted(row.id for row in await database.query(select(Thing.__table__.c.id).where(where)))
+    return sorted(row.id for row in await database.query(select(Stocked.__table__.c.id).where(where)))
 
 
 # ── what Python finds ──
 
 
-def thing(row: dict[str, Any]) -> Thing:
+def thing(row: dict[str, Any]) -> Stocked:
     shelf = SHELVES.get(row["shelf_id"])
-    return Thing(**row, shelf=None if shelf is None else Shelf(id=row["shelf_id"], label=shelf))
+    return Stocked(**row, shelf=None if shelf is None else Shelf(id=row["shelf_id"], label=shelf))
 
 
 # ── any filter ──
@@ -183,11 +183,11 @@ async def test_a_filter_finds_the_same_rows_everywhere(filled: dict[str, Databas
 
 
 def test_an_attribute_that_is_not_there_is_named() -> None:
-    with pytest.raises(Invalid, match="Thing has no attribute 'sise'"):
+    with pytest.raises(Invalid, match="Stocked has no attribute 'sise'"):
         Filter(sise__gte=3).fits(thing(ROWS[0]))
 
 
-class Heavy(Specification[Thing]):
+class Heavy(Specification[Stocked]):
     def __init__(self, at_least: float) -> None:
         self.at_least = at_least
 
@@ -195,31 +195,31 @@ class Heavy(Specification[Thing]):
         return Filter(weight__gte=self.at_least)
 
 
-class Unspoilt(Specification[Thing]):
+class Unspoilt(Specification[Stocked]):
     def filter(self) -> Filter:
         return Filter(fresh=True)
 
 
 @pytest.mark.parametrize("rule", [Heavy(0.1), ~Heavy(0.1), Heavy(0) & Unspoilt(), Heavy(0) | ~Unspoilt()], ids=repr)
 async def test_a_specification_selects_what_satisfies_it(
-    filled: dict[str, Database], rule: Specification[Thing]
+    filled: dict[str, Database], rule: Specification[Stocked]
 ) -> None:
     wanted = [row["id"] for row in ROWS if rule(thing(row))]
     assert 0 < len(wanted) < len(ROWS)
     for database in filled.values():
         async with UnitOfWork(database):
-            assert [one.id for one in await Repository(Thing).find(rule, sort="id")] == wanted
-            assert await Repository(Thing).count(rule) == len(wanted)
+            assert [one.id for one in await Repository(Stocked).find(rule, sort="id")] == wanted
+            assert await Repository(Stocked).count(rule) == len(wanted)
 
 
 async def test_a_specification_without_a_filter_says_so(filled: dict[str, Database]) -> None:
-    class Rare(Specification[Thing]):
-        def is_satisfied_by(self, candidate: Thing) -> bool:
+    class Rare(Specification[Stocked]):
+        def is_satisfied_by(self, candidate: Stocked) -> bool:
             return False
 
     async with UnitOfWork(filled["sqlite"]):
         with pytest.raises(TypeError, match=r"Rare defines no filter\(\)"):
-            await Repository(Thing).find(Unspoilt() & Rare())
+            await Repository(Stocked).find(Unspoilt() & Rare())
 
 
 # ── what nobody should send ──

@@ -1,6 +1,7 @@
 """What requests to a resource have in their paths and queries, and what OpenAPI says of it."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ from fastapi import Body, Header, Path, Query
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
 from starlette.types import Scope
 
+from uno.api.conditions import TAGS_PATTERN
 from uno.api.problems import field_errors, invalid
 from uno.api.request import query_reader
 from uno.app import Resource
@@ -26,6 +28,7 @@ _IN_LISTS = {
     "total": "Whether to count all that fit.",
     "filter": 'Conditions in groups, as JSON: `{{"or": [{{"price__gte": 5}}, {{"state": "new"}}]}}`.',
 }
+_LIMITS = {"minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 _HEADERS = {
     "If-Match": "The `ETag` that it has to have still, or `*`.",
     "If-None-Match": "The `ETag` of what is known already: then the answer is 304.",
@@ -103,7 +106,7 @@ def action_parameters(action: Action) -> list[inspect.Parameter]:
     if operation == "list":
         found += _list_parameters(resource)
     if operation == "get" and resource.serialise is None:
-        found.append(_query("fields", {"type": "string"}, _FIELDS))
+        found.append(_query("fields", _names(resource), _FIELDS))
     if operation == "history":
         found.append(_query("limit", _limit(resource), f"How many, at most {resource.max_limit}."))
     return [*found, *_headers(action), *_body(action)]
@@ -121,6 +124,11 @@ def _query(name: str, schema: dict[str, Any], description: str, at: str | None =
     return _parameter(at or name, told, None)
 
 
+def _names(resource: Resource) -> dict[str, Any]:
+    one = f"({'|'.join(map(re.escape, resource.names))})"
+    return {"type": "string", "pattern": f"^({one}(,{one})*)?$"}
+
+
 def _limit(resource: Resource) -> dict[str, Any]:
     return {"type": "integer", "minimum": 1, "maximum": resource.max_limit, "default": resource.limit}
 
@@ -133,14 +141,16 @@ def _list_parameters(resource: Resource) -> list[inspect.Parameter]:
     }
     texts = {name: text.format(most=resource.max_limit) for name, text in _IN_LISTS.items()}
     said = [_query(name, schemas.get(name, {"type": "string"}), text) for name, text in texts.items()]
-    chosen = [] if resource.serialise is not None else [_query("fields", {"type": "string"}, _FIELDS)]
+    chosen = [] if resource.serialise is not None else [_query("fields", _names(resource), _FIELDS)]
     return [*said, *chosen, *_conditions(resource)]
 
 
 def _conditions(resource: Resource) -> list[inspect.Parameter]:
     """One for each field that is equal to something; the other operators are in its description."""
     text = f"Equal to this. Also `{{0}}__…` with {', '.join(sorted(OPERATORS['text'] | {'has'}))}, as its type has it."
-    types = {one.name: schema_of(one.type) for one in resource.schemas.visible if one.name in resource.filterable}
+    visible = [one for one in resource.schemas.visible if one.name in resource.filterable]
+    # What is looked for may be longer than what is stored.
+    types = {one.name: {k: v for k, v in schema_of(one.type).items() if k not in _LIMITS} for one in visible}
     scalar = {n: s for n, s in types.items() if s.get("type") not in ("object", "array", None) or "enum" in s}
     known = {name: schema for name, schema in scalar.items() if name not in _IN_LISTS and name != "fields"}
     return [_query(name, schema, text.format(name), f"where_{n}") for n, (name, schema) in enumerate(known.items())]
@@ -150,11 +160,12 @@ def _headers(action: Action) -> list[inspect.Parameter]:
     names = {"get": ["If-None-Match"], "create": ["Prefer"], "bulk_create": ["Prefer"], "delete": ["If-Match"]}
     names |= {one: ["If-Match", "Prefer"] for one in ("replace", "merge", "restore")}
     found = names.get(action.operation, [])
-    told = {one: Annotated[Any, _TEXT, Header(alias=one, description=_HEADERS[one])] for one in found}
+    told = {one: Annotated[Any, _schema(one), Header(alias=one, description=_HEADERS[one])] for one in found}
     return [_parameter(name.lower().replace("-", "_"), annotation, None) for name, annotation in told.items()]
 
 
-_TEXT = WithJsonSchema({"type": "string"})
+def _schema(header: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", **({} if header == "Prefer" else {"pattern": TAGS_PATTERN})})
 
 
 def _body(action: Action) -> list[inspect.Parameter]:

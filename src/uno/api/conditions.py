@@ -12,6 +12,9 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 ANY = ("*",)
 _TAG = re.compile(r'(?P<weak>W/)?(?P<tag>"[\x21\x23-\x7e\x80-\xff]*")')
 _MOST_TAGS = 100
+# The same for OpenAPI, without the letters that few clients can send.
+_PLAIN = r'(W/)?"[!#-+\--~]*"'
+TAGS_PATTERN = rf"^(\*|{_PLAIN}( *, *{_PLAIN})*)$"
 _MINIMAL = re.compile(r'return\s*=\s*"?minimal"?', re.IGNORECASE)
 
 

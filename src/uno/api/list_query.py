@@ -88,7 +88,7 @@ def read_fields(value: str, resource: Resource, wrong: list[FieldError]) -> tupl
     if resource.serialise is not None:
         wrong.append(FieldError("fields", "What this gives cannot be selected from.", "unknown"))
         return ()
-    names = tuple(dict.fromkeys(one.strip() for one in value.split(",") if one.strip()))
+    names = tuple(dict.fromkeys(value.split(",") if value else ()))
     strange = [one for one in names if one not in resource.names]
     wrong += [FieldError("fields", f"There is no field {cut(one)!r}.", "unknown") for one in strange[:LISTED]]
     return () if strange else names

@@ -7,6 +7,7 @@ is read only by itself: a generated key, the version, `created_at` and `updated_
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -237,17 +238,33 @@ def _limits(plain: Any) -> tuple[Any, ...]:
     bits = next((bits for kind, bits in _BITS if isinstance(plain, kind)), None)
     if bits is not None:
         return (Field(ge=-(2**bits), lt=2**bits),)
-    if isinstance(plain, types.Numeric):
-        return (_number(plain),)
-    return ()
+    if isinstance(plain, types.Float) or (isinstance(plain, types.Numeric) and not plain.asdecimal):
+        return (Field(allow_inf_nan=False),)
+    return _decimal(plain.precision, plain.scale or 0) if isinstance(plain, types.Numeric) else ()
 
 
-def _number(plain: Any) -> Any:
-    if isinstance(plain, types.Float) or not plain.asdecimal:
-        return Field(allow_inf_nan=False)
-    if plain.precision is None:
-        return Field(allow_inf_nan=False)
-    return Field(allow_inf_nan=False, max_digits=plain.precision, decimal_places=plain.scale or 0)
+def _decimal(precision: int | None, scale: int) -> tuple[Any, ...]:
+    """As text or as a number; the schema says of both what they may be."""
+    text = r"^-?[0-9]+(\.[0-9]+)?$"
+    number: dict[str, Any] = {"type": "number"}
+    limit = Field(allow_inf_nan=False)
+    if precision is not None:
+        before = f"{{1,{precision - scale}}}" if precision > scale else "{1}"
+        text = rf"^-?[0-9]{before}(\.[0-9]{{1,{scale}}})?$" if scale else rf"^-?[0-9]{before}$"
+        unit = Decimal(1).scaleb(-scale)
+        most = Decimal(10) ** (precision - scale) - unit
+        number |= {"minimum": float(-most), "maximum": float(most), "multipleOf": float(unit)}
+        limit = Field(allow_inf_nan=False, max_digits=precision, decimal_places=scale)
+    form = re.compile(text, re.ASCII)
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, str) and not form.match(value):
+            raise ValueError("It has to be a number like 12.50, with no more digits than are stored.")
+        # Strict readers of JSON take nothing else for one.
+        return Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+
+    schema = WithJsonSchema({"anyOf": [{"type": "string", "pattern": text}, number]})
+    return BeforeValidator(plain), limit, schema
 
 
 def _in_utc(value: datetime) -> datetime:
