@@ -26,7 +26,7 @@ class Order(SoftDeleteMixin, Base):
     state: Mapped[str] = mapped_column(default="new")
 
 
-class Line(Base):
+class TrailLine(Base):
     __tablename__ = "trail_lines"
     order_id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
@@ -44,7 +44,7 @@ async def database(fresh: Fresh, backend: str) -> Database:
 @pytest.fixture
 async def trail(database: Database) -> AuditTrail:
     """Ada creates two orders, Bob changes one, deletes it softly, and adds a line."""
-    orders, lines = Repository(Order), Repository(Line)
+    orders, lines = Repository(Order), Repository(TrailLine)
     with use(ADA):
         async with UnitOfWork(database, books=[AuditBook()]):
             await orders.add(Order(id=123))
@@ -55,7 +55,7 @@ async def trail(database: Database) -> AuditTrail:
         async with UnitOfWork(database, books=[AuditBook()]):
             await orders.soft_delete(123)
         async with UnitOfWork(database, books=[AuditBook()]):
-            await lines.add(Line(order_id=7, number=1))
+            await lines.add(TrailLine(order_id=7, number=1))
     return AuditTrail(database)
 
 

@@ -97,7 +97,7 @@ UNIT: Any = type("Thing", (Thing, ByUnit), {"__module__": __name__})
 TRIGGER: Any = type("Thing", (Thing, ByTrigger), {"__module__": f"{__name__}.captured"})
 
 
-class Line(ByTrigger):
+class TriggerLine(ByTrigger):
     __tablename__ = "captured_lines"
     order_id: Mapped[UUID] = mapped_column(primary_key=True)
     number: Mapped[str] = mapped_column(primary_key=True)
@@ -259,12 +259,12 @@ async def test_raw_sql_is_written_down_with_the_user_of_the_database(database: D
 async def test_a_key_that_raw_sql_changes_and_a_truncated_table_are_written_down(database: Database) -> None:
     id, other = UUID(int=1), UUID(int=2)
     async with database.transaction() as transaction:
-        await transaction.execute(insert(Line), {"order_id": id, "number": "1", "text": "x"})
+        await transaction.execute(insert(TriggerLine), {"order_id": id, "number": "1", "text": "x"})
     async with database.transaction() as transaction:
-        await transaction.execute(update(Line).values(order_id=other))
+        await transaction.execute(update(TriggerLine).values(order_id=other))
     async with database.transaction() as transaction:
         await transaction.execute(sql("TRUNCATE captured_lines"))
-    entries = await trail(database, Line)
+    entries = await trail(database, TriggerLine)
     whole = {"order_id": str(other), "number": "1", "text": "x"}
     said = {(e.record_id, e.operation, e.before is None, e.after is None) for e in entries[1:3]}
     assert said == {(f"{id},1", "delete", False, True), (f"{other},1", "create", True, False)}
@@ -274,14 +274,14 @@ async def test_a_key_that_raw_sql_changes_and_a_truncated_table_are_written_down
 async def test_what_a_unit_of_work_does_by_raw_sql_has_its_context(database: Database) -> None:
     with use(Context("req-1", "msg-1", **WHO)):
         async with unit(database) as uow:
-            await Repository(Line).add(Line(order_id=UUID(int=1), number="1"))
+            await Repository(TriggerLine).add(TriggerLine(order_id=UUID(int=1), number="1"))
             session = await uow.session()
-            await session.execute(update(Line).values(text="raw"))
+            await session.execute(update(TriggerLine).values(text="raw"))
         async with unit(database):
-            await Repository(Line).add(Line(order_id=UUID(int=1), number="2"))
+            await Repository(TriggerLine).add(TriggerLine(order_id=UUID(int=1), number="2"))
     async with database.transaction() as transaction:  # of the same connection
-        await transaction.execute(update(Line).values(text="rawer"))
-    entries = await trail(database, Line)
+        await transaction.execute(update(TriggerLine).values(text="rawer"))
+    entries = await trail(database, TriggerLine)
     assert [entry.operation for entry in entries] == ["create", "update", "create", "update", "update"]
     assert [entry.actor_source for entry in entries] == ["principal"] * 3 + ["database"] * 2
     assert {entry.correlation_id for entry in entries[:3]} == {"req-1"}
@@ -310,10 +310,10 @@ async def test_whoever_may_write_the_table_need_not_have_rights_on_the_trail(dat
         await transaction.execute(sql("GRANT ALL ON captured_lines TO uno_captured_writer"))
         await transaction.execute(sql("SET LOCAL ROLE uno_captured_writer"))
         await transaction.execute(sql("CREATE TEMP TABLE uno_audit (LIKE captured_lines)"))
-        await transaction.execute(insert(Line), {"order_id": UUID(int=1), "number": "1"})
+        await transaction.execute(insert(TriggerLine), {"order_id": UUID(int=1), "number": "1"})
         for end in ("RESET ROLE", "DROP OWNED BY uno_captured_writer", "DROP ROLE uno_captured_writer"):
             await transaction.execute(sql(end))
-    [entry] = await trail(database, Line)
+    [entry] = await trail(database, TriggerLine)
     assert (entry.operation, entry.actor_source) == ("create", "database")
 
 

@@ -42,7 +42,7 @@ class Shop(UUIDMixin, VersionMixin, TimestampMixin, SoftDeleteMixin, Base):
     opened: Mapped[datetime | None]
 
 
-class Line(Base):
+class BulkLine(Base):
     __tablename__ = "bulk_lines"
     id: Mapped[int] = mapped_column(primary_key=True)
     shop: Mapped[Any] = mapped_column(ForeignKey("bulk_shops.id"), nullable=True)
@@ -86,7 +86,7 @@ class Letter(VersionMixin, Base, AggregateRoot[str]):
     id: Mapped[str] = mapped_column(String(20), primary_key=True)
 
 
-shops, lines, seats = Repository(Shop), Repository(Line), Repository(Seat)
+shops, lines, seats = Repository(Shop), Repository(BulkLine), Repository(Seat)
 
 
 @pytest.fixture
@@ -138,14 +138,14 @@ async def test_what_comes_one_by_one_goes_in_batches(database: Database) -> None
 
 
 async def test_keys_that_the_database_counts_are_known_before(database: Database) -> None:
-    new = [Line(), Line(state="done"), Line()]
+    new = [BulkLine(), BulkLine(state="done"), BulkLine()]
     async with unit(database):
         await lines.insert_many([{"state": "early"}])
         await lines.insert_many(new)
-        late = await lines.add(Line())
+        late = await lines.add(BulkLine())
         await lines._unit()[0].flush()
     assert [one.id for one in (*new, late)] == [2, 3, 4, 5]
-    rows = await stored(database, Line.id, Line.state)
+    rows = await stored(database, BulkLine.id, BulkLine.state)
     assert rows == [(1, "early"), (2, "open"), (3, "done"), (4, "open"), (5, "open")]
     images = [row[0]["state"] for row in await database.query(select(audit.c.after).order_by(audit.c.id))]
     assert images == ["early", "open", "done", "open", "open"]

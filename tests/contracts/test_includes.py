@@ -18,17 +18,17 @@ class Author(Base):
     __tablename__ = "include_authors"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-    books: Mapped[list["Volume"]] = relationship(viewonly=True, order_by="Volume.title", back_populates="author")
+    books: Mapped[list["Tome"]] = relationship(viewonly=True, order_by="Tome.title", back_populates="author")
 
 
-class Volume(Base):
+class Tome(Base):
     __tablename__ = "include_books"
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str]
     author_id: Mapped[int | None] = mapped_column(ForeignKey("include_authors.id"))
     sequel_id: Mapped[int | None] = mapped_column(ForeignKey("include_books.id"))
     author: Mapped[Author | None] = relationship(viewonly=True, back_populates="books")
-    sequel: Mapped["Volume | None"] = relationship(viewonly=True, remote_side=[id])
+    sequel: Mapped["Tome | None"] = relationship(viewonly=True, remote_side=[id])
     tags: Mapped[list["Tag"]] = relationship(viewonly=True, secondary="include_tagged", order_by="Tag.name")
 
 
@@ -50,7 +50,7 @@ class Chapter(Base):
     __tablename__ = "include_chapters"
     id: Mapped[int] = mapped_column(primary_key=True)
     book_id: Mapped[int] = mapped_column(ForeignKey("include_books.id"))
-    book: Mapped[Volume] = relationship()
+    book: Mapped[Tome] = relationship()
 
 
 @pytest.fixture(params=["auto", "session"])
@@ -61,8 +61,8 @@ async def database(fresh: Fresh, backend: str, request: pytest.FixtureRequest) -
             await uow.repository(type(one)).add(one)
         await uow.flush()
         for id, author in ((12, 1), (11, 1), (10, None)):
-            await uow.repository(Volume).add(
-                Volume(id=id, title=f"b{id}", author_id=author, sequel_id=12 if id < 12 else None)
+            await uow.repository(Tome).add(
+                Tome(id=id, title=f"b{id}", author_id=author, sequel_id=12 if id < 12 else None)
             )
         await uow.flush()
         for book, tag in ((12, 1), (12, 2), (10, 2)):
@@ -73,7 +73,7 @@ async def database(fresh: Fresh, backend: str, request: pytest.FixtureRequest) -
 
 async def test_one_and_many_and_none(database: Database) -> None:
     async with UnitOfWork(database):
-        books = await Repository(Volume).find(sort="id", include=["author", "tags"])
+        books = await Repository(Tome).find(sort="id", include=["author", "tags"])
         assert [one.author and one.author.name for one in books] == [None, "Ann", "Ann"]
         assert books[1].author is books[2].author
         assert [[tag.name for tag in one.tags] for one in books] == [["a"], [], ["a", "x"]]
@@ -86,13 +86,13 @@ async def test_with_get_and_page(database: Database) -> None:
     async with UnitOfWork(database):
         assert (await Repository(Author).get(1, include=["books"])).books[0].title == "b11"
         assert await Repository(Author).get_by_id(9, include=["books"]) is None
-        page = await Repository(Volume).page(limit=2, include=["author"])
+        page = await Repository(Tome).page(limit=2, include=["author"])
         assert [one.author and one.author.name for one in page.items] == [None, "Ann"]
 
 
 async def test_objects_of_ones_own_table_and_of_the_session(database: Database) -> None:
     async with UnitOfWork(database):
-        found = await Repository(Volume).find(sort="id", include=["sequel", "author"])
+        found = await Repository(Tome).find(sort="id", include=["sequel", "author"])
         assert [one.sequel and one.sequel.id for one in found] == [12, 12, None]
     async with UnitOfWork(database):
         assert (await Repository(Chapter).get(1, include=["book"])).book.title == "b10"
@@ -102,7 +102,7 @@ async def test_what_was_changed_before_is_seen(database: Database) -> None:
     async with UnitOfWork(database):
         ann = await Repository(Author).get(1)
         ann.name = "Anna"
-        (await Repository(Volume).get(10)).author_id = 1
+        (await Repository(Tome).get(10)).author_id = 1
         again = await Repository(Author).get(1, include=["books"])
         assert again is ann
         assert [one.id for one in again.books] == [10, 11, 12]
@@ -113,14 +113,14 @@ async def test_the_number_of_queries_is_that_of_the_relationships(database: Data
     seen: list[str] = []
     event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
     async with UnitOfWork(database):
-        await Repository(Volume).find(include=["author", "tags"])
+        await Repository(Tome).find(include=["author", "tags"])
     assert len([one for one in seen if one.startswith("SELECT include")]) == 3, seen
 
 
 @pytest.mark.parametrize("name", ["autor", "title", "author.books", "__class__"])
 async def test_another_name_is_refused(database: Database, name: str) -> None:
     async with UnitOfWork(database):
-        with pytest.raises(Invalid, match="Volume has no relationship of this name; it has author, sequel, tags"):
-            await Repository(Volume).find(include=[name])
+        with pytest.raises(Invalid, match="Tome has no relationship of this name; it has author, sequel, tags"):
+            await Repository(Tome).find(include=[name])
         with pytest.raises(Invalid, match="no relationship"):
-            await Repository(Volume).get(10, include=[name])
+            await Repository(Tome).get(10, include=[name])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tests.contracts.conftest import BACKENDS, Fresh
 from tests.contracts.test_document_filters import Parcel, parcels
-from tests.contracts.test_filters import ROWS, Base, Thing
+from tests.contracts.test_filters import ROWS, Base, Stocked
 
 from uno.data import Database, Filter, Repository, UnitOfWork
 from uno.errors import Invalid
@@ -24,7 +24,7 @@ async def filled(lasting: Fresh) -> dict[str, Database]:
     for database in made.values():
         async with UnitOfWork(database):
             for row in ROWS:
-                await Repository(Thing).add(Thing(**{**row, "shelf_id": None}))
+                await Repository(Stocked).add(Stocked(**{**row, "shelf_id": None}))
             for parcel in parcels():
                 await Repository(Parcel).add(parcel)
     return made
@@ -63,9 +63,9 @@ async def pages(entity: Any, sort: list[str], limit: int, **conditions: Any) -> 
 async def test_every_row_comes_once_and_in_order(filled: dict[str, Database], sort: list[str], limit: int) -> None:
     for database in filled.values():
         async with UnitOfWork(database):
-            everything = await Repository(Thing).find()
+            everything = await Repository(Stocked).find()
             wanted = [one.id for one in in_order(everything, [*sort, *([] if "id" in names(sort) else ["id"])])]
-            assert await pages(Thing, sort, limit) == wanted, database.backend
+            assert await pages(Stocked, sort, limit) == wanted, database.backend
 
 
 @given(sort=sorts(DOCUMENT), limit=st.integers(1, 7))
@@ -83,16 +83,16 @@ def names(sort: list[str]) -> list[str]:
 
 async def test_a_page_goes_on_where_it_was_when_rows_come_and_go(fresh: Fresh, backend: str) -> None:
     database = await fresh(backend, Base.metadata)
-    things: Repository[Thing] = Repository(Thing)
+    things: Repository[Stocked] = Repository(Stocked)
     async with UnitOfWork(database):
         for number in range(0, 20, 2):
-            await things.add(Thing(id=number, name=f"n{number:02}"))
+            await things.add(Stocked(id=number, name=f"n{number:02}"))
     async with UnitOfWork(database):
         first = await things.page(sort="name", limit=4, total=True)
     assert (first.total, [one.id for one in first.items]) == (10, [0, 2, 4, 6])
     async with UnitOfWork(database):
         for number in (1, 3, 9):
-            await things.add(Thing(id=number, name=f"n{number:02}"))
+            await things.add(Stocked(id=number, name=f"n{number:02}"))
         await things.delete(6)
     async with UnitOfWork(database):
         second = await things.page(Filter(id__lt=100), sort="name", limit=4, after=first.next)
@@ -117,7 +117,7 @@ async def test_a_page_goes_on_where_it_was_when_rows_come_and_go(fresh: Fresh, b
 async def test_what_is_no_cursor_of_this_list_is_refused(filled: dict[str, Database], after: str) -> None:
     async with UnitOfWork(filled["sqlite"]):
         with pytest.raises(Invalid) as caught:
-            await Repository(Thing).page(sort="name", after=after)
+            await Repository(Stocked).page(sort="name", after=after)
         assert [error.field for error in caught.value.errors] == ["after"]
 
 
@@ -128,5 +128,5 @@ async def test_what_cannot_be_sorted_by_is_refused(filled: dict[str, Database], 
     for database in filled.values():
         async with UnitOfWork(database):
             with pytest.raises(Invalid) as caught:
-                await Repository(Thing).page(sort=sort)
+                await Repository(Stocked).page(sort=sort)
             assert [error.field for error in caught.value.errors] == ["sort"]
