@@ -88,11 +88,11 @@ async def sleep(seconds: float) -> None:
 
 
 if sys.version_info >= (3, 11, 3):
-    timeout = asyncio.timeout
+    _Timeout = asyncio.Timeout
 else:
     # Before 3.11.3 a cancellation counted earlier in the task, as a failed TaskGroup leaves one
     # behind, makes every timeout in that task a CancelledError: github.com/python/cpython/issues/102780.
-    class _Timeout(asyncio.Timeout):  # type: ignore[misc]  # final for type checkers only
+    class _Timeout(asyncio.Timeout):  # type: ignore[misc, no-redef]  # final for type checkers only
         async def __aenter__(self) -> Self:
             self.counted = _cancelling()
             await super().__aenter__()
@@ -107,8 +107,10 @@ else:
         task = asyncio.current_task()
         return 0 if task is None else task.cancelling()
 
-    def timeout(delay: float | None) -> asyncio.Timeout:
-        return _Timeout(None if delay is None else asyncio.get_running_loop().time() + delay)
+
+def timeout(seconds: float | None) -> asyncio.Timeout:
+    """`async with timeout(5):` raises `TimeoutError` after that long, as `asyncio.timeout` does."""
+    return _Timeout(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 
 @contextmanager

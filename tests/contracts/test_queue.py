@@ -271,7 +271,7 @@ async def test_a_lease_is_renewed_while_the_subscriber_runs_and_its_loss_stops_i
     draining = asyncio.create_task(worker(app, renew_interval=0.05).drain())
     await behaviour.waiting.wait()
     await change_one(database, "tests.bill", state="done")
-    async with asyncio.timeout(5):
+    async with clock.timeout(5):
         await draining
     assert await effects(database) == ["bill a"]
 

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import MetaData, String, func, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from uno import clock
 from uno.audit import AuditBook, AuditTrail
 from uno.bus.unit import current_unit
 from uno.data import Changes, Database, Model, Repository, UnitOfWork, VersionMixin
@@ -168,7 +169,7 @@ async def test_two_tasks_that_share_one_unit_of_work_get_a_clear_error(database:
         if sys.version_info < (3, 12):  # later it runs in the task that waits
             with pytest.raises(Misconfigured, match=r"use asyncio\.timeout"):
                 await asyncio.wait_for(read(), 5)
-        async with asyncio.timeout(5):
+        async with clock.timeout(5):
             await read()
 
 

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import MetaData, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from uno import clock
 from uno.audit import AuditBook
 from uno.audit.tables import audit
 from uno.data import Database, Model, Repository, ULIDMixin, UnitOfWork, VersionMixin, schema
@@ -309,7 +310,7 @@ async def test_cancelled_callers_leave_no_lock_on_a_sqlite_file(tmp_path: Path) 
                 await work
 
         # With a lock left behind, the others wait for it as long as SQLite lets them: 10 s.
-        async with asyncio.timeout(9):
+        async with clock.timeout(9):
             for _ in range(60):
                 await asyncio.gather(*(call() for _ in range(6)))
             await write(database)
@@ -358,7 +359,7 @@ async def test_a_server_that_never_lets_go_does_not_hold_up_the_end(url: str) ->
     proxy = Proxy(int(parts.port or 5432), deaf=True)
     await proxy.start()
     there = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")))
-    async with asyncio.timeout(30):
+    async with clock.timeout(30):
         async with Database(there, settings=DatabaseSettings(connect_timeout=0.5)) as database:
             await asyncio.gather(*(read(database) for _ in range(4)))
         while not all(writer.is_closing() for writer in proxy.near):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from uno import clock
 from uno.data import Database
 from uno.data.embedded import status, stop
 from uno.errors import UnoError
@@ -38,7 +39,7 @@ async def test_opening_fails_once_then_succeeds_twice_at_a_time_and_the_last_one
     await database.ping()
     await database.__aexit__()
     # Whoever looks, the watchdog too, holds the lock for a moment.
-    async with asyncio.timeout(10):
+    async with clock.timeout(10):
         while status(folder).in_use:
             await asyncio.sleep(0.05)
 

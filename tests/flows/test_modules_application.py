@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sqlalchemy import func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from uno import clock
 from uno.app import App
 from uno.audit import AuditTrail
 from uno.bus import Bus, command_handler
@@ -302,7 +303,7 @@ async def test_a_failed_delivery_is_tried_again_and_then_dead(url: str) -> None:
         message_id = await app.host.publish("payment.seen")
         worker = app.worker()
         letters = await app.provider.get(DeadLetters)
-        async with asyncio.timeout(20):
+        async with clock.timeout(20):
             while not (dead := await letters.list()):
                 await worker.drain()
                 await asyncio.sleep(0.01)

@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from sqlalchemy import func, select
 
-from uno import context
+from uno import clock, context
 from uno.api import asgi, serve
 from uno.app import App, Module, Route
 from uno.audit.tables import audit
@@ -147,7 +147,7 @@ async def test_who_asks_is_who_did_it_on_every_row_and_behind_the_queue(url: str
         assert (await client.post("/parcels", json={"parcel_id": "7"}, headers=await bearer("ada"))).status_code == 201
         sent = await client.post("/parcels/7/send", json={}, headers=await bearer("bob", "parcels:send"))
         assert sent.status_code == 200, sent.text
-        async with asyncio.timeout(20):
+        async with clock.timeout(20):
             while (await client.get("/parcels/7")).json()["state"] == "sent":
                 await asyncio.sleep(0.05)
         assert (await client.get("/parcels/7")).json()["state"] == "delivered for bob"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from uno import clock
 from uno.data import Database
 from uno.data.pool import PoolUse
 from uno.errors import Unavailable
@@ -21,7 +22,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def waiting(database: Database, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with clock.timeout(20):
         while (use := database.pool_use()) is None or use.waiting != count:
             await asyncio.sleep(0.001)
 

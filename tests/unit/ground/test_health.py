@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from uno import clock
 from uno.health import Check, HealthCheckResult, HealthReport, HealthStatus, report
 
 
@@ -130,7 +131,7 @@ async def test_a_check_that_will_not_be_cancelled_does_not_hold_the_report() -> 
             with suppress(asyncio.CancelledError):
                 await over.wait()
 
-    async with asyncio.timeout(20):
+    async with clock.timeout(20):
         [found] = (await report([Check("x", stubborn, timeout=0.02)])).checks
     assert found.message == "no answer within 0.02 s"
     over.set()

@@ -51,7 +51,7 @@ def ask() -> Ask:
 
 
 async def begun(module: Answering, attempts: int) -> None:
-    async with asyncio.timeout(20):
+    async with clock.timeout(20):
         while len(module.attempts) < attempts:
             await asyncio.sleep(0)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from uno import clock
 from uno.errors import Invalid, Misconfigured, NotFound, Unavailable
 from uno.messages import DomainEvent
 from uno.modules import (
@@ -235,7 +236,7 @@ def test_sys_exit_goes_through_and_leaves_nothing_behind() -> None:
 
 async def test_stop_iteration_in_a_thread_hangs_nobody() -> None:
     host = a_host(Worker(StopIteration()))
-    async with asyncio.timeout(20):
+    async with clock.timeout(20):
         with pytest.raises(EventHandlingError, match="StopIteration"):
             await host.handle_async(work())
     host.shutdown()
@@ -251,7 +252,7 @@ async def test_a_handler_that_hangs_can_be_cancelled() -> None:
     dead = DeadLetterQueue()
     host = a_host(Hanging(), dead_letter_queue=dead, retry_policy=RetryPolicy(base_delay=0))
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.01):
+        async with clock.timeout(0.01):
             await host.handle_async(work())
     assert host.events_in_progress == []
     assert counts(host) == {"events_dispatched": 1, "events_failed": 1}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from uno import clock
 from uno.errors import Unavailable
 from uno.modules import (
     Event,
@@ -104,7 +105,7 @@ async def test_a_shutdown_that_is_cancelled_unloads_the_others_too() -> None:
     host = a_host(before, slow)
     await host.handle_async(Work(input=EventInput()))
     ending = asyncio.create_task(host.shutdown_async())
-    async with asyncio.timeout(DEADLINE):
+    async with clock.timeout(DEADLINE):
         while not slow.begun:
             await asyncio.sleep(0)
         ending.cancel()
@@ -146,7 +147,7 @@ async def test_an_event_that_is_repeated_after_the_end_gets_no_new_thread(wait: 
     event = asyncio.create_task(host.handle_async(Work(input=EventInput())))
     assert await asyncio.to_thread(working.working.wait, DEADLINE)
     ending = asyncio.create_task(host.shutdown_async(wait=wait))
-    async with asyncio.timeout(DEADLINE):
+    async with clock.timeout(DEADLINE):
         while host.modules:
             await asyncio.sleep(0)
         await asyncio.to_thread(host.shutdown, wait=False)

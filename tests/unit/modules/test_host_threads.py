@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from uno import clock
 from uno.app import App
 from uno.errors import Unavailable
 from uno.modules import (
@@ -275,7 +276,7 @@ class Meeting(Module):
     async def work(self, input: TaskInput) -> EventOutput:
         self.loops.add(id(asyncio.get_running_loop()))
         self.here += 1
-        async with asyncio.timeout(DEADLINE):
+        async with clock.timeout(DEADLINE):
             while self.here < self.number:
                 await asyncio.sleep(0.001)
         return EventOutput()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from uno import context
+from uno import clock, context
 from uno.context import Context
 from uno.errors import NotFound, TimedOut, Unavailable
 from uno.resilience import Bulkhead, RateLimiter, RateLimitExceeded, RetryPolicy, Timeout
@@ -46,7 +46,7 @@ def test_a_thread_does_not_wait_for_a_place_past_the_deadline() -> None:
 async def test_nor_does_a_task_past_the_deadline_of_its_context() -> None:
     bulkhead = Bulkhead(1, max_waiting=1)
     await bulkhead.enter()
-    async with asyncio.timeout(10):
+    async with clock.timeout(10):
         with context.use(Context(deadline=0.0)), pytest.raises(TimedOut, match="no place in time"):
             await bulkhead.enter()
     assert (bulkhead.running, bulkhead.waiting) == (1, 0)
@@ -60,7 +60,7 @@ async def test_a_place_that_is_given_just_when_the_deadline_passes_goes_to_the_n
     following = asyncio.create_task(bulkhead.call(asyncio.sleep, 0, "ran"))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_soon(bulkhead.leave)  # in the same round of the loop as the deadline
-    async with asyncio.timeout(10):
+    async with clock.timeout(10):
         with pytest.raises(TimedOut):
             await late
         assert await following == "ran"

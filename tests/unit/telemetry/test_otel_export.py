@@ -233,10 +233,9 @@ async def test_figures_are_sent_again_and_again_while_it_runs(collector: Collect
     metrics = Metrics()
     metrics.gauge("shop_one", "One.", lambda: 1)
     sending = OpenTelemetryExporter(collector.endpoint)
-    async with sending.running(), sending.pushing(metrics, interval=0.01):
-        async with asyncio.timeout(20):
-            while sum(one.name == "shop_one" for one in collector.metrics) < 3:
-                await asyncio.sleep(0.005)
+    async with sending.running(), sending.pushing(metrics, interval=0.01), clock.timeout(20):
+        while sum(one.name == "shop_one" for one in collector.metrics) < 3:
+            await asyncio.sleep(0.005)
 
 
 # ── settings ──
