@@ -51,7 +51,7 @@ class Zine(VersionMixin, Base):
 class Order(VersionMixin, Base):
     __tablename__ = "an_order"
     lines: Mapped[list["HookedLine"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
-    remarks: Mapped[list["Remark"]] = relationship(lazy="selectin")
+    remarks: Mapped[list["HookedRemark"]] = relationship(lazy="selectin")
 
 
 class HookedLine(Base):
@@ -59,7 +59,7 @@ class HookedLine(Base):
     order_id: Mapped[str | None] = mapped_column(ForeignKey("an_order.id"))
 
 
-class Remark(Base):
+class HookedRemark(Base):
     __tablename__ = "a_remark"
     order_id: Mapped[str | None] = mapped_column(ForeignKey("an_order.id"))
 
@@ -272,24 +272,24 @@ async def test_what_an_undone_savepoint_flushed_runs_no_after_hooks(database: Da
 
 
 async def test_rows_of_relationships_run_their_hooks_orphans_and_moved_ones_too(database: Database) -> None:
-    ran = watch(Order, HookedLine, Remark)
+    ran = watch(Order, HookedLine, HookedRemark)
     async with unit(database):
         order = await Repository(Order).add(Order(id="o", lines=[HookedLine(id="l1"), HookedLine(id="l2")]))
-        await Repository(Remark).add(Remark(id="r"))
-    things = ("Order o", "HookedLine l1", "HookedLine l2", "Remark r")
+        await Repository(HookedRemark).add(HookedRemark(id="r"))
+    things = ("Order o", "HookedLine l1", "HookedLine l2", "HookedRemark r")
     assert sorted(ran) == sorted(f"{when}_insert {one}" for when in ("before", "after") for one in things)
     ran.clear()
     async with unit(database):
         order = await Repository(Order).get("o")
-        order.remarks.append(await Repository(Remark).get("r"))
+        order.remarks.append(await Repository(HookedRemark).get("r"))
         order.lines.remove(order.lines[0])
     assert sorted(ran) == [
-        "after_delete HookedLine l1", "after_update Remark r", "before_delete HookedLine l1", "before_update Remark r",
+        "after_delete HookedLine l1", "after_update HookedRemark r", "before_delete HookedLine l1", "before_update HookedRemark r",
     ]  # fmt: skip
     ran.clear()
     async with unit(database):
         await Repository(Order).delete("o")
-    things_gone = ("delete Order o", "delete HookedLine l2", "update Remark r")
+    things_gone = ("delete Order o", "delete HookedLine l2", "update HookedRemark r")
     assert sorted(ran) == sorted(f"{when}_{one}" for when in ("before", "after") for one in things_gone)
 
 

@@ -40,10 +40,10 @@ class Rich(VersionMixin, SoftDeleteMixin, Base, AggregateRoot[str]):
     """Its relationship makes it a class of SQLAlchemy's session."""
 
     __tablename__ = "hooked_rich"
-    parts: Mapped[list["Part"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
+    parts: Mapped[list["HookedPart"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
 
 
-class Part(Base):
+class HookedPart(Base):
     __tablename__ = "hooked_part"
     rich_id: Mapped[str | None] = mapped_column(ForeignKey("hooked_rich.id"))
 

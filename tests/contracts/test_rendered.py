@@ -21,7 +21,7 @@ class Base(Model):
     metadata = MetaData()
 
 
-class Part(VersionMixin, SoftDeleteMixin, Base):
+class RenderedPart(VersionMixin, SoftDeleteMixin, Base):
     __tablename__ = "rendered_parts"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str | None]
@@ -41,7 +41,7 @@ async def parts(fresh: Fresh, backend: str) -> Database:
     database = await fresh(backend, Base.metadata)
     async with UnitOfWork(database) as uow:
         for id, name in enumerate(["b", None, 'say "a"', "b", "ü"]):
-            await uow.repository(Part).add(Part(id=id, name=name))
+            await uow.repository(RenderedPart).add(RenderedPart(id=id, name=name))
     return database
 
 
@@ -76,15 +76,15 @@ async def test_every_type_of_column(database: Database, rows: list[dict[str, Any
 @pytest.mark.parametrize("sort", ["", "name", "-name"])
 @pytest.mark.parametrize("limit", [0, 1, 2, 5, 9])
 async def test_pages_are_those_of_the_repository(parts: Database, sort: str, limit: int) -> None:
-    made = renderer(parts, Part, NAMES)
+    made = renderer(parts, RenderedPart, NAMES)
     async with UnitOfWork(parts) as uow:
-        await uow.repository(Part).soft_delete(3)
+        await uow.repository(RenderedPart).soft_delete(3)
     async with UnitOfWork(parts) as uow:
-        order = paging.orders(sort, parts.fields(parts.plan(Part)), ("id",))
+        order = paging.orders(sort, parts.fields(parts.plan(RenderedPart)), ("id",))
         assert made.ready(uow, order)
         after = None
         for _ in range(4):
-            wanted = await Repository(Part).page(sort=sort, limit=limit, after=after)
+            wanted = await Repository(RenderedPart).page(sort=sort, limit=limit, after=after)
             where = () if after is None else (paging.after(order, paging.position(after, order)),)
             page = await made.page(uow, order, limit, where)
             assert [row["id"] for row in json.loads(page.text)] == [part.id for part in wanted.items]
@@ -95,34 +95,34 @@ async def test_pages_are_those_of_the_repository(parts: Database, sort: str, lim
 
 
 async def test_one_has_its_version(parts: Database) -> None:
-    made = renderer(parts, Part, NAMES)
+    made = renderer(parts, RenderedPart, NAMES)
     async with UnitOfWork(parts) as uow:
-        await uow.repository(Part).update(2, name="new")
+        await uow.repository(RenderedPart).update(2, name="new")
     async with UnitOfWork(parts) as uow:
         row = await made.one(uow, 2)
         assert row is not None
         assert (json.loads(row.text), row.version) == ({"id": 2, "name": "new", "version": 2}, 2)
         assert await made.one(uow, 9) is None
-        await uow.repository(Part).soft_delete(2)
+        await uow.repository(RenderedPart).soft_delete(2)
         await uow.flush()
         assert await made.one(uow, 2) is None  # in the transaction that deletes it
 
 
 async def test_what_this_unit_of_work_changed_is_not_told_by_the_database(parts: Database) -> None:
-    made = renderer(parts, Part, NAMES)
+    made = renderer(parts, RenderedPart, NAMES)
     async with UnitOfWork(parts) as uow:
         assert made.ready(uow)
-        (await uow.repository(Part).get(1)).name = "x"
+        (await uow.repository(RenderedPart).get(1)).name = "x"
         assert not made.ready(uow)
 
 
 async def test_what_has_no_form_in_sql_is_left_to_python(parts: Database) -> None:
-    assert renderer(parts, Part, ("id", "price", "version")).possible is (parts.backend == "postgresql")
-    assert not renderer(parts, Part, ("id", "is_deleted", "version")).possible
-    assert not renderer(parts, Part, ("id", "name")).possible  # nobody could tell the version
+    assert renderer(parts, RenderedPart, ("id", "price", "version")).possible is (parts.backend == "postgresql")
+    assert not renderer(parts, RenderedPart, ("id", "is_deleted", "version")).possible
+    assert not renderer(parts, RenderedPart, ("id", "name")).possible  # nobody could tell the version
 
 
 async def test_a_list_that_is_sorted_by_what_it_does_not_show_is_left_to_python(parts: Database) -> None:
-    order = paging.orders("price", parts.fields(parts.plan(Part)), ("id",))
+    order = paging.orders("price", parts.fields(parts.plan(RenderedPart)), ("id",))
     async with UnitOfWork(parts) as uow:
-        assert not renderer(parts, Part, NAMES).ready(uow, order)
+        assert not renderer(parts, RenderedPart, NAMES).ready(uow, order)

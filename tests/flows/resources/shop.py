@@ -53,7 +53,7 @@ class Order(UUIDMixin, VersionMixin, TimestampMixin, SoftDeleteMixin, Base):
     __table_args__ = (CheckConstraint("amount > 0", name="some"),)
 
 
-class Line(Base):
+class ShopLine(Base):
     """A composite key."""
 
     __tablename__ = "rest_lines"
@@ -80,7 +80,7 @@ def shop(database: str, **options: Any) -> App:
     routes = [
         resource(Order, access="open", operations=EVERYTHING, **options),
         resource(Customer, access="open", operations=SIMPLE),
-        resource(Line, access="open", operations=SIMPLE),
+        resource(ShopLine, access="open", operations=SIMPLE),
         resource(Parcel, access="open", operations=SIMPLE),
     ]
     return App(Module("shop", routes=routes), database=database)

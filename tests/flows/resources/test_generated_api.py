@@ -52,7 +52,7 @@ class Product(UUIDMixin, VersionMixin, Base):
     category_id: Mapped[int | None] = mapped_column(ForeignKey("generated_categories.id"))
 
 
-class Purchase(UUIDMixin, VersionMixin, TimestampMixin, Base):
+class Acquisition(UUIDMixin, VersionMixin, TimestampMixin, Base):
     __tablename__ = "generated_purchases"
     product_id: Mapped[str | None] = mapped_column(String(36))
     count: Mapped[int]
@@ -61,7 +61,7 @@ class Purchase(UUIDMixin, VersionMixin, TimestampMixin, Base):
     __table_args__ = (CheckConstraint("count >= 0", name="count"),)
 
 
-class Remark(Base):
+class Annotation(Base):
     __tablename__ = "generated_remarks"
     id: Mapped[int] = mapped_column(primary_key=True)
     subject: Mapped[str] = mapped_column(String(60))
@@ -70,7 +70,7 @@ class Remark(Base):
     __table_args__ = (UniqueConstraint("subject", "text"),)
 
 
-MODELS = (Supplier, Category, Product, Purchase, Remark)
+MODELS = (Supplier, Category, Product, Acquisition, Annotation)
 
 
 def _accepting(operations: str, status: int) -> dict[str, Any]:
