@@ -16,6 +16,7 @@ from uno.api.access import require_auth, require_permissions
 from uno.api.action_forms import action_result
 from uno.api.actions import action_reader, answering_action
 from uno.api.event_route import EventRoute, route_function
+from uno.api.idempotency import KEYED, NAME
 from uno.api.openapi import options, with_schemas
 from uno.api.operations import operation_ids
 from uno.api.request import WITHOUT_BODY
@@ -23,10 +24,10 @@ from uno.app import Endpoint
 from uno.app.endpoints import endpoint
 from uno.app.resources import Action, Resource, action_of, resource
 from uno.audit import AuditBook
-from uno.bus import Bus
-from uno.bus.idempotency import Reply
+from uno.bus import Bus, Middleware
+from uno.bus.idempotency import Reply, refuse_keys
 from uno.bus.pipeline import per_message
-from uno.data import Database, UnitOfWork, repeated, transactional
+from uno.data import Database, Once, UnitOfWork, repeated, transactional
 from uno.errors import Misconfigured
 
 _OPEN = ("open", "authenticated")
@@ -44,7 +45,8 @@ def build_crud_router(
 
     It opens the database for as long as the application runs, unless somebody has. `dependencies` are FastAPI's and
     stand before every operation. `access` is "open" unless said otherwise. Errors are problem documents; what
-    changes is audited, in the tables that `uno db create` makes, unless `audit` is off. Inside an `App` use
+    changes is audited and idempotency keys are remembered, in the tables that `uno db create` makes, unless `audit` is
+    off: then requests with a key are refused. Inside an `App` use
     `resource` instead: there are events, settings and policies. Raises `Misconfigured`.
     """
     declared.setdefault("access", "open")
@@ -71,7 +73,9 @@ def _bus(made: Resource, database: Database, *, audit: bool) -> Bus:
     def unit(*, read_only: bool = False) -> UnitOfWork:
         return UnitOfWork(database, books=(AuditBook(),) if audit else (), read_only=read_only)
 
-    around = [per_message(repeated), per_message(transactional(unit))]
+    # Keys are remembered in a table of uno's own, as audit rows are.
+    keys: Middleware = per_message(Once(unit)) if audit else refuse_keys
+    around = [per_message(repeated), keys, per_message(transactional(unit))]
     return Bus(made.handlers, middleware=around, open_unit=unit)
 
 
@@ -92,6 +96,8 @@ def _function(one: Endpoint, action: Action, bus: Bus) -> Any:
     has_body = one.method not in WITHOUT_BODY
 
     async def ask(request: Request, scope: Scope) -> Reply:
+        if NAME in (name for name, _ in scope["headers"]):
+            scope[KEYED] = True
         return await answer(scope, await request.body() if has_body else b"")
 
     return route_function(one, ask, action_reader(action, one.message))

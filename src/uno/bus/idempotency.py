@@ -95,5 +95,5 @@ def fingerprint(*parts: bytes) -> bytes:
 def refuse_keys(message: Any, call_next: CallNext) -> Awaitable[Any]:
     """Middleware for where nothing is stored: nobody is to believe that a key protects them."""
     if current_key.get() is not None:
-        raise Invalid.field(HEADER, "This application has no database, and could not remember it.", "idempotency_key")
+        raise Invalid.field(HEADER, "There is no database to remember it in; leave it out.", "idempotency_key")
     return call_next(message)

@@ -129,6 +129,23 @@ async def _runs(client: Client, api: Any) -> None:
     assert paths["/v1/customers/{id}"]["patch"]["operationId"] == "MergeCustomer"
 
 
+async def test_a_router_answers_a_repeated_request_as_the_first_time(url: str) -> None:
+    database = Database(url)
+    api = FastAPI()
+    api.include_router(build_crud_router(Customer, database=database))
+    api.include_router(build_crud_router(Order, database=database, audit=False))
+    key = {"Idempotency-Key": "k"}
+    async with database, httpx2.AsyncClient(transport=httpx2.ASGITransport(app=api), base_url="http://x") as client:
+        await schema.create(database, [Base.metadata])
+        first, again = [await client.post("/customers", json={"name": "Ada"}, headers=key) for _ in range(2)]
+        assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+        assert again.headers["idempotency-replayed"] == "true"
+        other = await client.post("/customers", json={"name": "Bob"}, headers=key)
+        assert (other.status_code, len((await client.get("/customers")).json()["items"])) == (422, 1)
+        refused = await client.post("/orders", json={"number": "A", "price": 1}, headers=key)
+        assert (refused.status_code, fields_in(refused)) == (422, ["Idempotency-Key"])
+
+
 async def test_a_pydantic_model_may_say_what_is_shown(url: str) -> None:
     app = App(Module("shop", models=[Order], routes=[resource(Customer, access="open", serialise=Short)]), database=url)
     async with calling(app) as client:

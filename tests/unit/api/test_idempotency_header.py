@@ -132,7 +132,7 @@ def test_an_application_without_a_database_refuses_keys_and_does_not_offer_them(
         refused = forgetful.post(path, json=body, headers=KEY)
         assert refused.status_code == 422
         assert refused.json()["errors"][0]["field"] == "Idempotency-Key"
-        assert "no database" in refused.json()["detail"]
+        assert "is no database" in refused.json()["detail"]
     assert forgetful.post("/count", json={}).json() == 1
     assert "Idempotency-Key" not in forgetful.get("/openapi.json").text
 
