@@ -74,8 +74,8 @@ def _bus(made: Resource, database: Database, *, audit: bool) -> Bus:
         return UnitOfWork(database, books=(AuditBook(),) if audit else (), read_only=read_only)
 
     # Keys are remembered in a table of uno's own, as audit rows are.
-    keys: Middleware = per_message(Once(unit)) if audit else refuse_keys
-    around = [per_message(repeated), keys, per_message(transactional(unit))]
+    keys = per_message(Once(unit)) if audit else refuse_keys
+    around: list[Middleware] = [per_message(repeated), keys, per_message(transactional(unit))]
     return Bus(made.handlers, middleware=around, open_unit=unit)
 
 
