@@ -284,7 +284,8 @@ async def test_rows_of_relationships_run_their_hooks_orphans_and_moved_ones_too(
         order.remarks.append(await Repository(HookedRemark).get("r"))
         order.lines.remove(order.lines[0])
     assert sorted(ran) == [
-        "after_delete HookedLine l1", "after_update HookedRemark r", "before_delete HookedLine l1", "before_update HookedRemark r",
+        "after_delete HookedLine l1", "after_update HookedRemark r",
+        "before_delete HookedLine l1", "before_update HookedRemark r",
     ]  # fmt: skip
     ran.clear()
     async with unit(database):

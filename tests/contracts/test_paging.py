@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from sqlalchemy import select, text
+from sqlalchemy.dialects import postgresql
 from tests.contracts.conftest import BACKENDS, Fresh
 from tests.contracts.test_document_filters import Parcel, parcels
 from tests.contracts.test_filters import ROWS, Base, Stocked
 
 from uno.data import Database, Filter, Repository, UnitOfWork
+from uno.data.paging import orders
 from uno.errors import Invalid
 
 SORTABLE = ["name", "size", "large", "weight", "price", "fresh", "code", "born", "seen", "id"]
@@ -130,3 +133,17 @@ async def test_what_cannot_be_sorted_by_is_refused(filled: dict[str, Database], 
             with pytest.raises(Invalid) as caught:
                 await Repository(Stocked).page(sort=sort)
             assert [error.field for error in caught.value.errors] == ["sort"]
+
+
+async def test_an_index_is_read_in_both_directions(filled: dict[str, Database]) -> None:
+    database = filled["postgresql"]
+    fields = database.fields(database.plan(Stocked))
+    for sort in ("id", "-id"):
+        by = [one.by for one in orders(sort, fields, ())]
+        statement = select(Stocked.id).order_by(*by).limit(2)
+        literal = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+        async with database.transaction() as transaction:
+            await transaction.execute(text("SET LOCAL enable_seqscan = off"))
+            plan = await transaction.execute(text(f"EXPLAIN {literal}"))
+        found = " ".join(row[0] for row in plan)
+        assert "Index" in found and "Sort" not in found

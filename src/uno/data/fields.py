@@ -79,6 +79,7 @@ class Field:
     # Documents are sorted by what is made of their JSON.
     order: ColumnElement[Any] | None = None
     bind: Callable[[Any], Any] | None = None
+    nullable: bool = True
 
     @property
     def sorted_by(self) -> ColumnElement[Any]:
@@ -150,7 +151,8 @@ def _is_step(step: str) -> bool:
 def _field(plan: MappedPlan, name: str) -> Field:
     column = getattr(plan.cls, name)
     kind, wanted = _kind_of(column.type)
-    return Field(name, kind, column, _reader(column.type, kind, wanted))
+    nullable = getattr(column.property.columns[0], "nullable", True)
+    return Field(name, kind, column, _reader(column.type, kind, wanted), nullable=nullable)
 
 
 def _kind_of(type_: Any) -> tuple[Kind, Any]:

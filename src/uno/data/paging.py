@@ -47,7 +47,9 @@ class Order:
     @property
     def by(self) -> ColumnElement[Any]:
         column = self.field.sorted_by
-        return (column.desc() if self.descending else column.asc()).nulls_last()
+        found = column.desc() if self.descending else column.asc()
+        # Said of a column without any, it would keep PostgreSQL from reading an index backwards.
+        return found.nulls_last() if self.field.nullable else found
 
     def beyond(self, value: Any) -> ColumnElement[bool]:
         """Rows after one with this value, by this field alone."""
@@ -56,7 +58,8 @@ class Order:
             return false()
         bound = self.field.bound(value)
         bound = literal(bound) if isinstance(bound, bool) else bound
-        return or_(column < bound if self.descending else column > bound, column.is_(None))
+        found = column < bound if self.descending else column > bound
+        return or_(found, column.is_(None)) if self.field.nullable else found
 
     def same(self, value: Any) -> ColumnElement[bool]:
         column = self.field.sorted_by

@@ -208,24 +208,11 @@ _ON_POSTGRES: Final[_Forms] = (
 )
 
 
-def _number(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any] | None:
-    """All digits of a double, of which SQLite itself gives 15; a decimal is stored as one, and rounded by Python."""
-    if type_.asdecimal:
-        return None
-    infinite = [
-        (column == sign * literal(math.inf), literal(name)) for sign, name in ((1, "Infinity"), (-1, "-Infinity"))
-    ]
-    return case((column.is_(None), None), *infinite, else_=_digits(column))
-
-
-def _digits(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.json(func.printf("%!.17g", column))
-
-
 def _json(column: ColumnElement[Any], _type: Any) -> ColumnElement[Any]:
-    # A lone number has become one when it was stored.
+    # A lone number has become a double when it was stored, of which json() gives 15 digits; the 17th may be wrong.
     stored = type_coerce(column, Text)
-    return case((func.typeof(stored) == "real", _digits(stored)), else_=func.json(stored))
+    digits = func.json(func.printf("%!.19g", stored))
+    return case((func.typeof(stored) == "real", digits), else_=func.json(stored))
 
 
 def _truth(column: ColumnElement[Any], _type: Any) -> ColumnElement[Any]:
@@ -248,13 +235,12 @@ def _stored_moment(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any]
     return text + "+00:00" if type_.timezone else text
 
 
+# Nothing for doubles, as which decimals are stored, too: SQLite's JSON has not all of their digits.
 _ON_SQLITE: Final[_Forms] = (
     (types.Enum, _choice),
     (types.String, _itself),
     (types.Boolean, _truth),
     (types.Integer, _itself),
-    (types.Float, _number),
-    (types.Numeric, _number),
     (types.DateTime, _stored_moment),
     (types.Date, lambda column, _: type_coerce(column, Text)),
     (types.Time, lambda column, _: _fraction(type_coerce(column, Text))),
