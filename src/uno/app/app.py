@@ -94,6 +94,10 @@ class App:
     def database(self) -> Database | None:
         return self._wiring.database
 
+    def check_database(self) -> None:
+        """Raise `Misconfigured` where data is to be stored and nobody said in which database."""
+        self._wiring.check_placed()
+
     @property
     def metrics(self) -> Metrics:
         return self._wiring.metrics

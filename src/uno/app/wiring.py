@@ -106,11 +106,15 @@ class Wiring:
 
         return Migrations(self.database, folder, self.tables())
 
-    async def start(self, stack: AsyncExitStack, folder: Path | None = None) -> None:
-        """Start everything; what was started is stopped by `stack`. `folder` is that of the migrations."""
+    def check_placed(self) -> None:
+        """Raise `Misconfigured` where data is to be stored and nobody said where."""
         if self.nowhere:
             fix = "set UNO_DB_URL, for instance postgresql://user:password@host/name or embedded:"
             raise Misconfigured(f"The application stores data but has no database; {fix}")
+
+    async def start(self, stack: AsyncExitStack, folder: Path | None = None) -> None:
+        """Start everything; what was started is stopped by `stack`. `folder` is that of the migrations."""
+        self.check_placed()
         await stack.enter_async_context(self.telemetry.running())
         if self.database is not None:
             await stack.enter_async_context(self.database)

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from uno.errors import Misconfigured, TimedOut, Unavailable
 
 if TYPE_CHECKING:
+    from uno.app import App
     from uno.data import Database
 
 
-def of_app(database: "Database | None", reference: str) -> "Database":
-    """`Misconfigured` where the application has none."""
-    if database is None:
+def of_app(app: "App", reference: str) -> "Database":
+    """`Misconfigured` where the application has none, or nobody said which."""
+    app.check_database()
+    if app.database is None:
         raise Misconfigured(f"{reference} has no database.")
-    return database
+    return app.database
 
 
 def of_settings() -> "Database":

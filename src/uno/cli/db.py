@@ -36,7 +36,7 @@ def create(
 ) -> None:
     """Create or upgrade uno's tables, and create an application's own that are missing."""
     loaded = None if app is None else load(app).app
-    database = of_settings() if loaded is None else of_app(loaded.database, str(app))
+    database = of_settings() if loaded is None else of_app(loaded, str(app))
     with Progress() as progress, naming(database):
         report_progress(database, progress)
         run_async(_create(database, loaded))

@@ -84,7 +84,7 @@ async def _each(act: Callable[[UUID], Coroutine[Any, Any, None]], ids: list[UUID
 
 def _ask(reference: str | None, question: "Callable[[DeadLetters], Coroutine[Any, Any, T]]") -> T:
     """The answer of the dead letters of the application's database, or of the one of the settings."""
-    database = of_settings() if reference is None else of_app(load(reference).app.database, reference)
+    database = of_settings() if reference is None else of_app(load(reference).app, reference)
 
     async def ask() -> T:
         from uno.data import schema

@@ -25,7 +25,7 @@ def run(**options: Any) -> None:
         raise Misconfigured("alembic.ini does not say which application it is: uno_app = package.module:attribute.")
     app = load(reference).app
     attributes |= {"tables": app.tables(), "folder": Path(context.script.dir)}
-    run_async(_run(of_app(app.database, reference), options))
+    run_async(_run(of_app(app, reference), options))
 
 
 async def _run(database: Database, options: dict[str, Any]) -> None:

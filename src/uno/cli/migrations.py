@@ -125,7 +125,7 @@ async def _check(migrations: "Migrations") -> "tuple[str | None, State | None, l
 def _ask(reference: str, question: "Callable[[Migrations], Coroutine[Any, Any, T]]") -> T:
     """The answer of the migrations of an application, over its open database."""
     app = load(reference).app
-    database = of_app(app.database, reference)
+    database = of_app(app, reference)
     folder = _folder(app)
 
     async def ask() -> T:

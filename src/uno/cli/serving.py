@@ -66,10 +66,10 @@ def serve_until_stopped(app: "App", api: Any, sock: Any) -> None:
 def worker(app: Reference) -> None:
     """Deliver an application's events to its durable subscribers."""
     loaded = load(app).app
-    of_app(loaded.database, app)
+    database = of_app(loaded, app)
     configure_logs(loaded.settings)
     warn_of_unread()
-    with Progress() as progress, naming(loaded.database):
+    with Progress() as progress, naming(database):
         announce(loaded, progress)
         run_async(_deliver(loaded, progress))
 

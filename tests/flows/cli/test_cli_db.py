@@ -49,6 +49,12 @@ def test_an_application_without_a_database_says_so(uno: Any, tmp_path: Path) -> 
     assert (done.returncode, done.stderr) == (1, "uno: bare:app has no database.\n")
 
 
+def test_nothing_is_created_in_a_database_that_nobody_named(uno: Any) -> None:
+    done = uno("db", "create", "uno.examples.inventory:app")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("uno: The application stores data but has no database; set UNO_DB_URL")
+
+
 def test_an_embedded_server_is_started_found_used_and_stopped(
     uno: Any, background: Any, shop: str, server_folder: Path
 ) -> None:

@@ -106,7 +106,7 @@ SECRETS = [
     f"{section.model_config.get('env_prefix')}{name.upper()}"
     for section in SECTIONS
     for name, field in section.model_fields.items()
-    if "SecretStr" in str(field.annotation) and name not in ("url", "headers")
+    if "SecretStr" in str(field.annotation) and not name.endswith(("url", "headers"))
 ]
 
 
