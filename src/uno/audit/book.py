@@ -6,7 +6,7 @@ from typing import Any
 from uno import ids
 from uno.audit import statements
 from uno.audit.tables import audit
-from uno.data.changes import Change, Changes, Values, Written
+from uno.data.changes import Change, Changes, Values, Written, differs
 from uno.data.marks import Marks
 
 
@@ -21,7 +21,7 @@ def images(change: Change) -> tuple[Any, Any]:
     """Full images of a create or delete, only the changed fields of an update; JSON values."""
     before, after = change.before, change.after
     if before is not None and after is not None:
-        changed = [name for name in after if name not in before or before[name] != after[name]]
+        changed = [name for name in after if name not in before or differs(before[name], after[name])]
         before, after = {n: before.get(n) for n in changed}, {n: after[n] for n in changed}
     return _json(before, change.marks), _json(after, change.marks)
 

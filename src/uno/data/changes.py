@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from sqlalchemy import Column, ColumnElement, FromClause, Insert, Table
@@ -12,6 +13,7 @@ from uno.data.marks import Marks
 from uno.messages import DomainEvent
 
 Values = dict[str, Any]
+_NUMBERS = (int, float, Decimal)
 Kind = Literal["create", "update", "delete", "soft_delete", "restore"]
 
 
@@ -43,6 +45,19 @@ def kind_of(before: Values | None, after: Values | None) -> Kind:
     if was_there is is_there:
         return "update"
     return "restore" if is_there else "soft_delete"
+
+
+def differs(before: Any, after: Any) -> bool:
+    """Whether a value is to be written: not one that only Python has in another form, as drivers' own UUIDs are."""
+    kind, other = type(before), type(after)
+    return (kind is not other and not _comparable(kind, other)) or before != after
+
+
+def _comparable(kind: type, other: type) -> bool:
+    if bool in (kind, other):  # in JSON true is not 1
+        return False
+    numbers = issubclass(kind, _NUMBERS) and issubclass(other, _NUMBERS)
+    return numbers or issubclass(kind, other) or issubclass(other, kind)
 
 
 @dataclass(frozen=True, slots=True)

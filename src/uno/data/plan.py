@@ -19,6 +19,7 @@ from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.orm.state import InstanceState
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from uno.data.changes import differs
 from uno.data.marks import marks_of_columns
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
@@ -211,7 +212,7 @@ class MappedPlan:
     def changed(self, before: Values, after: Values) -> Values:
         """The values of `after` that differ from `before`."""
         # Most values are the same objects: those are told apart without a call.
-        return {k: v for k, v in after.items() if k not in before or (before[k] is not v and _differs(before[k], v))}
+        return {k: v for k, v in after.items() if k not in before or (before[k] is not v and differs(before[k], v))}
 
     def restore(self, entity: Any, values: Values) -> None:
         for name, value in values.items():
@@ -248,10 +249,6 @@ def _heard(entity: Any, *_: Any) -> None:
         entry.stamp()
 
 
-def _differs(before: Any, after: Any) -> bool:
-    return type(before) is not type(after) or before != after
-
-
 def _python_type(column: Any) -> type | None:
     """What a key given as text becomes; None where it stays as it is."""
     try:
@@ -276,7 +273,9 @@ def _attribute(prop: ColumnProperty[Any]) -> Attribute:
     default, on_update = column.default, column.onupdate
     generated = column.server_default is not None or column.computed is not None or column.identity is not None
     generated = generated or column is getattr(column.table, "autoincrement_column", None)
-    return Attribute(prop.key, column, _maker(default), _maker(on_update), bool(generated))
+    made = _maker(default)
+    # What Python makes the database need not.
+    return Attribute(prop.key, column, made, _maker(on_update), bool(generated) and made is None)
 
 
 def _maker(default: Any) -> Callable[[], Any] | None:

@@ -51,6 +51,22 @@ async def test_what_the_server_sets_is_refused_and_the_row_is_unchanged(client: 
     assert len((await client.get("/orders")).json()["items"]) == 1
 
 
+async def test_a_change_to_equal_values_moves_neither_the_version_nor_the_time(client: Client) -> None:
+    made = await an_order(client, note="n", data={"a": {"b": [1]}}, amount=3)
+    there = made.headers["location"]
+    whole = {"number": "A-1", "price": "9.9", "note": "n", "data": {"a": {"b": [1]}}, "amount": 3, "state": "new"}
+    for response in (
+        await client.put(there, json={**whole, "customer_id": None}),
+        await client.patch(there, json={"price": 9.9, "data": {"a": {"b": [1]}}}),
+        await client.patch(there, json={}),
+        await client.get(there),
+    ):
+        assert (response.status_code, response.json()) == (200, made.json()), response.text
+    assert len((await client.get(f"{there}/history")).json()["items"]) == 1
+    moved = (await client.patch(there, json={"amount": 4})).json()
+    assert (moved["version"], moved["updated_at"] > made.json()["updated_at"]) == (2, True)
+
+
 async def test_put_is_full_and_patch_merges(client: Client) -> None:
     there = (await an_order(client, note="keep", amount=7, data={"a": 1, "b": {"c": 1, "d": 2}})).headers["location"]
     patched = await client.patch(
