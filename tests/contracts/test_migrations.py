@@ -33,6 +33,7 @@ from sqlalchemy.types import TypeDecorator
 from uno.app import App
 from uno.data import Database, Model, UtcDateTime, schema
 from uno.data.migrations.driving import Migrations
+from uno.data.model import database_now
 from uno.data.tables import json_type
 from uno.errors import Misconfigured
 from uno.modules import Module
@@ -105,6 +106,7 @@ def every_type() -> MetaData:
     metadata = notes(
         Column("uuid", Uuid),
         Column("at", UtcDateTime, server_default=func.now()),
+        Column("at1", UtcDateTime, server_default=database_now()),
         Column("at2", DateTime(timezone=True), server_default=text("CURRENT_TIMESTAMP")),
         Column("json", json_type, nullable=False),
         Column("empty", String, server_default=""),
@@ -138,6 +140,7 @@ async def test_every_type_and_default_is_written_so_that_nothing_differs_afterwa
     path = await migrations.revise('"first" \\ of all"""')
     assert path is not None
     assert "UtcDateTime()" in path.read_text()
+    assert "sa.Column('at1', UtcDateTime(), server_default=database_now()" in path.read_text()
     for _ in range(2):
         assert len(await migrations.upgrade()) == 1
         assert await migrations.differences() == []

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, Index, MetaData, String, Table, UniqueConstraint, Uuid
+from sqlalchemy import BigInteger, DateTime, FunctionElement, Index, MetaData, String, Table, UniqueConstraint, Uuid
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -29,6 +30,24 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class database_now(FunctionElement[datetime]):
+    """The database's own time, in SQL: of the transaction on PostgreSQL."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(database_now)
+def _now(_element: Any, _compiler: Any, **_: Any) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(database_now, "sqlite")
+def _now_as_text(_element: Any, _compiler: Any, **_: Any) -> str:
+    # As SQLAlchemy writes moments, so that they compare with others.
+    return "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))"
 
 
 class Model(DeclarativeBase):
@@ -97,10 +116,17 @@ class ULIDMixin:
 
 
 class TimestampMixin:
-    """`created_at`, and `updated_at`, which moves only when something changed."""
+    """`created_at`, and `updated_at`, which moves only when something changed.
 
-    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, sort_order=100)
-    updated_at: Mapped[datetime] = mapped_column(UtcDateTime, default=clock.now, onupdate=clock.now, sort_order=101)
+    uno writes the time of `uno.clock`; where others insert rows without it, it is the database's.
+    """
+
+    created_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, default=clock.now, server_default=database_now(), sort_order=100
+    )
+    updated_at: Mapped[datetime] = mapped_column(
+        UtcDateTime, default=clock.now, server_default=database_now(), onupdate=clock.now, sort_order=101
+    )
 
 
 class ActorMixin:

@@ -111,8 +111,7 @@ def _of_column(plan: MappedPlan, attribute: Any, hint: Any) -> Trait:
     default: Any = column.default
     constant = default.arg if default is not None and default.is_scalar else ...
     key = attribute.name in plan.key_names
-    made = column.server_default is not None or column.identity is not None or column.computed is not None
-    generated = made or attribute.generated or (default is not None and attribute.default is None)
+    generated = attribute.generated or (default is not None and attribute.default is None)
     return Trait(
         attribute.name,
         _type_of(column.type, hint),

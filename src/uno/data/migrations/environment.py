@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeEngine
 
 from uno.data.migrations.enums import enum_changes, native, write_enums
 from uno.data.migrations.folder import mentions
-from uno.data.model import UtcDateTime
+from uno.data.model import UtcDateTime, database_now
 
 # Those that may be named as briefly as in a model.
 # With the cast that PostgreSQL adds.
@@ -109,10 +109,13 @@ def _bare(default: str) -> str:
 
 
 def _render(kind: str, found: Any, autogenerating: AutogenContext) -> str | bool:
-    """Types that Alembic would write otherwise; those that are not SQLAlchemy's are imported where they are used."""
+    """What Alembic would write otherwise; what is not SQLAlchemy's is imported where it is used."""
+    imports, cls = autogenerating.imports, type(found)
+    if kind == "server_default" and isinstance(getattr(found, "arg", None), database_now):
+        imports.add("from uno.data.model import database_now")
+        return "database_now()"
     if kind != "type" or not isinstance(found, TypeEngine):
         return False
-    imports, cls = autogenerating.imports, type(found)
     if cls in _TYPES:
         imports.add(_TYPES[cls])
         return f"{cls.__name__}()"
