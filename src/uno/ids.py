@@ -27,7 +27,8 @@ class Randomness(Protocol):
 _system = random.Random()
 _bits: Randomness = _system
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_PLACE: Final = 2**14 - 1
+# Bits of a place among the identifiers of one microsecond.
+_PLACES: Final = 14
 # A forked child would otherwise make its parent's identifiers again.
 os.register_at_fork(after_in_child=_system.seed)
 
@@ -57,11 +58,14 @@ def ulid() -> UUID:
 def uuid7_at(moment: datetime, place: int = 0) -> UUID:
     """A UUID version 7 of this moment, to the microsecond; those of one moment sort by `place`.
 
-    The bits behind the milliseconds are a fraction of one (RFC 9562, section 6.2, method 3).
+    The bits behind the milliseconds are a fraction of one (RFC 9562, section 6.2, method 3). A microsecond has
+    16,384 places; beyond them they go on in the next one.
     """
-    milliseconds, rest = divmod((moment - _EPOCH) // timedelta(microseconds=1), 1000)
+    microseconds = (moment - _EPOCH) // timedelta(microseconds=1) + (place >> _PLACES)
+    milliseconds, rest = divmod(microseconds, 1000)
     high = milliseconds << 16 | 0x7000 | rest * 4096 // 1000
-    return UUID(int=high << 64 | 1 << 63 | min(place, _LAST_PLACE) << 48 | _bits.getrandbits(48))
+    low = place & (1 << _PLACES) - 1
+    return UUID(int=high << 64 | 1 << 63 | low << 48 | _bits.getrandbits(48))
 
 
 def trace_id() -> str:

@@ -165,4 +165,6 @@ def test_ids_of_one_moment_sort_by_their_place_and_before_those_of_the_next_micr
     made = [ids.uuid7_at(one, place) for one in moments for place in (0, 1, 16_383)]
     assert made == sorted(made)
     assert {(id.version, id.variant) for id in made} == {(7, UUID(int=1 << 79 | 1 << 63).variant)}
-    assert ids.uuid7_at(moment, 2**20).int >> 48 == made[2].int >> 48
+    beyond = [ids.uuid7_at(moment, place) for place in (16_383, 16_384, 2**20 - 1, 2**20)]
+    assert beyond == sorted(beyond)
+    assert beyond[1].int >> 48 == ids.uuid7_at(moment + timedelta(microseconds=1)).int >> 48

@@ -15,14 +15,18 @@ from sqlalchemy import (
     Date,
     Enum as EnumType,
     Float,
+    Integer,
     Interval,
     LargeBinary,
     MetaData,
     Numeric,
     String,
+    Text,
     Time,
     Uuid,
+    cast,
     delete,
+    func,
     insert,
     select,
     text as sql,
@@ -269,6 +273,23 @@ async def test_a_key_that_raw_sql_changes_and_a_truncated_table_are_written_down
     said = {(e.record_id, e.operation, e.before is None, e.after is None) for e in entries[1:3]}
     assert said == {(f"{id},1", "delete", False, True), (f"{other},1", "create", True, False)}
     assert (entries[3].operation, entries[3].before, entries[3].record_id) == ("delete", whole, f"{other},1")
+
+
+async def test_forty_thousand_rows_of_one_statement_have_ids_in_their_order(database: Database) -> None:
+    places = select(cast(func.right(cast(audit.c.record_id, Text), -37), Integer))
+    rows = "SELECT lpad(to_hex(n), 32, '0')::uuid, n, 'a' FROM generate_series(1, 40000) AS n ORDER BY n"
+    for statement in (
+        f"INSERT INTO captured_lines (order_id, number, text) {rows}",
+        "UPDATE captured_lines SET text = 'b'",
+    ):
+        async with database.transaction() as transaction:
+            await transaction.execute(delete(audit))
+            await transaction.execute(sql(statement))
+        found = [row[0] for row in await database.query(places.order_by(audit.c.id))]
+        assert found == list(range(1, 40_001))
+        # Without the random digits.
+        [(ids,)] = await database.query(sql("SELECT count(DISTINCT left(id::text, 23)) FROM uno_audit"))
+        assert ids == 40_000
 
 
 async def test_what_a_unit_of_work_does_by_raw_sql_has_its_context(database: Database) -> None:

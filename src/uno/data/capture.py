@@ -38,18 +38,22 @@ _COLUMNS = (
     "id, kind, component, actor, actor_source, tenant, timestamp, correlation_id, message_id, traceparent, "
     "record_id, operation, before, after"
 )
-# The id is a UUID of version 7 as `uno.ids.uuid7_at` makes it.
+# A UUID of version 7 as `uno.ids.uuid7_at` makes it, and what is the same in every row.
 _SAME = """
-      (prefix || to_hex(32768 + least(row_number() OVER () - 1, 16383)) || right(gen_random_uuid()::text, 12))::uuid,
+      (
+        lpad(to_hex((micros + ({place} >> 14)) / 1000), 12, '0') || '7'
+        || lpad(to_hex((micros + ({place} >> 14)) % 1000 * 4096 / 1000), 3, '0')
+        || to_hex(32768 + ({place} & 16383)) || right(gen_random_uuid()::text, 12)
+      )::uuid,
       'change', {component}, said->>'actor', said->>'actor_source', said->>'tenant', moment,
       said->>'correlation_id', said->>'message_id', said->>'traceparent'"""
+_PLACE = "(row_number() OVER ({order}) - 1)"
 # A column may be called as one of the variables; columns are named with their table.
 _BODY = """
 #variable_conflict use_variable
 DECLARE
   moment timestamptz := clock_timestamp();
   micros bigint := (extract(epoch FROM moment) * 1000000)::bigint;
-  prefix text := lpad(to_hex(micros / 1000), 12, '0') || '7' || lpad(to_hex(micros % 1000 * 4096 / 1000), 3, '0');
   said jsonb := nullif(current_setting('uno.context', true), '')::jsonb;
   own text := 'transaction-' || pg_current_xact_id()::text;
 BEGIN
@@ -64,7 +68,7 @@ BEGIN
   ELSIF TG_OP = 'TRUNCATE' THEN
     INSERT INTO {audit} ({columns}) SELECT {same}, {old_id}, 'delete', {old}, NULL FROM {table} o;
   ELSE
-    INSERT INTO {audit} ({columns}) SELECT {same},
+    INSERT INTO {audit} ({columns}) SELECT {same_joined},
       coalesce({old_id}, {new_id}),
       CASE WHEN {no_old} THEN 'create' WHEN {no_new} THEN 'delete' {soft}ELSE 'update' END,
       CASE WHEN NOT {no_old} THEN c.before END, CASE WHEN NOT {no_new} THEN c.after END
@@ -191,10 +195,13 @@ def _body(table: Table, schema: str) -> str:
     columns = {a.name: a.column for a in plan.attributes if a.name in plan.marks.forms}
     key = [c.name for c in plan.mapper.primary_key]
     joined = " AND ".join(f"o.{_quote(name)} = n.{_quote(name)}" for name in key)
+    ordered = ", ".join(f"coalesce(o.{_quote(name)}, n.{_quote(name)})" for name in key)
     return _BODY.format(
         audit=f"{_quote(schema)}.uno_audit",
         columns=_COLUMNS,
-        same=_SAME.format(component=_text(plan.label)),
+        same=_SAME.format(component=_text(plan.label), place=_PLACE.format(order="")),
+        # Rows come out of the join in any order.
+        same_joined=_SAME.format(component=_text(plan.label), place=_PLACE.format(order=f"ORDER BY {ordered}")),
         table=_names(table, schema)[1],
         new_id=_key(plan, "n"),
         old_id=_key(plan, "o"),
