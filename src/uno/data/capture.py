@@ -3,7 +3,8 @@
 A class says `__audit__ = "trigger"`; classes of another base than `uno.data.Model` go through `by_trigger`.
 The triggers come with the table and write the rows that the unit of work would write. Who changed what on
 whose behalf is in the transaction's setting `uno.context`, which the unit of work sets; where it is not set,
-the actor is the database's user. On other databases the unit of work writes the rows.
+the actor is what the setting `uno.actor` says, or the database's user. On other databases the unit of work
+writes the rows.
 """
 
 import json
@@ -55,12 +56,14 @@ DECLARE
   moment timestamptz := clock_timestamp();
   micros bigint := (extract(epoch FROM moment) * 1000000)::bigint;
   said jsonb := nullif(current_setting('uno.context', true), '')::jsonb;
+  named text := nullif(current_setting('uno.actor', true), '');
   own text := 'transaction-' || pg_current_xact_id()::text;
 BEGIN
-  IF said IS NULL THEN
-    said := jsonb_build_object(
-      'actor', session_user, 'actor_source', 'database', 'correlation_id', own, 'message_id', own);
+  IF said IS NULL AND named IS NOT NULL THEN
+    said := jsonb_build_object('actor', named, 'actor_source', 'setting');
   END IF;
+  said := jsonb_build_object('actor_source', 'database', 'correlation_id', own, 'message_id', own)
+    || coalesce(said, jsonb_build_object('actor', session_user));
   IF TG_OP = 'INSERT' THEN
     INSERT INTO {audit} ({columns}) SELECT {same}, {new_id}, 'create', NULL, {new} FROM uno_new n;
   ELSIF TG_OP = 'DELETE' THEN
