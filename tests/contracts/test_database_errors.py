@@ -218,13 +218,19 @@ async def test_errors_of_reads_are_translated_too(fresh: Fresh) -> None:
 
 
 async def test_a_commit_stopped_by_the_server_is_known_to_have_written_nothing(fresh: Fresh) -> None:
-    database = await fresh("postgresql", Tables.metadata, settings=DatabaseSettings(statement_timeout=0.2))
-    async with database.transaction() as other:
-        await other.execute(text("LOCK TABLE pet"))
+    other = await fresh("postgresql", Tables.metadata)
+    database = await fresh("postgresql", like=other, settings=DatabaseSettings(statement_timeout=0.5))
+    await database.restricted_tables()  # the commit itself is what has to wait
+    async with other.transaction() as blocking:
+        await blocking.execute(text("LOCK TABLE pet"))
         with pytest.raises(TimedOut) as caught:
             async with UnitOfWork(database):
                 await Repository(Pet).add(Pet(id="p"))
-    assert not isinstance(caught.value, Unavailable)
+        assert not isinstance(caught.value, Unavailable)
+    assert await count(other) == 0
+    async with UnitOfWork(database):
+        await Repository(Pet).add(Pet(id="p"))
+    assert await count(other) == 1
 
 
 @pytest.mark.parametrize("url", ["postgresql://uno@127.0.0.1:1/x", "sqlite:////nowhere/at/all.db"])
