@@ -337,7 +337,8 @@ async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
     proxy = Proxy(int(parts.port or 5432))
     await proxy.start()
     there = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")))
-    async with Database(there, settings=DatabaseSettings(connect_timeout=1)) as database:
+    settings = DatabaseSettings(connect_timeout=1, breaker_recovery=0.5)
+    async with Database(there, settings=settings) as database:
         await write(database)
         await proxy.stop()
         for call in (read, write, write_explicitly, read, write, write_explicitly):
@@ -348,7 +349,10 @@ async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
         assert not isinstance(caught.value, OutcomeUnknown)
         assert (await report([database.check()])).status is HealthStatus.UNHEALTHY
         await proxy.start()
-        assert (await report([database.check()])).status is HealthStatus.HEALTHY
+        async with clock.timeout(10):
+            # The breaker on connecting has seen enough failures to wait a little.
+            while (await report([database.check()])).status is not HealthStatus.HEALTHY:
+                await asyncio.sleep(0.05)
         await assert_healthy(database, admin)
         assert len((await stored(database))[0]) == 21
     await proxy.stop()
