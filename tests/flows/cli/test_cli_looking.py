@@ -17,7 +17,8 @@ def test_routes_are_listed(uno: Any) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0] == ["METHOD", "PATH", "STATUS", "ACCESS", "MESSAGE"]
     assert ["POST", "/packages/{package_id}/approve", "200", "open", "ApprovePackage"] in lines
-    assert len(lines) == 9
+    assert ["GET", "/licence-checks/{id}", "200", "open", "GetLicenceCheck"] in lines  # of a resource
+    assert len(lines) == 11
     assert "\x1b" not in done.stdout
 
 
