@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from types import TracebackType
+from typing import Protocol, Self
 
 from uno.errors import Misconfigured
 
@@ -87,30 +88,60 @@ async def sleep(seconds: float) -> None:
     await _clock.sleep(seconds)
 
 
-if sys.version_info >= (3, 11, 3):
-    _Timeout = asyncio.Timeout
-else:
-    # Before 3.11.3 a cancellation counted earlier in the task, as a failed TaskGroup leaves one
-    # behind, makes every timeout in that task a CancelledError: github.com/python/cpython/issues/102780.
-    class _Timeout(asyncio.Timeout):  # type: ignore[misc, no-redef]  # final for type checkers only
-        async def __aenter__(self) -> Self:
-            self.counted = _cancelling()
-            await super().__aenter__()
-            return self
+class Timeout(Protocol):
+    """What `timeout` gives: `asyncio.Timeout`, as far as it is public."""
 
-        async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
-            await super().__aexit__(kind, error, trace)
-            if self.expired() and kind is asyncio.CancelledError and _cancelling() <= self.counted:
-                raise TimeoutError from error
+    def when(self) -> float | None: ...
 
-    def _cancelling() -> int:
-        task = asyncio.current_task()
-        return 0 if task is None else task.cancelling()
+    def reschedule(self, when: float | None) -> None: ...
+
+    def expired(self) -> bool: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 
-def timeout(seconds: float | None) -> asyncio.Timeout:
+# Before 3.11.3 a cancellation counted earlier in the task, as a failed TaskGroup leaves one
+# behind, makes every timeout in that task a CancelledError: github.com/python/cpython/issues/102780.
+_MISCOUNTS = sys.version_info < (3, 11, 3)
+
+
+class _Counting:
+    """A timeout that knows which cancellations are older than itself."""
+
+    def __init__(self, inner: asyncio.Timeout) -> None:
+        self._inner = inner
+        self._counted = 0
+        self.when, self.reschedule, self.expired = inner.when, inner.reschedule, inner.expired
+
+    async def __aenter__(self) -> Self:
+        self._counted = _cancelling()
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        await self._inner.__aexit__(kind, error, trace)
+        if self.expired() and kind is asyncio.CancelledError and _cancelling() <= self._counted:
+            raise TimeoutError from error
+
+    def __repr__(self) -> str:
+        return repr(self._inner)
+
+
+def _cancelling() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def timeout(seconds: float | None) -> Timeout:
     """`async with timeout(5):` raises `TimeoutError` after that long, as `asyncio.timeout` does."""
-    return _Timeout(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+    found = asyncio.timeout(seconds)
+    return _Counting(found) if _MISCOUNTS else found
 
 
 @contextmanager

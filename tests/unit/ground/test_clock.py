@@ -88,6 +88,22 @@ async def test_a_timeout_after_a_group_of_tasks_that_failed_is_a_timeout() -> No
                 await asyncio.Event().wait()
 
 
+@pytest.mark.parametrize("miscounts", [True, False])
+async def test_a_timeout_can_be_looked_at_and_moved(miscounts: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_MISCOUNTS", miscounts)
+    async with clock.timeout(None) as limit:
+        assert (limit.when(), limit.expired()) == (None, False)
+    with pytest.raises(TimeoutError):
+        async with clock.timeout(60) as limit:
+            assert "Timeout" in repr(limit)
+            limit.reschedule(asyncio.get_running_loop().time())
+            await asyncio.Event().wait()
+    assert limit.expired()
+    with pytest.raises(KeyError):
+        async with clock.timeout(60):
+            raise KeyError
+
+
 async def test_a_cancellation_beside_a_timeout_stays_one() -> None:
     started = asyncio.Event()
 
