@@ -155,9 +155,15 @@ def _field(plan: MappedPlan, name: str) -> Field:
     return Field(name, kind, column, _reader(column.type, kind, wanted), nullable=nullable)
 
 
+def _undecorated(type_: Any) -> Any:
+    # SQLAlchemy's own Interval is a decorated DateTime, and yet none.
+    is_decorated = isinstance(type_, types.TypeDecorator) and not isinstance(type_, types.Interval)
+    return type_.impl_instance if is_decorated else type_
+
+
 def _kind_of(type_: Any) -> tuple[Kind, Any]:
     """The kind of a column's values, and their Python type."""
-    plain = type_.impl_instance if isinstance(type_, types.TypeDecorator) else type_
+    plain = _undecorated(type_)
     if isinstance(plain, JSON):
         return "json", None
     if isinstance(plain, ARRAY):
@@ -193,7 +199,7 @@ def _reader(type_: Any, kind: Kind, wanted: Any) -> Callable[[Any], Any]:
 
 
 def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:
-    plain = type_.impl_instance if isinstance(type_, types.TypeDecorator) else type_
+    plain = _undecorated(type_)
     bits = next((bits for sql, bits in _BITS if isinstance(plain, sql)), None)
     if wanted is int and bits is not None:
         return lambda value: _within(value, bits)
@@ -232,11 +238,18 @@ def _in_utc(value: datetime) -> datetime:
     return (value if value.tzinfo is not None else value.replace(tzinfo=UTC)).astimezone(UTC)
 
 
+def _dated(value: timedelta) -> timedelta:
+    """SQLite stores a duration as the moment that long after 1970."""
+    _ = datetime(1970, 1, 1, tzinfo=UTC) + value  # an OverflowError, if there is none
+    return value
+
+
 _CHECKS: Final[Mapping[type, Callable[[Any], Any]]] = {
     str: _text,
     float: _finite,
     Decimal: _finite,
     datetime: _in_utc,
+    timedelta: _dated,
 }
 
 
