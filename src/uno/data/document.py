@@ -22,7 +22,7 @@ from pydantic_core import PydanticSerializationError
 from sqlalchemy import Table
 
 from uno import clock
-from uno.data.document_fields import class_values, defaults_of, fields_of, form_of, id_type
+from uno.data.document_fields import Form, class_values, defaults_of, fields_of, form_of, id_type
 from uno.data.marks import marks_of_fields
 from uno.data.tables import documents
 from uno.domain import AggregateRoot
@@ -64,7 +64,7 @@ class DocumentPlan:
         self._id = TypeAdapter(id_type(cls))
         self.marks = marks_of_fields(cls, self.table.fullname, self.fields)
         self._loaders: dict[str, type[BaseModel]] = {}
-        self.forms = {name: form_of(wanted) for name, wanted in self.fields.items()}
+        self.forms: dict[str, Form] = {name: form_of(wanted) for name, wanted in self.fields.items()}
         # What a query takes for an attribute that a stored document lacks.
         self.constants = {n: self.dump(n, v.make()) for n, v in self._defaults.items() if v.constant}
         self.has_events = True

@@ -4,13 +4,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import RelationshipProperty, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from uno.data.database import Plan
 from uno.data.plan import MappedPlan
 from uno.data.unit_of_work import UnitOfWork
+from uno.data.untyped import chosen
 from uno.errors import Invalid
 
 # Keys in one statement: SQLite takes 32,766 parameters.
@@ -69,7 +70,7 @@ def _statement(
 ) -> Select[Any]:
     own = [getattr(plan.cls, name) for name in plan.key_names]
     wanted = own[0].in_([key[0] for key in keys]) if len(own) == 1 else tuple_(*own).in_(keys)
-    joined = select(*own, *target.columns).join_from(plan.cls, getattr(plan.cls, relation.key))
+    joined = chosen(*own, *target.columns).join_from(plan.cls, getattr(plan.cls, relation.key))
     return joined.where(wanted).order_by(*(relation.order_by or ()))
 
 

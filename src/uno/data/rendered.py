@@ -30,6 +30,7 @@ from uno.data.paging import Order
 from uno.data.plan import MappedPlan
 from uno.data.statement import Prepared
 from uno.data.unit_of_work import UnitOfWork
+from uno.data.untyped import chosen
 
 # Letters of a name in PostgreSQL.
 _LABEL = 63
@@ -116,7 +117,7 @@ class Renderer:
         key = enumerate(self._plan.mapper.primary_key)
         found = self._objects([column == bindparam(f"k{n}", type_=column.type) for n, column in key])
         columns: list[Any] = [found.c.object, found.c.version]
-        return select(*columns)
+        return chosen(*columns)
 
     def _select_page(self, order: Sequence[Order], where: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
         found = self._objects(where, [one.by for one in order])
@@ -124,7 +125,7 @@ class Renderer:
         text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
         shown = self._joined(case((place <= size, text)), place)
         columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
-        return select(*columns)
+        return chosen(*columns)
 
     def _joined(self, text: ColumnElement[str], place: ColumnElement[int]) -> ColumnElement[str]:
         if self._backend == "sqlite":
@@ -135,9 +136,9 @@ class Renderer:
         """The texts and versions of rows; of a list no more than `more`."""
         on_sqlite = self._backend == "sqlite"
         shown: list[Any] = [form.label(name) for name, form in self._forms.items()]
-        chosen: Select[Any] = select(*([self._object(), self._version().label("version")] if on_sqlite else shown))
-        chosen = chosen.where(*where, self._living())
-        rows = (chosen.order_by(*order).limit(bindparam("more", type_=Integer)) if order else chosen).subquery("row")
+        found = chosen(*([self._object(), self._version().label("version")] if on_sqlite else shown))
+        found = found.where(*where, self._living())
+        rows = (found.order_by(*order).limit(bindparam("more", type_=Integer)) if order else found).subquery("row")
         if on_sqlite:
             return rows
         text = cast(func.row_to_json(rows.table_valued()), Text)
