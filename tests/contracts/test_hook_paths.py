@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import ForeignKey, MetaData, String, select
+from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import Fresh
 
@@ -48,10 +49,10 @@ class Zine(VersionMixin, Base):
     writer_id: Mapped[str | None] = mapped_column(ForeignKey("a_writer.id"))
 
 
-class Order(VersionMixin, Base):
+class Order(AsyncAttrs, VersionMixin, Base):
     __tablename__ = "an_order"
     lines: Mapped[list["HookedLine"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
-    remarks: Mapped[list["HookedRemark"]] = relationship(lazy="selectin")
+    remarks: Mapped[list["HookedRemark"]] = relationship()
 
 
 class HookedLine(Base):
@@ -281,7 +282,7 @@ async def test_rows_of_relationships_run_their_hooks_orphans_and_moved_ones_too(
     ran.clear()
     async with unit(database):
         order = await Repository(Order).get("o")
-        order.remarks.append(await Repository(HookedRemark).get("r"))
+        (await order.awaitable_attrs.remarks).append(await Repository(HookedRemark).get("r"))
         order.lines.remove(order.lines[0])
     assert sorted(ran) == [
         "after_delete HookedLine l1", "after_update HookedRemark r",

@@ -8,7 +8,6 @@ from sqlalchemy import Table, event, inspect
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
-from sqlalchemy.util import await_only
 
 from uno.data import hooks
 from uno.data.changes import Change, Operation, Values
@@ -293,7 +292,7 @@ class SessionPath:
         if session.new or session.deleted or any(session.is_modified(entity) for entity in session.dirty):
             self._rounds.writable()
         if hooks.registered:
-            await_only(run_before(self._rounds, Pending(session, self._plan, self._before), context))
+            run_before(self._rounds, Pending(session, self._plan, self._before), context)
         # The flush itself sets columns, `onupdate` for instance, without a history.
         changing = [entity for entity in (*session.dirty, *session.deleted) if not inspect(entity).pending]
         self._before_images = {id(entity): self._before(entity) for entity in changing}

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import inspect
 from sqlalchemy.orm import RelationshipDirection
 from sqlalchemy.orm.unitofwork import UOWTransaction, _DeleteAll, _SaveUpdateAll
+from sqlalchemy.util import await_only
 
 from uno.data import hooks
 from uno.data.changes import Values
@@ -25,6 +26,14 @@ class Pending:
         self._moved: set[int] = set()
         self._replacing: dict[int, Any] = {}
         self._replaced: set[int] = set()
+
+    def load(self) -> None:
+        """Read the children of what is deleted, as the flush would; a hook has no place for it."""
+        for parent in self._session.deleted:
+            state: Any = inspect(parent)
+            for key in _children(state.mapper):
+                if not state.mapper.relationships[key].passive_deletes:  # those the database alone sees to
+                    state.attrs[key].load_history()
 
     def entities(self) -> list[Any]:
         """Everything that may be written and has hooks."""
@@ -67,20 +76,29 @@ class Pending:
         return {self._plan(entity).mapper.base_mapper for entity in listed}
 
 
-async def run_before(rounds: Rounds, pending: Pending, flush: UOWTransaction) -> None:
+def run_before(rounds: Rounds, pending: Pending, flush: UOWTransaction) -> None:
     """Run the before hooks of a flush that begins, and see to it that what they add has a place in its order."""
+    pending.load()
     if pending.entities():
-        await rounds.before(pending.entities, pending.images)
+        await_only(rounds.before(pending.entities, pending.images))
         _order(pending.mappers(), flush)
 
 
+def _children(mapper: Any) -> list[str]:
+    """The collections whose members have hooks: the flush itself sets the foreign keys of those."""
+    collections = (one for one in mapper.relationships if one.direction is RelationshipDirection.ONETOMANY)
+    return [
+        one.key
+        for one in collections
+        if not one.viewonly and any(hooks.of(mapper.class_) for mapper in one.mapper.self_and_descendants)
+    ]
+
+
 def _moved(parent: Any, deleted: bool) -> Iterator[Any]:
-    """Children whose foreign key the flush itself sets, because of the collection they are in."""
+    """Children that come to a parent or leave it."""
     state: Any = inspect(parent)
-    for relationship in state.mapper.relationships:
-        if relationship.direction is not RelationshipDirection.ONETOMANY or relationship.viewonly:
-            continue
-        history = state.attrs[relationship.key].history
+    for key in _children(state.mapper):
+        history = state.attrs[key].history
         children: Iterable[Any] = history.sum() if deleted else (*history.added, *history.deleted)
         yield from (child for child in children if child is not None and inspect(child).persistent)
 
