@@ -25,6 +25,7 @@ from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
 from uno.data.sqlite import LOCK_SECONDS, SqliteConnection, connect, prepare
+from uno.data.sqlite_moments import keep_moments
 from uno.data.statement import Prepared
 from uno.data.unfit import name_unfit
 from uno.data.url import application_name, dsn, parse, shown
@@ -174,6 +175,8 @@ class Database:
             if self.settings.breaker_failures and not self.embedded:
                 break_connecting(self._engine.sync_engine, self.settings)
         dialect = self._engine.dialect
+        if dialect.name == "sqlite":
+            keep_moments(dialect)
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
         self.writer: Writer | None = PostgresWriter(dialect) if dialect.name == "postgresql" else None
@@ -321,6 +324,8 @@ class Database:
             if isinstance(plan, MappedPlan):
                 self._refuse_twin(plan)
                 name_what_is_not_loaded(plan.mapper)
+                # Compiled before the first message.
+                _ = plan.check
             self._plans[cls] = plan
         return plan
 

@@ -6,7 +6,7 @@ back as they were. An attribute that a stored document lacks has its default.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import (
@@ -59,14 +59,14 @@ class DocumentPlan:
         self.kind = _kind(cls, self.fields)
         self._on_class = class_values(cls, self.fields)
         self._adapters = {name: self._adapter(name, wanted) for name, wanted in self.fields.items()}
-        self._defaults = defaults_of(cls, self.fields)
+        self.defaults = defaults_of(cls, self.fields)
         self._shape = self._make_shape()
         self._id = TypeAdapter(id_type(cls))
         self.marks = marks_of_fields(cls, self.table.fullname, self.fields)
         self._loaders: dict[str, type[BaseModel]] = {}
         self.forms = {name: form_of(wanted) for name, wanted in self.fields.items()}
         # What a query takes for an attribute that a stored document lacks.
-        self.constants = {n: self.dump(n, v.make()) for n, v in self._defaults.items() if v.constant}
+        self.constants = {n: self.dump(n, v.make()) for n, v in self.defaults.items() if v.constant}
         self.has_events = True
         self.deleted_name = "deleted_at" if "deleted_at" in self.fields else None
 
@@ -81,7 +81,7 @@ class DocumentPlan:
 
     def _make_shape(self) -> type[BaseModel]:
         fields: dict[str, Any] = {name: (wanted, ...) for name, wanted in self.fields.items()}
-        fields |= {n: (self.fields[n], Field(default_factory=default.make)) for n, default in self._defaults.items()}
+        fields |= {n: (self.fields[n], Field(default_factory=default.make)) for n, default in self.defaults.items()}
         return create_model(f"{self.label}Document", __config__=_CONFIG, **fields)
 
     def key(self, id: Any) -> tuple[Any, ...]:
@@ -179,6 +179,12 @@ class DocumentPlan:
 
     def stored(self, entity: Any) -> None:
         pass
+
+    def stored_as(self, values: Values) -> Values:
+        return values
+
+    def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
+        return state
 
     def changed(self, before: Values, after: Values) -> Values:
         return {k: v for k, v in after.items() if k not in before or before[k] != v}
