@@ -98,7 +98,8 @@ def _typed(said: Declared, attribute: "Attribute") -> Any:
 
 def _by_type(plan: "MappedPlan", types: Mapping[str, Any]) -> Validate:
     """Each by itself."""
-    shape: Any = TypedDict(f"{plan.label}Check", types, total=False)  # type: ignore[misc]
+    make: Any = TypedDict
+    shape = make(f"{plan.label}Check", types, total=False)
     shape.__pydantic_config__ = _CONFIG
     validate: Validate = TypeAdapter(shape).validator.validate_python
     return validate
@@ -109,9 +110,9 @@ def _by_model(cls: Any) -> Validate:
 
     def whole(given: Mapping[str, Any]) -> Mapping[str, Any]:
         # Validating takes the place of all that an object holds, of what SQLAlchemy keeps there as well.
-        blank = cls.__new__(cls)
+        blank: Any = cls.__new__(cls)
         cls.__pydantic_validator__.validate_python(given, self_instance=blank, by_name=True, by_alias=False)
-        return vars(blank)
+        return vars(blank)  # type: ignore[no-any-return]
 
     return whole
 

@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, 
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from uno.data.capture import by_trigger
 from uno.data.connecting import break_connecting
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
@@ -19,6 +20,7 @@ from uno.data.fields import Fields, Searchable
 from uno.data.guards import Guards
 from uno.data.lazy import name_what_is_not_loaded
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
+from uno.data.marks import wants_triggers
 from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
@@ -326,6 +328,8 @@ class Database:
                 name_what_is_not_loaded(plan.mapper)
                 # Compiled before the first message.
                 _ = plan.check
+                if wants_triggers(cls):
+                    by_trigger(cls)
             self._plans[cls] = plan
         return plan
 

@@ -6,7 +6,7 @@ back as they were. An attribute that a stored document lacks has its default.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import (
@@ -180,8 +180,8 @@ class DocumentPlan:
     def stored(self, entity: Any) -> None:
         pass
 
-    def stored_as(self, values: Values) -> Values:
-        return values
+    def stored_as(self, values: Mapping[str, Any]) -> Values:
+        return dict(values)
 
     def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
         return state
