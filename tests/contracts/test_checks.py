@@ -1,6 +1,7 @@
 """What a class says of its values is checked before they are written, whichever way they come."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from sqlmodel import Field, Relationship, SQLModel
 from tests.contracts.kinds import AS_JSON, KINDS, TABLES, Bare, Lite, Old, Own
 
 from uno.data import Database, Model, Repository, UnitOfWork, hooks
+from uno.domain import AggregateRoot
 from uno.errors import Invalid
 
 Fresh = Callable[..., Awaitable[Database]]
@@ -315,3 +317,33 @@ async def test_limits_hold_where_another_annotation_cannot_be_read(backend: str,
         async with UnitOfWork(database):
             await Repository(Child).add(Child(name="x"))
     assert fields(error) == ["name"]
+
+
+# ── documents ──
+
+
+@dataclass(eq=False)
+class Basket(AggregateRoot[str]):
+    id: str
+    label: Annotated[str | None, Limit(min_length=2)] = None
+    size: Annotated[int, Limit(ge=0)] = 0
+
+
+async def test_documents_are_checked_or_nobody_could_read_them(backend: str, fresh: Fresh) -> None:
+    database, baskets = await fresh(backend), Repository(Basket)
+    async with UnitOfWork(database):
+        await baskets.add(Basket("b", size=3))
+    writes: list[Callable[[], Awaitable[Any]]] = [
+        lambda: baskets.add(Basket("c", size=-1)),
+        lambda: baskets.create(id="c", size=-1),
+        lambda: baskets.update("b", size=-1),
+        lambda: baskets.insert_many([{"id": "c", "size": -1}]),
+        lambda: baskets.update_many(id="b", values={"size": -1}),
+    ]
+    for write in writes:
+        with pytest.raises(Invalid) as error:
+            async with UnitOfWork(database):
+                await write()
+        assert fields(error) == ["size"]
+    async with UnitOfWork(database):
+        assert [(one.id, one.size, one.label) for one in await baskets.find()] == [("b", 3, None)]

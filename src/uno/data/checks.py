@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from uno.data.changes import Values
-from uno.data.declared import Declared, parted, unheard
+from uno.data.declared import Declared, parted, unheard, unwrapped
 from uno.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -86,20 +86,25 @@ def check_of(plan: "MappedPlan") -> Check | None:
         types = {name: _typed(one, by_name[name]) for name, one in said.items()}
         made = [name for name, one in by_name.items() if one.generated or one.column.default is not None]
         lost = [name for name, field in plan.cls.model_fields.items() if unheard(field) is not None]
-        return Check(plan.label, types, made, _by_type(plan, types)).with_validators(_by_model(plan.cls), lost)
-    types = {name: _typed(one, by_name[name]) for name, one in said.items() if parted(one.hint)[1]}
-    # Of None the database says what it is.
-    return Check(plan.label, types, types, _by_type(plan, types)) if types else None
+        return Check(plan.label, types, made, _by_type(plan.label, types)).with_validators(_by_model(plan.cls), lost)
+    return check_of_types(plan.label, {name: _typed(one, by_name[name]) for name, one in said.items()})
+
+
+def check_of_types(label: str, types: Mapping[str, Any]) -> Check | None:
+    """The check of those types that have limits."""
+    limited = {name: wanted for name, wanted in types.items() if parted(unwrapped(wanted))[1]}
+    # Of None it is said elsewhere what it is.
+    return Check(label, limited, limited, _by_type(label, limited)) if limited else None
 
 
 def _typed(said: Declared, attribute: "Attribute") -> Any:
     return said.hint | None if attribute.column.nullable else said.hint
 
 
-def _by_type(plan: "MappedPlan", types: Mapping[str, Any]) -> Validate:
+def _by_type(label: str, types: Mapping[str, Any]) -> Validate:
     """Each by itself."""
     make: Any = TypedDict
-    shape = make(f"{plan.label}Check", types, total=False)
+    shape = make(f"{label}Check", types, total=False)
     shape.__pydantic_config__ = _CONFIG
     validate: Validate = TypeAdapter(shape).validator.validate_python
     return validate

@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 from sqlalchemy import Table
 
 from uno import clock
+from uno.data.checks import check_of_types
 from uno.data.document_fields import class_values, defaults_of, fields_of, form_of, id_type
 from uno.data.marks import marks_of_fields
 from uno.data.tables import documents
@@ -60,6 +61,7 @@ class DocumentPlan:
         self._on_class = class_values(cls, self.fields)
         self._adapters = {name: self._adapter(name, wanted) for name, wanted in self.fields.items()}
         self.defaults = defaults_of(cls, self.fields)
+        self.check = check_of_types(self.label, self.fields)
         self._shape = self._make_shape()
         self._id = TypeAdapter(id_type(cls))
         self.marks = marks_of_fields(cls, self.table.fullname, self.fields)
@@ -181,10 +183,16 @@ class DocumentPlan:
         pass
 
     def stored_as(self, values: Mapping[str, Any]) -> Values:
-        return dict(values)
+        """What the class makes of values that are given to many. Raises `Invalid`."""
+        return {**values, **({} if self.check is None else self.check(values))}
 
     def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
-        return state
+        """`state`, with what the class makes of values to be written; the entity gets them. Raises `Invalid`."""
+        made = None if self.check is None else self.check({**self._on_class, **vars(entity)}, changed)
+        if not made:
+            return state
+        vars(entity).update(made)
+        return self.state(entity)
 
     def changed(self, before: Values, after: Values) -> Values:
         return {k: v for k, v in after.items() if k not in before or before[k] != v}

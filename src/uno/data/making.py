@@ -17,7 +17,7 @@ _MANY = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 def made(plan: Plan, values: Mapping[str, Any]) -> Any:
     """A new object with these values, which are what its class says. Raises `Invalid`."""
     entity = maker(plan)(values)
-    if isinstance(plan, MappedPlan) and plan.check is not None:
+    if plan.check is not None:
         plan.checked(entity, plan.state(entity), values)
     return entity
 
@@ -28,8 +28,8 @@ def changed(plan: Plan, entity: Any, values: Mapping[str, Any]) -> None:
     for name in values:
         if name not in known:
             raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")
-    if isinstance(plan, MappedPlan) and plan.check is not None:
-        values = {**values, **plan.check({**plan.state(entity), **values}, values)}
+    if plan.check is not None:
+        values = {**values, **plan.check({**vars(entity), **values}, values)}
     for name, value in values.items():
         setattr(entity, name, value)
 
