@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from uno.data.plan import Attribute, MappedPlan
 
 Validate = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-_ABSENT: Any = object()
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
 
 
@@ -45,28 +44,28 @@ class Check:
 
         `values` may be a part of an object, of which those that are `changed` are looked at, by default all.
         """
-        given = {n: v for n in self.names if (v := values.get(n, _ABSENT)) is not _ABSENT and self._is_said(n, v)}
+        elsewhere = self._made
+        given = {n: values[n] for n in self.names if n in values and (values[n] is not None or n not in elsewhere)}
         wanted = given if changed is None else {n: given[n] for n in given.keys() & changed}
         if not wanted:
             return {}
         made = self._made_of(wanted, given)
-        return {name: made[name] for name, value in wanted.items() if _differs(value, made[name])}
-
-    def _is_said(self, name: str, value: Any) -> bool:
-        return value is not None or name not in self._made
+        # Most are the same objects.
+        return {n: made[n] for n, value in wanted.items() if made[n] is not value and _differs(value, made[n])}
 
     def _made_of(self, wanted: Values, given: Values) -> Mapping[str, Any]:
-        made = self._validated(wanted, given)
+        made = None if self._whole is None else self._validated(self._whole, wanted, given)
         rest = wanted if made is None else {name: made[name] for name in self._unheard if name in wanted}
         try:
-            return {**(made or {}), **(self._limits(rest) if rest else {})}
+            limited = self._limits(rest) if rest else {}
+            return limited if made is None else {**made, **limited}
         except ValidationError as error:
             raise self._refusal(_errors(error, wanted)) from None
 
-    def _validated(self, wanted: Values, given: Values) -> Mapping[str, Any] | None:
+    def _validated(self, whole: Validate, wanted: Values, given: Values) -> Mapping[str, Any] | None:
         """None where others are not as they should be, or missing, and nobody asks about them."""
         try:
-            return None if self._whole is None else self._whole(given)
+            return whole(given)
         except ValidationError as error:
             found = _errors(error, wanted)
             if found:
@@ -130,4 +129,4 @@ def _errors(error: ValidationError, wanted: Collection[str]) -> list[FieldError]
 
 
 def _differs(before: Any, after: Any) -> bool:
-    return before is not after and (type(before) is not type(after) or before != after)
+    return type(before) is not type(after) or bool(before != after)

@@ -1,6 +1,5 @@
 """Moments on SQLite, which knows no time zones: columns of `DateTime(timezone=True)` hold UTC, as on PostgreSQL."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +11,11 @@ from sqlalchemy.engine import Dialect
 class Moment(DATETIME):
     """SQLAlchemy's own would leave out the time zone, and store another moment."""
 
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+    def bind_processor(self, dialect: Dialect) -> Any:
         written: Any = super().bind_processor(dialect)
         return (lambda value: written(_in_utc(value))) if self.timezone else written
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         read: Any = super().result_processor(dialect, coltype)
         return (lambda value: _aware(read(value))) if self.timezone else read
 
