@@ -142,17 +142,17 @@ class Shop(SQLModel):
     metadata = MetaData()
 
 
-class TeamBase(Shop):
+class CheckedTeamBase(Shop):
     name: str = Field(min_length=2, max_length=5)
 
 
-class Team(TeamBase, table=True):
+class CheckedTeam(CheckedTeamBase, table=True):
     __tablename__ = "check_team"
     id: int | None = Field(default=None, primary_key=True)
-    members: list["Member"] = Relationship(back_populates="team")
+    members: list["CheckedMember"] = Relationship(back_populates="team")
 
 
-class MemberBase(Shop):
+class CheckedMemberBase(Shop):
     email: str = Field(max_length=30, schema_extra={"pattern": r"^[^@]+@[^@]+$"})
     nick: str = Field(regex="^[A-Za-z ]+$")
     low: int = 0
@@ -170,20 +170,20 @@ class MemberBase(Shop):
         return value.lower()
 
     @model_validator(mode="after")
-    def _in_order(self) -> "MemberBase":
+    def _in_order(self) -> "CheckedMemberBase":
         if self.low > self.high:
             raise ValueError("low is above high")
         return self
 
 
-class Member(MemberBase, table=True):
+class CheckedMember(CheckedMemberBase, table=True):
     __tablename__ = "check_member"
     id: int | None = Field(default=None, primary_key=True)
     team_id: int | None = Field(default=None, foreign_key="check_team.id")
-    team: Team | None = Relationship(back_populates="members")
+    team: CheckedTeam | None = Relationship(back_populates="members")
 
 
-class Alone(MemberBase, table=True):
+class CheckedAlone(CheckedMemberBase, table=True):
     """Without relationships and with a JSON that is the fast plan's."""
 
     __tablename__ = "check_alone"
@@ -191,7 +191,7 @@ class Alone(MemberBase, table=True):
     tags: list[str] = Field(default_factory=list, sa_column=Column(AS_JSON))
 
 
-@pytest.fixture(params=[Member, Alone])
+@pytest.fixture(params=[CheckedMember, CheckedAlone])
 def member(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -217,7 +217,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 async def test_all_that_a_sqlmodel_says_holds(shop: Database, member: Any) -> None:
-    assert shop.plan(Alone).reason is None
+    assert shop.plan(CheckedAlone).reason is None
     members = Repository(member)
     async with UnitOfWork(shop) as uow:
         added = await members.add(member(email="a@x", nick="ADA"))
@@ -267,19 +267,19 @@ async def test_rows_that_are_older_than_a_rule_do_not_stand_in_the_way(shop: Dat
 
 async def test_what_a_relationship_adds_is_checked_too(shop: Database) -> None:
     async with UnitOfWork(shop):
-        team = await Repository(Team).create(name="Red", members=[Member(email="a@x", nick="Ada")])
+        team = await Repository(CheckedTeam).create(name="Red", members=[CheckedMember(email="a@x", nick="Ada")])
         assert team.name == "Red"
     async with UnitOfWork(shop):
-        found = await Repository(Team).find_one(include=["members"])
+        found = await Repository(CheckedTeam).find_one(include=["members"])
         assert found is not None
         assert [one.nick for one in found.members] == ["ada"]
     with pytest.raises(Invalid) as error:
         async with UnitOfWork(shop):
-            [found] = await Repository(Team).find(include=["members"])
-            found.members.append(Member(email="wrong", nick="Bob"))
+            [found] = await Repository(CheckedTeam).find(include=["members"])
+            found.members.append(CheckedMember(email="wrong", nick="Bob"))
     assert fields(error) == ["email"]
     async with UnitOfWork(shop):
-        assert await Repository(Member).count() == 1
+        assert await Repository(CheckedMember).count() == 1
 
 
 # ── what is not checked ──
@@ -290,20 +290,20 @@ class Loose(Model):
     metadata = MetaData()
 
 
-class Parent(Loose):
+class CheckedParent(Loose):
     __tablename__ = "check_parent"
     id: Mapped[int] = mapped_column(primary_key=True)
 
 
-class Child(Loose):
+class CheckedChild(Loose):
     """Its relationship names a class that the module does not know when it is read."""
 
     __tablename__ = "check_child"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[Annotated[str, Limit(min_length=2)]]
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("check_parent.id"))
-    parent: Mapped["Parent | None"] = relationship(viewonly=True)
-    other: "Mapped[Nowhere | None]" = relationship("Parent", viewonly=True)  # type: ignore[name-defined]  # noqa: F821
+    parent: Mapped["CheckedParent | None"] = relationship(viewonly=True)
+    other: "Mapped[Nowhere | None]" = relationship("CheckedParent", viewonly=True)  # type: ignore[name-defined]  # noqa: F821
 
 
 async def test_a_class_that_says_nothing_has_no_check(everything: Database) -> None:
@@ -315,7 +315,7 @@ async def test_limits_hold_where_another_annotation_cannot_be_read(backend: str,
     database = await fresh(backend, Loose.metadata)
     with pytest.raises(Invalid) as error:
         async with UnitOfWork(database):
-            await Repository(Child).add(Child(name="x"))
+            await Repository(CheckedChild).add(CheckedChild(name="x"))
     assert fields(error) == ["name"]
 
 

@@ -44,7 +44,7 @@ class LiteAudited(SQLModel):
     metadata = MetaData()
 
 
-class Seen(LiteAudited, table=True):
+class SeenLite(LiteAudited, table=True):
     __audit__ = "trigger"
     __tablename__ = "kind_seen"
     id: int | None = Field(default=None, primary_key=True)
@@ -85,7 +85,7 @@ noted = Table(
 mapped_outside.map_imperatively(Noted, noted)
 
 
-@pytest.mark.parametrize("kind", [Seen, Watched, Noted])
+@pytest.mark.parametrize("kind", [SeenLite, Watched, Noted])
 async def test_they_are_audited_by_triggers(fresh: Fresh, kind: Any) -> None:
     database = await fresh("postgresql")
     app = App(Module("audited", models=[kind]), database=database)
@@ -136,27 +136,27 @@ class Club(SQLModel):
     metadata = MetaData()
 
 
-class Team(Club, table=True):
-    __tablename__ = "kind_team"
+class Crew(Club, table=True):
+    __tablename__ = "kind_crew"
     id: int | None = Field(default=None, primary_key=True)
     name: str
-    members: list["Member"] = Relationship(back_populates="team", cascade_delete=True)
+    members: list["Sailor"] = Relationship(back_populates="team", cascade_delete=True)
 
 
-class Member(Club, table=True):
-    __tablename__ = "kind_member"
+class Sailor(Club, table=True):
+    __tablename__ = "kind_sailor"
     id: int | None = Field(default=None, primary_key=True)
     name: str
-    team_id: int | None = Field(default=None, foreign_key="kind_team.id")
-    team: Team | None = Relationship(back_populates="members")
+    team_id: int | None = Field(default=None, foreign_key="kind_crew.id")
+    team: Crew | None = Relationship(back_populates="members")
 
 
 async def test_sqlmodel_relationships_are_written_read_and_audited(backend: str, fresh: Fresh) -> None:
     database = await fresh(backend, Club.metadata)
-    assert database.plan(Team).reason == "relationship members"
-    teams, members = Repository(Team), Repository(Member)
+    assert database.plan(Crew).reason == "relationship members"
+    teams, members = Repository(Crew), Repository(Sailor)
     async with UnitOfWork(database, books=[AuditBook()]) as uow:
-        team = await teams.add(Team(name="Red", members=[Member(name="Ada"), Member(name="Bob")]))
+        team = await teams.add(Crew(name="Red", members=[Sailor(name="Ada"), Sailor(name="Bob")]))
         await uow.flush()
         id = team.id
     async with UnitOfWork(database, books=[AuditBook()]):
@@ -167,19 +167,19 @@ async def test_sqlmodel_relationships_are_written_read_and_audited(backend: str,
     async with UnitOfWork(database):
         other = await members.find_one(name="Bob")
         assert other is not None
-        with pytest.raises((Misconfigured, SQLAlchemyError), match=r"Member\.team"):
+        with pytest.raises((Misconfigured, SQLAlchemyError), match=r"Sailor\.team"):
             other.team  # noqa: B018 - reading it is the mistake
     assert lonely is not None
     async with UnitOfWork(database, books=[AuditBook()]):
         await teams.delete(await teams.get(id, include=["members"]))
     assert await _count(database) == 0
-    trail = await AuditTrail(database).query(component="Member")
+    trail = await AuditTrail(database).query(component="Sailor")
     assert [one.operation for one in trail] == ["create", "create", "delete", "delete"]
 
 
 async def _count(database: Database) -> int:
     async with UnitOfWork(database):
-        return await Repository(Member).count()
+        return await Repository(Sailor).count()
 
 
 # ── schemas and resources ──
