@@ -184,6 +184,19 @@ class Shouted(TypeDecorator[str]):
     impl = String
     cache_ok = True
 
+    def process_result_value(self, value: str | None, dialect: Any) -> str | None:
+        return None if value is None else value.upper()
+
+
+class Silent(TypeDecorator[str]):
+    impl = String
+    cache_ok = True
+
+
+def test_a_type_that_only_decorates_has_the_form_of_the_one_below() -> None:
+    column: Column[Any] = Column("x", Silent())
+    assert wire.expression(column, "postgresql") is column
+
 
 @pytest.mark.parametrize("type_", [Shouted(), ARRAY(Numeric), Time(timezone=True), Float(asdecimal=True)])
 def test_what_has_no_form_in_sql_is_left_to_python(type_: Any) -> None:

@@ -1,6 +1,5 @@
 """What the messages of a resource do: what a handler written by hand would, with a repository."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from uno.app.tags import tag_of
 from uno.audit import AuditTrail
 from uno.bus import command_handler, query_handler
 from uno.data.filters import Filter
+from uno.data.making import maker
 from uno.data.plan import MappedPlan
 from uno.data.rendered import Renderer
 from uno.data.reread import made_whole
@@ -234,25 +234,15 @@ async def _settled(resource: "Resource", entity: Any) -> None:
 
 def _maker(resource: "Resource") -> Callable[[BaseModel], Any]:
     """From what a client gave to a new object."""
-    cls, traits = resource.cls, {one.name: one for one in resource.schemas.traits}
-    taken = inspect.signature(cls).parameters
-    takes_any = any(one.kind is one.VAR_KEYWORD for one in taken.values())
-    asked = [name for name, one in taken.items() if one.default is one.empty and name in traits]
+    traits, make = {one.name: one for one in resource.schemas.traits}, maker(resource.plan)
     tenants = [name for name in TENANT if name in traits and traits[name].default is None]
 
-    def make(given: BaseModel) -> Any:
+    def of(given: BaseModel) -> Any:
         values = {name: getattr(given, name) for name in given.model_fields_set}
         values |= {name: context.current().tenant for name in tenants if context.current().tenant is not None}
-        if takes_any:
-            return cls(**values)
-        for name in asked:
-            default = traits[name].default
-            values.setdefault(name, None if default is None else default())
-        made = cls(**{name: value for name, value in values.items() if name in taken})
-        _set(made, {name: value for name, value in values.items() if name not in taken})
-        return made
+        return make(values)
 
-    return make
+    return of
 
 
 _HANDLERS: Mapping[str, Callable[["Resource"], Any]] = {

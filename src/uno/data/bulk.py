@@ -17,9 +17,10 @@ from uno.data import hooks
 from uno.data.bulk_books import enter_so_far
 from uno.data.bulk_changes import delete_rows, update_rows, update_to
 from uno.data.bulk_insert import can_copy, insert_rows
-from uno.data.bulk_rows import checked
+from uno.data.bulk_rows import checked, told
 from uno.data.database import Plan
 from uno.data.document import DocumentPlan
+from uno.data.making import Make, maker
 from uno.data.plan import MappedPlan
 from uno.errors import Invalid, Misconfigured
 
@@ -128,11 +129,20 @@ def _unknown(uow: "UnitOfWork", items: Sequence[Any]) -> Sequence[Any]:
 async def _add_each(
     repository: "Repository[Any]", uow: "UnitOfWork", plan: Plan, items: Sequence[Any], first: int
 ) -> None:
-    names = frozenset(plan.names if isinstance(plan, MappedPlan) else ("id", *plan.fields))
+    names, make = frozenset(plan.names if isinstance(plan, MappedPlan) else ("id", *plan.fields)), maker(plan)
     for number, item in enumerate(items, first):
         known = isinstance(item, plan.cls)
-        await repository.add(item if known else plan.cls(**checked(plan.label, names, item, number)))
+        await repository.add(item if known else _made(plan, make, checked(plan.label, names, item, number), number))
     await uow.flush()
+
+
+def _made(plan: Plan, make: Make, values: Mapping[str, Any], number: int) -> Any:
+    try:
+        entity = make(values)
+        plan.checked(entity, plan.state(entity), values)
+    except Invalid as error:
+        raise told(error, number) from None
+    return entity
 
 
 # -- update and delete
@@ -143,6 +153,7 @@ async def update_many(
 ) -> int:
     """Give the chosen rows these values; returns how many had others."""
     _check_values(plan, values)
+    values = plan.stored_as(values)
     if await _one_by_one(uow, plan):
         return await _set_each(uow, plan, await _found(repository, chosen), values)
     assert isinstance(plan, MappedPlan)

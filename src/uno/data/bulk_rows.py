@@ -1,12 +1,13 @@
 """Rows that come many at a time: checked, completed, and turned into columns."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Column
 from sqlalchemy.engine import Dialect
 
+from uno.data.checks import Check
 from uno.data.plan import Attribute, MappedPlan
 from uno.data.statement import bind_processor
 from uno.errors import Invalid, Misconfigured
@@ -81,9 +82,12 @@ def read(plan: MappedPlan, items: Iterable[Any], first: int) -> Rows:
             held.append(checked(plan.label, known, item, first + len(held)))
     columns = {name: [row.get(name) for row in held] for name in plan.state_names}
     rows = Rows(plan, first, len(held), columns, entities)
+    _fill_declared(rows, held)
     for attribute in plan.attributes:
         if attribute.name in columns:
             _complete(rows, attribute)
+    if plan.check is not None:
+        _check(rows, plan.check)
     return rows
 
 
@@ -103,6 +107,38 @@ def _complete(rows: Rows, attribute: Attribute) -> None:
     elif not attribute.generated:
         for _, entity in rows.entities:
             entity.__dict__.setdefault(attribute.name, None)
+
+
+def _fill_declared(rows: Rows, held: Sequence[Held]) -> None:
+    """What a mapping leaves out has the default of the class, too, and not only that of the column."""
+    made = {a.name: said.default for a in rows.plan.attributes if (said := rows.plan.declared.get(a.name)) is not None}
+    objects = {place for place, _ in rows.entities}
+    for name, make in made.items():
+        if make is not None and name in rows.columns and len(objects) < rows.size:
+            column = rows.columns[name]
+            for n in [n for n, row in enumerate(held) if name not in row and n not in objects]:
+                column[n] = make()
+
+
+def _check(rows: Rows, check: Check) -> None:
+    """What the class says of values; raises `Invalid` that tells the number of the row."""
+    names = [name for name in rows.columns if name in check.names]
+    entities = dict(rows.entities)
+    for n, values in enumerate(zip(*(rows.columns[name] for name in names), strict=True)):
+        try:
+            made = check(dict(zip(names, values, strict=True)))
+        except Invalid as error:
+            raise told(error, rows.first + n) from None
+        for name, value in made.items():
+            rows.columns[name][n] = value
+            if n in entities:
+                setattr(entities[n], name, value)
+
+
+def told(error: Invalid, number: int) -> Invalid:
+    """The same, with the number of its row."""
+    found = [replace(one, message=f"{one.message} (row {number})") for one in error.errors]
+    return Invalid("; ".join(f"{one.field}: {one.message}" for one in found), found)
 
 
 def stored(rows: Rows) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, 
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from uno.data.capture import by_trigger
 from uno.data.connecting import break_connecting
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
@@ -19,12 +20,14 @@ from uno.data.fields import Fields, Searchable
 from uno.data.guards import Guards
 from uno.data.lazy import name_what_is_not_loaded
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
+from uno.data.marks import wants_triggers
 from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
 from uno.data.sqlite import LOCK_SECONDS, SqliteConnection, connect, prepare
+from uno.data.sqlite_moments import keep_moments
 from uno.data.statement import Prepared
 from uno.data.unfit import name_unfit
 from uno.data.url import application_name, dsn, parse, shown
@@ -174,6 +177,8 @@ class Database:
             if self.settings.breaker_failures and not self.embedded:
                 break_connecting(self._engine.sync_engine, self.settings)
         dialect = self._engine.dialect
+        if dialect.name == "sqlite":
+            keep_moments(dialect)
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
         self.writer: Writer | None = PostgresWriter(dialect) if dialect.name == "postgresql" else None
@@ -321,6 +326,10 @@ class Database:
             if isinstance(plan, MappedPlan):
                 self._refuse_twin(plan)
                 name_what_is_not_loaded(plan.mapper)
+                # Compiled before the first message.
+                _ = plan.check
+                if wants_triggers(cls):
+                    by_trigger(cls)
             self._plans[cls] = plan
         return plan
 

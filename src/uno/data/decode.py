@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ARRAY, JSON, Column, types
 
 from uno.data.database import Plan
-from uno.data.model import UtcDateTime
+from uno.data.decorators import below
 from uno.data.plan import MappedPlan
 from uno.errors import Invalid
 
@@ -56,10 +56,8 @@ def decoder(column: Column[Any]) -> Decoder:
 
 
 def _decoder(type_: Any) -> Decoder:
-    if isinstance(type_, types.TypeDecorator) and not isinstance(type_, UtcDateTime | types.Interval):
-        return _same
-    plain = type_.impl_instance if isinstance(type_, UtcDateTime) else type_
-    if isinstance(plain, JSON):
+    plain = below(type_)
+    if isinstance(plain, JSON) or (isinstance(plain, types.TypeDecorator) and not isinstance(plain, types.Interval)):
         return _same
     if isinstance(plain, ARRAY):
         item = _decoder(plain.item_type)

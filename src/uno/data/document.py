@@ -6,7 +6,7 @@ back as they were. An attribute that a stored document lacks has its default.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 from sqlalchemy import Table
 
 from uno import clock
+from uno.data.checks import check_of_types
 from uno.data.document_fields import Form, class_values, defaults_of, fields_of, form_of, id_type
 from uno.data.marks import marks_of_fields
 from uno.data.tables import documents
@@ -59,14 +60,15 @@ class DocumentPlan:
         self.kind = _kind(cls, self.fields)
         self._on_class = class_values(cls, self.fields)
         self._adapters = {name: self._adapter(name, wanted) for name, wanted in self.fields.items()}
-        self._defaults = defaults_of(cls, self.fields)
+        self.defaults = defaults_of(cls, self.fields)
+        self.check = check_of_types(self.label, self.fields)
         self._shape = self._make_shape()
         self._id = TypeAdapter(id_type(cls))
         self.marks = marks_of_fields(cls, self.table.fullname, self.fields)
         self._loaders: dict[str, type[BaseModel]] = {}
         self.forms: dict[str, Form] = {name: form_of(wanted) for name, wanted in self.fields.items()}
         # What a query takes for an attribute that a stored document lacks.
-        self.constants = {n: self.dump(n, v.make()) for n, v in self._defaults.items() if v.constant}
+        self.constants = {n: self.dump(n, v.make()) for n, v in self.defaults.items() if v.constant}
         self.has_events = True
         self.deleted_name = "deleted_at" if "deleted_at" in self.fields else None
 
@@ -81,7 +83,7 @@ class DocumentPlan:
 
     def _make_shape(self) -> type[BaseModel]:
         fields: dict[str, Any] = {name: (wanted, ...) for name, wanted in self.fields.items()}
-        fields |= {n: (self.fields[n], Field(default_factory=default.make)) for n, default in self._defaults.items()}
+        fields |= {n: (self.fields[n], Field(default_factory=default.make)) for n, default in self.defaults.items()}
         return create_model(f"{self.label}Document", __config__=_CONFIG, **fields)
 
     def key(self, id: Any) -> tuple[Any, ...]:
@@ -179,6 +181,18 @@ class DocumentPlan:
 
     def stored(self, entity: Any) -> None:
         pass
+
+    def stored_as(self, values: Mapping[str, Any]) -> Values:
+        """What the class makes of values that are given to many. Raises `Invalid`."""
+        return {**values, **({} if self.check is None else self.check(values))}
+
+    def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
+        """`state`, with what the class makes of values to be written; the entity gets them. Raises `Invalid`."""
+        made = None if self.check is None else self.check({**self._on_class, **vars(entity)}, changed)
+        if not made:
+            return state
+        vars(entity).update(made)
+        return self.state(entity)
 
     def changed(self, before: Values, after: Values) -> Values:
         return {k: v for k, v in after.items() if k not in before or before[k] != v}

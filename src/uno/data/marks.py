@@ -6,7 +6,7 @@ What REST hides (`info={"hidden": True}`) and what is called like a secret is re
 `info={"audit": True}` says that it is none.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -38,9 +38,11 @@ def hidden(value: Any) -> Any:
     return None if value is None else HIDDEN
 
 
-def marks_of_columns(cls: type, table: str, columns: Iterable[tuple[str, Column[Any]]]) -> Marks:
-    """Of a mapped class, by attribute. Raises `Misconfigured` for a mark that is none."""
-    found = {name: (column, fate_of(cls, name, column)) for name, column in columns}
+def marks_of_columns(
+    cls: type, table: str, columns: Iterable[tuple[str, Column[Any]]], unseen: Collection[str] = ()
+) -> Marks:
+    """Of a mapped class, by attribute; REST hides the `unseen` ones. Raises `Misconfigured` for a mark that is none."""
+    found = {name: (column, fate_of(cls, name, column, unseen=name in unseen)) for name, column in columns}
     forms = {n: hidden if fate == "redacted" else wire.encoder(c) for n, (c, fate) in found.items()}
     kept = {name: form for name, form in forms.items() if found[name][1] != "left out"}
     return Marks(_audited(cls), table, kept, frozenset(n for n, (_, fate) in found.items() if fate == "redacted"))
@@ -59,11 +61,11 @@ def wants_triggers(cls: type) -> bool:
     return getattr(cls, "__audit__", True) == TRIGGER
 
 
-def fate_of(cls: type, name: str, column: Column[Any]) -> Fate:
+def fate_of(cls: type, name: str, column: Column[Any], *, unseen: bool = False) -> Fate:
     """What becomes of the values of an attribute."""
     said = column.info.get("audit")
     if said is None:
-        secret = column.info.get("hidden") or (names_a_secret(name) and not column.primary_key)
+        secret = unseen or column.info.get("hidden") or (names_a_secret(name) and not column.primary_key)
         return "redacted" if secret else "shown"
     if said not in _SAID:
         raise Misconfigured(f'{cls.__qualname__}.{name}: info={{"audit": …}} is True, False or "redact", not {said!r}.')

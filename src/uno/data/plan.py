@@ -4,8 +4,9 @@ A plan is `fast` only where writing the rows ourselves is provably what SQLAlche
 would do; otherwise `reason` says what made it `session`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import ARRAY, Column, Enum, Table, UniqueConstraint, event as sqlalchemy_event, inspect, types
@@ -20,6 +21,8 @@ from sqlalchemy.orm.state import InstanceState
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from uno.data.changes import differs
+from uno.data.checks import Check, check_of
+from uno.data.declared import declared
 from uno.data.marks import marks_of_columns
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
@@ -86,7 +89,9 @@ class MappedPlan:
         self.deleted_name = DELETED if DELETED in self.names else None
         self.state_names = tuple(n for n in self.names if n != self.version_name)
         written = [(a.name, a.column) for a in self.attributes if a.name != self.version_name]
-        self.marks = marks_of_columns(cls, getattr(self.table, "fullname", ""), written)
+        self.declared = declared(cls)
+        unseen = frozenset(name for name, said in self.declared.items() if said.hidden)
+        self.marks = marks_of_columns(cls, getattr(self.table, "fullname", ""), written, unseen)
         self._manager = mapper.class_manager
         self._column_keys = {a.name: a.column.key for a in self.attributes}
         self._identity_class = mapper._identity_class
@@ -94,6 +99,25 @@ class MappedPlan:
     @property
     def fast(self) -> bool:
         return self.reason is None
+
+    @cached_property
+    def check(self) -> Check | None:
+        """What the class says of its values."""
+        return check_of(self)
+
+    def stored_as(self, values: Mapping[str, Any]) -> Values:
+        """What the class makes of values that are given to many rows. Raises `Invalid`."""
+        made = {} if self.check is None else self.check(values)
+        return {**values, **made}
+
+    def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
+        """`state`, and the entity, with what the class makes of values to be written. Raises `Invalid`."""
+        made = None if self.check is None else self.check(state, changed)
+        if not made:
+            return state
+        for name, value in made.items():
+            setattr(entity, name, value)
+        return {**state, **made}
 
     @property
     def sort_names(self) -> tuple[str, ...]:

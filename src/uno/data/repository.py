@@ -17,6 +17,7 @@ from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import Condition, Filter
+from uno.data.making import changed, made
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
 from uno.data.tables import documents
@@ -316,15 +317,12 @@ class Repository(Generic[T]):
 
     async def create(self, **values: Any) -> T:
         """`add` of a new entity made of `values`."""
-        return await self.add(self.entity(**values))
+        return await self.add(made(self._unit()[1], values))
 
     async def update(self, id: Any, **values: Any) -> T:
         """`get`, then set `values`."""
         entity = await self.get(id)
-        for name, value in values.items():
-            if not hasattr(entity, name):
-                raise Invalid.field(name, f"{self.entity.__name__} has no such attribute.", "unknown")
-            setattr(entity, name, value)
+        changed(self._unit()[1], entity, values)
         return entity
 
     async def _read(self, id: Any, *, lock: bool) -> T | None:

@@ -293,6 +293,7 @@ class SessionPath:
             self._rounds.writable()
         if hooks.registered:
             run_before(self._rounds, Pending(session, self._plan, self._before), context)
+        self._check(session)
         # The flush itself sets columns, `onupdate` for instance, without a history.
         changing = [entity for entity in (*session.dirty, *session.deleted) if not inspect(entity).pending]
         self._before_images = {id(entity): self._before(entity) for entity in changing}
@@ -303,6 +304,18 @@ class SessionPath:
         for guard in deleted if len(deleted) > 1 else ():
             if guard.expect and not session.connection().execute(guarding(guard)).all():
                 raise StaleDataError(guard.label)
+
+    def _check(self, session: Any) -> None:
+        """What is about to be written is what its class says."""
+        for entity in session.new:
+            plan = self._plan(entity)
+            plan.checked(entity, plan.state(entity))
+        for entity in session.dirty:
+            plan = self._plan(entity)
+            if plan.check is not None:
+                attributes = inspect(entity).attrs
+                changed = [name for name in plan.check.names if attributes[name].history.has_changes()]
+                plan.checked(entity, plan.state(entity), changed)
 
     def _guard(self, entity: Any) -> Operation:
         """The row must be there, in the version the entity has."""

@@ -339,8 +339,8 @@ def _operation(entry: Entry) -> Operation | None:
     if not changed:
         return Operation("guard", plan.table, plan.label, key, {}, expect)
     plan.touch(entry.entity, changed)
-    entry.next = plan.state(entry.entity)
-    values = plan.update_row(changed, entry.next)
+    entry.next = plan.checked(entry.entity, plan.state(entry.entity), changed)
+    values = plan.update_row({name: entry.next[name] for name in changed}, entry.next)
     if plan.version_key is not None:
         values[plan.version_key] = (entry.version or 0) + 1
     ordered = any(name in changed for name in plan.unique_names)
@@ -355,7 +355,7 @@ def is_beside(entry: Entry, operation: Operation) -> bool:
 def _insert(entry: Entry) -> Operation:
     plan = entry.plan
     entry.complete = plan.complete(entry.entity)
-    entry.next = plan.state(entry.entity)
+    entry.next = plan.checked(entry.entity, plan.state(entry.entity))
     key = plan.key_of(entry.entity)
     values = plan.insert_row(entry.next, key)
     return Operation("insert", plan.table, plan.label, plan.key_row(key), values, {})

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import (
@@ -27,12 +26,12 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.errors import PydanticUserError
-from pydantic.fields import FieldInfo
 from sqlalchemy import ARRAY, JSON, Column, types
 
+from uno.data.declared import NOTHING, Declared, parted
+from uno.data.decorators import below
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_fields import defaults_of, id_type
-from uno.data.model import UtcDateTime
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.errors import Misconfigured
 
@@ -99,29 +98,28 @@ def traits_of(plan: Plan, *, hidden: Iterable[str] = (), read_only: Iterable[str
 
 
 def _of_table(plan: MappedPlan) -> list[Trait]:
-    hints = _hints(plan.cls)
     deferred = {p.key for p in plan.mapper.column_attrs if p.deferred}
-    found = (_of_column(plan, a, hints.get(a.name)) for a in plan.attributes)
+    found = (_of_column(plan, a, plan.declared.get(a.name, NOTHING)) for a in plan.attributes)
     # What begins with an underscore is nobody else's business, and loading deferred columns takes a session.
     return [dataclasses.replace(t, hidden=t.hidden or t.name in deferred or t.name.startswith("_")) for t in found]
 
 
-def _of_column(plan: MappedPlan, attribute: Any, hint: Any) -> Trait:
+def _of_column(plan: MappedPlan, attribute: Any, said: Declared) -> Trait:
     column: Column[Any] = attribute.column
     default: Any = column.default
-    constant = default.arg if default is not None and default.is_scalar else ...
+    constant = said.constant if default is None else default.arg if default.is_scalar else ...
     key = attribute.name in plan.key_names
     generated = attribute.generated or (default is not None and attribute.default is None)
     return Trait(
         attribute.name,
-        _type_of(column.type, hint),
+        _type_of(column.type, said.hint),
         nullable=bool(column.nullable) and not key,
-        default=attribute.default,
+        default=attribute.default or said.default,
         constant=constant,
         generated=generated,
         key=key,
-        hidden=bool(column.info.get("hidden")),
-        read_only=bool(column.info.get("read_only")) or _is_the_servers(plan, attribute.name, column),
+        hidden=bool(column.info.get("hidden")) or said.hidden,
+        read_only=bool(column.info.get("read_only")) or said.read_only or _is_the_servers(plan, attribute.name, column),
     )
 
 
@@ -134,27 +132,10 @@ def _is_the_servers(plan: MappedPlan, name: str, column: Column[Any]) -> bool:
     return own or column.computed is not None or (name in _STAMPS and (has_default or column.onupdate is not None))
 
 
-def _hints(cls: type) -> dict[str, Any]:
-    """The annotations of a class without `Mapped[...]`; empty where they cannot be read."""
-    try:
-        return {name: _unwrapped(hint) for name, hint in get_type_hints(cls, include_extras=True).items()}
-    except (NameError, TypeError):  # a relationship to a class that only type checkers see
-        return {}
-
-
-def _unwrapped(hint: Any) -> Any:
-    if getattr(get_origin(hint), "__name__", "") == "Mapped":
-        return _unwrapped(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType):
-        kept = [one for one in get_args(hint) if one is not NoneType]
-        return kept[0] if len(kept) == 1 else Union[tuple(kept)]  # noqa: UP007 - made from a tuple
-    return hint
-
-
 def _type_of(type_: Any, hint: Any) -> Any:
     """What the values of a column are for pydantic."""
     plain = _stored(type_)
-    hint, extra = _parted(hint)
+    hint, extra = parted(hint)
     if hint is None or hint in _PLAIN:
         return _annotated(_of_sql(type_, plain), *extra)
     if not _is_known(hint):
@@ -165,18 +146,9 @@ def _type_of(type_: Any, hint: Any) -> Any:
 
 def _stored(type_: Any) -> Any:
     """The type below a decorator; an interval is one itself, and no date."""
-    is_decorated = isinstance(type_, types.TypeDecorator) and not isinstance(type_, types.Interval)
-    return type_.impl_instance if is_decorated else type_
-
-
-def _parted(hint: Any) -> tuple[Any, list[Any]]:
-    """A type, and what pydantic understands of its metadata."""
-    if get_origin(hint) is not Annotated:
-        return hint, []
-    base, *said = get_args(hint)
-    module = ("annotated_types", "pydantic")
-    kept = [one for one in said if isinstance(one, FieldInfo) or type(one).__module__.split(".")[0] in module]
-    return _unwrapped(base), kept
+    plain = below(type_)
+    is_decorated = isinstance(plain, types.TypeDecorator) and not isinstance(plain, types.Interval)
+    return plain.impl_instance if is_decorated else plain
 
 
 def _annotated(base: Any, *metadata: Any) -> Any:
@@ -200,8 +172,7 @@ def _of_sql(type_: Any, plain: Any) -> Any:
         item = _of_sql(plain.item_type, plain.item_type)
         return list[item | None]  # type: ignore[valid-type] # made at run time
     if isinstance(plain, types.DateTime):
-        is_aware = plain.timezone or isinstance(type_, UtcDateTime)
-        return Annotated[AwareDatetime, AfterValidator(_in_utc)] if is_aware else NaiveDatetime
+        return Annotated[AwareDatetime, AfterValidator(_in_utc)] if plain.timezone else NaiveDatetime
     if isinstance(plain, types.Interval):
         return _SECONDS
     return _annotated(_python_type(type_), *_limits(plain))
@@ -224,7 +195,7 @@ _SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonS
 
 def _python_type(type_: Any) -> Any:
     try:
-        found = type_.python_type
+        found = below(type_).python_type
     except NotImplementedError:
         return Any
     return found if found in _PLAIN else Any

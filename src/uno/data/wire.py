@@ -32,7 +32,7 @@ from sqlalchemy import (
     types,
 )
 
-from uno.data.model import UtcDateTime
+from uno.data.decorators import below, is_moment
 
 # Digits that PostgreSQL's numeric has at most.
 _DIGITS = 147_455
@@ -64,7 +64,7 @@ def encoder(column: ColumnElement[Any]) -> Callable[[Any], Any]:
     if isinstance(type_, types.Numeric) and not isinstance(type_, types.Float) and type_.asdecimal:
         scale = type_.scale
         return encode if scale is None else lambda value: None if value is None else _scaled(value, scale)
-    if _is_moment(type_):
+    if is_moment(type_):
         return _aware
     return encode
 
@@ -77,10 +77,6 @@ def _scaled(value: Any, scale: int) -> Any:
         context.prec = _DIGITS
         # As PostgreSQL rounds; it knows no negative zero.
         return format(number.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP) + 0, "f")
-
-
-def _is_moment(type_: Any) -> bool:
-    return isinstance(type_, UtcDateTime) or (isinstance(type_, types.DateTime) and type_.timezone)
 
 
 def _aware(value: Any) -> Any:
@@ -139,8 +135,7 @@ def expression(column: ColumnElement[Any], backend: str) -> ColumnElement[Any] |
 
     None where nothing does. On SQLite it has to be an argument of the JSON function itself.
     """
-    type_: Any = column.type
-    plain = type_.impl_instance if isinstance(type_, UtcDateTime) else type_
+    plain: Any = below(column.type)
     # What others do to values in Python is not known here; SQLAlchemy's own Interval is one of them.
     if isinstance(plain, types.TypeDecorator) and not isinstance(plain, types.Interval):
         return None
