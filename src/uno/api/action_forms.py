@@ -1,8 +1,7 @@
 """What requests to a resource have in their paths and queries, and what OpenAPI says of it."""
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body, Header, Path, Query
@@ -10,21 +9,23 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, WithJsonSch
 from starlette.types import Scope
 
 from uno.api.conditions import TAGS_PATTERN
+from uno.api.list_query import PARAMETERS
 from uno.api.problems import field_errors, invalid
 from uno.api.request import query_reader
 from uno.app import Resource
 from uno.app.resource_messages import id_type
 from uno.app.resources import Action
 from uno.audit import AuditLog
-from uno.data.fields import OPERATORS
-from uno.data.paging import Page
+from uno.data.document import DocumentPlan
+from uno.data.document_filter import DocumentFields
+from uno.data.fields import Fields, Searchable
+from uno.data.paging import MOST_FIELDS, SORTABLE, Page
 from uno.errors import FieldError
 
 _IN_LISTS = {
     "limit": "How many, at most {most}.",
     "offset": "How many are left out before.",
     "after": "The cursor that a list gave as `next`.",
-    "sort": "Names with commas between them, each with a minus for the reverse: `-created_at,name`.",
     "total": "Whether to count all that fit.",
     "filter": 'Conditions in groups, as JSON: `{{"or": [{{"price__gte": 5}}, {{"state": "new"}}]}}`.',
 }
@@ -35,6 +36,7 @@ _HEADERS = {
     "Prefer": "`return=minimal` leaves out the body.",
 }
 _FIELDS = "The names of what is shown, with commas between them."
+_SORT = "Names with commas between them, each with a minus for the reverse: `-created_at,name`."
 _NUL = FieldError("id", "It has a NUL character.", "null_character")
 
 
@@ -105,8 +107,6 @@ def action_parameters(action: Action) -> list[inspect.Parameter]:
     found = [] if operation in ("list", "create", "bulk_create", "bulk_delete") else [_path(resource)]
     if operation == "list":
         found += _list_parameters(resource)
-    if operation == "get" and resource.serialise is None:
-        found.append(_query("fields", _names(resource), _FIELDS))
     if operation == "history":
         found.append(_query("limit", _limit(resource), f"How many, at most {resource.max_limit}."))
     return [*found, *_headers(action), *_body(action)]
@@ -124,9 +124,33 @@ def _query(name: str, schema: dict[str, Any], description: str, at: str | None =
     return _parameter(at or name, told, None)
 
 
-def _names(resource: Resource) -> dict[str, Any]:
-    one = f"({'|'.join(map(re.escape, resource.names))})"
-    return {"type": "string", "pattern": f"^({one}(,{one})*)?$"}
+def action_lists(action: Action) -> list[dict[str, Any]]:
+    """Parameters of several names with commas between them. FastAPI has no words for those."""
+    resource, found = action.resource, []
+    if action.operation == "list":
+        names = _sortable(resource)
+        found += [_several("sort", [*names, *(f"-{one}" for one in names)], _SORT, MOST_FIELDS)]
+    if action.operation in ("list", "get") and resource.serialise is None:
+        found += [_several("fields", resource.names, _FIELDS)]
+    return found
+
+
+def _several(name: str, names: Sequence[str], description: str, most: int | None = None) -> dict[str, Any]:
+    items = {"type": "string", "enum": list(names)}
+    schema = {"type": "array", "items": items, "uniqueItems": True} | ({} if most is None else {"maxItems": most})
+    form = {"style": "form", "explode": False, "schema": schema}
+    return {"name": name, "in": "query", "required": False, "description": description, **form}
+
+
+def _sortable(resource: Resource) -> list[str]:
+    found = {name: _searchable(resource).find(name) for name in resource.names if name in resource.sortable}
+    return [name for name, one in found.items() if one is not None and one.kind in SORTABLE]
+
+
+def _searchable(resource: Resource) -> Searchable:
+    plan = resource.plan
+    # What can be asked of a field is the same on every backend.
+    return DocumentFields(plan, "postgresql") if isinstance(plan, DocumentPlan) else Fields(plan)
 
 
 def _limit(resource: Resource) -> dict[str, Any]:
@@ -141,19 +165,26 @@ def _list_parameters(resource: Resource) -> list[inspect.Parameter]:
     }
     texts = {name: text.format(most=resource.max_limit) for name, text in _IN_LISTS.items()}
     said = [_query(name, schemas.get(name, {"type": "string"}), text) for name, text in texts.items()]
-    chosen = [] if resource.serialise is not None else [_query("fields", _names(resource), _FIELDS)]
-    return [*said, *chosen, *_conditions(resource)]
+    return [*said, *_conditions(resource)]
 
 
 def _conditions(resource: Resource) -> list[inspect.Parameter]:
     """One for each field that is equal to something; the other operators are in its description."""
-    text = f"Equal to this. Also `{{0}}__…` with {', '.join(sorted(OPERATORS['text'] | {'has'}))}, as its type has it."
-    visible = [one for one in resource.schemas.visible if one.name in resource.filterable]
-    # What is looked for may be longer than what is stored.
-    types = {one.name: {k: v for k, v in schema_of(one.type).items() if k not in _LIMITS} for one in visible}
-    scalar = {n: s for n, s in types.items() if s.get("type") not in ("object", "array", None) or "enum" in s}
-    known = {name: schema for name, schema in scalar.items() if name not in _IN_LISTS and name != "fields"}
-    return [_query(name, schema, text.format(name), f"where_{n}") for n, (name, schema) in enumerate(known.items())]
+    fields = _searchable(resource)
+    found = []
+    for one in resource.schemas.visible:
+        field = fields.find(one.name) if one.name in resource.filterable and one.name not in PARAMETERS else None
+        if field is not None and "eq" in field.operators:
+            others = ", ".join(sorted(field.operators - {"eq"}))
+            text = f"Equal to this. Also `{one.name}__…` with {others}."
+            found.append(_query(one.name, _unlimited(schema_of(one.type)), text, f"where_{len(found)}"))
+    return found
+
+
+def _unlimited(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is looked for may be longer than what is stored."""
+    kept = {name: value for name, value in schema.items() if name not in _LIMITS}
+    return kept | ({"anyOf": [_unlimited(one) for one in kept["anyOf"]]} if "anyOf" in kept else {})
 
 
 def _headers(action: Action) -> list[inspect.Parameter]:

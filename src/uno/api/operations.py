@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import NoneType
 from typing import Any
@@ -38,6 +38,8 @@ class Operation(APIRoute):
 
     # Whether something keeps the answers to requests with an `Idempotency-Key`.
     keyed = False
+    # The operation ids of all messages.
+    ids: Mapping[type[Any], str] = {}
 
     def __init__(self, endpoint: Endpoint, app: ASGIApp, result: Any, operation_id: str) -> None:
         # Not super().__init__(): it would analyse a signature that nothing but OpenAPI needs.
@@ -54,7 +56,7 @@ class Operation(APIRoute):
     @cached_property
     def described(self) -> APIRoute:
         """The same as FastAPI would have it."""
-        return described(self.declared, self._result, self._id, keyed=self.keyed)
+        return described(self.declared, self._result, self._id, keyed=self.keyed, ids=self.ids)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "described":
@@ -81,8 +83,10 @@ class Operations(BaseRoute):
         names = operation_ids(endpoints)
         self.routes = [_made(one, endpoints, bus, handle, encoders, names[n]) for n, one in enumerate(endpoints)]
         self.table: Table[Operation] = Table()
+        ids = {one.message: name for one, name in zip(endpoints, names, strict=True)}
         for route in self.routes:
             route.keyed = stores and takes_key(route.declared)
+            route.ids = ids
             route.app = guarded(route.app, route.declared, policies or {})
             self.table.add(route.declared.method, route.declared.path, route)
         for route in self.routes:
