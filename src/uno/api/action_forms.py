@@ -129,15 +129,14 @@ def action_lists(action: Action) -> list[dict[str, Any]]:
     resource, found = action.resource, []
     if action.operation == "list":
         names = _sortable(resource)
-        found += [_several("sort", [*names, *(f"-{one}" for one in names)], _SORT, MOST_FIELDS)]
+        found += [_several("sort", [*names, *(f"-{one}" for one in names)], _SORT, uniqueItems=True, maxItems=MOST_FIELDS)]
     if action.operation in ("list", "get") and resource.serialise is None:
         found += [_several("fields", resource.names, _FIELDS)]
     return found
 
 
-def _several(name: str, names: Sequence[str], description: str, most: int | None = None) -> dict[str, Any]:
-    items = {"type": "string", "enum": list(names)}
-    schema = {"type": "array", "items": items, "uniqueItems": True} | ({} if most is None else {"maxItems": most})
+def _several(name: str, names: Sequence[str], description: str, **limits: Any) -> dict[str, Any]:
+    schema = {"type": "array", "items": {"type": "string", "enum": list(names)}, **limits}
     form = {"style": "form", "explode": False, "schema": schema}
     return {"name": name, "in": "query", "required": False, "description": description, **form}
 
