@@ -13,6 +13,7 @@ from uno.api.list_query import PARAMETERS
 from uno.api.problems import field_errors, invalid
 from uno.api.request import query_reader
 from uno.app import Resource
+from uno.app.inclusions import shown_schemas
 from uno.app.resource_messages import id_type
 from uno.app.resources import Action
 from uno.audit import AuditLog
@@ -36,6 +37,7 @@ _HEADERS = {
     "Prefer": "`return=minimal` leaves out the body.",
 }
 _FIELDS = "The names of what is shown, with commas between them."
+_INCLUDE = "What it refers to and is shown with it, with commas between."
 _SORT = "Names with commas between them, each with a minus for the reverse: `-created_at,name`."
 _NUL = FieldError("id", "It has a NUL character.", "null_character")
 
@@ -88,10 +90,10 @@ def _split(text: str) -> list[str]:
 
 
 def selection_form(resource: Resource) -> type[BaseModel] | None:
-    """`fields=`, where there are fields to choose from."""
+    """`fields=`, where there are fields to choose from, and `include=`."""
     if resource.serialise is not None:
         return None
-    return create_model("Selection", fields=(str | None, Field(None, description=_FIELDS)))
+    return create_model("Selection", fields=(str | None, None), include=(str | None, None))
 
 
 def history_form(resource: Resource) -> type[BaseModel]:
@@ -129,9 +131,11 @@ def action_lists(action: Action) -> list[dict[str, Any]]:
     resource, found = action.resource, []
     if action.operation == "list":
         names = _sortable(resource)
-        found += [_several("sort", [*names, *(f"-{one}" for one in names)], _SORT, uniqueItems=True, maxItems=MOST_FIELDS)]
+        names += [f"-{one}" for one in names]
+        found += [_several("sort", names, _SORT, uniqueItems=True, maxItems=MOST_FIELDS)]
     if action.operation in ("list", "get") and resource.serialise is None:
         found += [_several("fields", resource.names, _FIELDS)]
+        found += [_several("include", resource.includable, _INCLUDE)] if resource.includable else []
     return found
 
 
@@ -246,7 +250,23 @@ def _selected(resource: Resource) -> Any:
     """All of it, or with `fields=` a part."""
     if resource.serialise is not None:
         return _shown(resource)
-    return resource.schemas.read | resource.schemas.part
+    schemas = resource.schemas
+    return _extended(resource, schemas.read) | _extended(resource, schemas.part)
+
+
+def _extended(resource: Resource, schema: type[BaseModel]) -> Any:
+    """With what may be included."""
+    if not resource.includable:
+        return schema
+    fields: dict[str, Any] = {}
+    for name, one in zip(resource.includable, resource.related(resource.includable), strict=True):
+        shown: Any = shown_schemas(resource, name).read
+        fields[name] = (list[shown] if one.is_list else shown | None, Field(None, json_schema_extra=_optional))
+    return create_model(f"{schema.__name__}Extended", __base__=schema, __module__=schema.__module__, **fields)
+
+
+def _optional(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
 
 
 def action_responses(action: Action) -> dict[int | str, dict[str, Any]]:
