@@ -96,8 +96,8 @@ def selection_form(resource: Resource) -> type[BaseModel] | None:
     return create_model("Selection", fields=(str | None, None), include=(str | None, None))
 
 
-def history_form(resource: Resource) -> type[BaseModel]:
-    return create_model("History", limit=(Annotated[int, Field(ge=1, le=resource.max_limit)], resource.limit))
+def history_form() -> type[BaseModel]:
+    return create_model("History", limit=(str | None, None), after=(str | None, None))
 
 
 # ── OpenAPI ──
@@ -111,6 +111,7 @@ def action_parameters(action: Action) -> list[inspect.Parameter]:
         found += _list_parameters(resource)
     if operation == "history":
         found.append(_query("limit", _limit(resource), f"How many, at most {resource.max_limit}."))
+        found.append(_query("after", {"type": "string"}, _IN_LISTS["after"]))
     return [*found, *_headers(action), *_body(action)]
 
 
@@ -230,7 +231,7 @@ def action_result(action: Action) -> Any:
     if operation in ("delete", "bulk_delete"):
         return None
     if operation == "history":
-        return create_model(f"{name}History", items=(list[AuditLog], ...))
+        return create_model(f"{name}History", items=(list[AuditLog], ...), next=(str | None, ...))
     if operation == "bulk_create":
         return create_model(f"{name}Several", items=(list[one], ...))  # type: ignore[valid-type] # made at run time
     if operation == "list":

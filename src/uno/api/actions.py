@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -11,7 +12,17 @@ from uno.api.action_forms import history_form, id_reader, key_text, selection_fo
 from uno.api.conditions import if_match, is_known, wants_nothing
 from uno.api.events import Answer, Headers
 from uno.api.idempotency import KEYED, once, takes_key
-from uno.api.list_query import UNGUARDED, Gates, as_malformed, links, list_reader, pass_gates, read_fields, read_include
+from uno.api.list_query import (
+    UNGUARDED,
+    Gates,
+    as_malformed,
+    links,
+    list_reader,
+    pass_gates,
+    read_fields,
+    read_include,
+    read_page,
+)
 from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Malformed, invalid, raise_as_bug
 from uno.api.request import body_reader
 from uno.app import Endpoint, Resource
@@ -65,7 +76,7 @@ def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch, gat
 def _explained(error: Exception, action: Action, message: Any) -> Exception:
     """The error in the words of the request."""
     if action.operation in ("list", "get", "history"):
-        return as_malformed(error) if isinstance(error, Invalid) and action.operation != "history" else error
+        return as_malformed(error) if isinstance(error, Invalid) else error
     if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
@@ -96,8 +107,7 @@ def action_reader(action: Action, message: type[Any], gates: Gates = UNGUARDED) 
     if operation == "get":
         return _get_reader(resource, message, gates)
     if operation == "history":
-        read_id = id_reader(resource, history_form(resource))
-        return lambda scope, _body: message(**read_id(scope))
+        return _history_reader(resource, message)
     return _change_reader(action, message)
 
 
@@ -119,6 +129,16 @@ def _get_reader(resource: Resource, message: type[Any], gates: Gates) -> Read:
         if versioned or include:
             made.answered_as_json()
         return made
+
+    return read
+
+
+def _history_reader(resource: Resource, message: type[Any]) -> Read:
+    read_id = id_reader(resource, history_form())
+
+    def read(scope: Scope, _body: bytes) -> Any:
+        given = read_id(scope)
+        return message(id=given.pop("id"), **read_page(given, resource))
 
     return read
 
@@ -173,7 +193,7 @@ def _responder(endpoint: Endpoint, action: Action) -> Respond:
     if operation == "list":
         return _list_responder(resource)
     if operation == "history":
-        return lambda found, _message, _scope: _with_body(200, {"items": [entry_shown(one) for one in found]}, [])
+        return _history_responder
     if operation == "bulk_create":
         return _bulk_responder(resource)
     if endpoint.status in WITHOUT_BODY:
@@ -196,6 +216,21 @@ def _list_responder(resource: Resource) -> Respond:
         return _with_body(200, body, headers)
 
     return respond
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Where a page of a history begins; nobody counts there."""
+
+    after: str | None
+    limit: int
+    offset: int = 0
+
+
+def _history_responder(page: Any, query: Any, scope: Scope) -> Reply:
+    found = links(scope, _Stretch(query.after, query.limit), page)
+    headers = [(b"link", found.encode("latin-1"))] if found else []
+    return _with_body(200, {"items": [entry_shown(one) for one in page.items], "next": page.next}, headers)
 
 
 def _item(show: Callable[[Any], Any], one: Any) -> Any:

@@ -7,6 +7,7 @@ from uno.app.resources import Action
 
 _ON_ONE: Final = ("get", "replace", "merge", "delete", "history")
 _CONDITIONAL: Final = ("replace", "merge", "delete")
+_PAGED: Final = ("list", "history")
 _TAG: Final = "$response.header.ETag"
 _HEADERS: Final = {
     "ETag": "What it is told apart by, for `If-Match`.",
@@ -19,7 +20,7 @@ _WITH_TAG: Final = ("create", "get", "replace", "merge", "restore")
 def success_of(action: Action, ids: Mapping[type[Any], str]) -> dict[str, Any]:
     """Headers and links of the answer of success; `ids` are the operation ids of messages."""
     names = ["ETag"] if action.operation in _WITH_TAG else []
-    names += {"create": ["Location"], "list": ["Link"]}.get(action.operation, [])
+    names += {"create": ["Location"], "list": ["Link"], "history": ["Link"]}.get(action.operation, [])
     headers = {name: {"description": _HEADERS[name], "schema": {"type": "string"}} for name in names}
     found = {"headers": headers, "links": links_of(action, ids)}
     return {name: value for name, value in found.items() if value}
@@ -39,11 +40,14 @@ def links_of(action: Action, ids: Mapping[type[Any], str]) -> dict[str, Any]:
         message = resource.messages.get(operation)
         if message is not None and message in ids:
             tag = {"header.If-Match": _TAG} if action.operation in _WITH_TAG and operation in _CONDITIONAL else {}
-            given = {"query.after": "$response.body#/next"} if operation == "list" else {"path.id": where, **tag}
+            given = {} if operation == "list" else {"path.id": where, **tag}
+            if operation == action.operation and operation in _PAGED:
+                given["query.after"] = "$response.body#/next"
             found[message.__name__] = {"operationId": ids[message], "parameters": given}
     return found
 
 
 def _next(operation: str) -> tuple[str, ...]:
-    following = {"delete": ("restore",), "list": ("list", "get"), "history": (), "bulk_create": (), "bulk_delete": ()}
+    following = {"delete": ("restore",), "list": ("list", "get"), "history": ("history",)}
+    following |= {"bulk_create": (), "bulk_delete": ()}
     return following.get(operation, _ON_ONE)

@@ -125,6 +125,15 @@ _READERS: dict[str, Callable[[str, Resource, list[FieldError]], Any]] = {
 }
 
 
+def read_page(given: Mapping[str, str | None], resource: Resource) -> dict[str, Any]:
+    """Which page is asked for. Raises `Malformed` that names what is wrong."""
+    wrong: list[FieldError] = []
+    found = {name: _READERS[name](value, resource, wrong) for name, value in given.items() if value is not None}
+    if wrong:
+        raise invalid(wrong, malformed=True)
+    return found
+
+
 # ── pages beside this one ──
 
 

@@ -84,7 +84,7 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
     if operation == "get":
         return _message(operation, resource, Reading[cls | Row | Joined], {**id, **_ASKED})
     if operation == "history":
-        return _message(operation, resource, Query[list[Any]], {**id, "limit": (int, resource.limit)})
+        return _message(operation, resource, Query[Page[Any]], {**id, **_stretch(resource)})
     if operation in changes:
         values: Any = {"values": (getattr(schemas, changes[operation]), ...)}
         own = {} if operation == "create" else id
@@ -113,16 +113,19 @@ def id_type(resource: "Resource") -> Any:
 
 
 def _listed(resource: "Resource") -> dict[str, Any]:
-    most = resource.max_limit
     return {
         "filter": (Any, Filter()),
         "sort": (str, ""),
         **_ASKED,
-        "limit": (Annotated[int, Field(ge=1, le=most)], resource.limit),
+        **_stretch(resource),
         "offset": (Annotated[int, Field(ge=0)], 0),
-        "after": (str | None, None),
         "total": (bool, False),
     }
+
+
+def _stretch(resource: "Resource") -> dict[str, Any]:
+    most = resource.max_limit
+    return {"limit": (Annotated[int, Field(ge=1, le=most)], resource.limit), "after": (str | None, None)}
 
 
 def _message(operation: str, resource: "Resource", base: Any, fields: dict[str, Any]) -> type[Message]:

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from pydantic import Field
 from schemathesis.config import SchemathesisConfig
 from sqlalchemy import CheckConstraint, ForeignKey, MetaData, Numeric, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from uno.api import asgi
 from uno.app import App, Module, resource
@@ -53,6 +53,9 @@ class Product(UUIDMixin, VersionMixin, Base):
     stock: Mapped[int] = mapped_column(default=0)
     category_id: Mapped[int | None] = mapped_column(ForeignKey("generated_categories.id"))
     supplier_id: Mapped[UUID | None] = mapped_column(ForeignKey("generated_suppliers.id"))
+    category: Mapped[Category | None] = relationship(viewonly=True)
+    supplier: Mapped[Supplier | None] = relationship(viewonly=True)
+    purchases: Mapped[list["Acquisition"]] = relationship(viewonly=True)
 
 
 class Acquisition(UUIDMixin, VersionMixin, TimestampMixin, Base):
@@ -75,6 +78,7 @@ class Annotation(Base):
 
 
 MODELS = (Supplier, Category, Product, Acquisition, Annotation)
+INCLUDABLE = {Product: ["category", "supplier", "purchases"]}
 
 
 def _accepting(operations: str, status: int) -> dict[str, Any]:
@@ -176,7 +180,8 @@ class Explorer:
 
 
 def explore(shop_url: str) -> None:
-    api = asgi(App(Module("shop", routes=[resource(one, access="open") for one in MODELS]), database=shop_url))
+    routes = [resource(one, access="open", includable=INCLUDABLE.get(one, ())) for one in MODELS]
+    api = asgi(App(Module("shop", routes=routes), database=shop_url))
     with served(api) as address, requests.Session() as session:
         document = schemathesis.openapi.from_dict(api.openapi(), config=CONFIG)
         explorer = Explorer(address, session)

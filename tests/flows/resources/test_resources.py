@@ -1,5 +1,6 @@
 """Stored objects over HTTP: each operation as a client sees it, on PostgreSQL and on SQLite."""
 
+import re
 from typing import Any
 
 import pytest
@@ -79,7 +80,18 @@ async def test_deleted_softly_it_is_gone_and_can_come_back_with_its_history(clie
     assert (back.status_code, back.json()["deleted_at"], back.headers["etag"]) == (200, None, '"3"')
     entries = (await client.get(f"{there}/history")).json()["items"]
     assert [entry["operation"] for entry in entries] == ["create", "soft_delete", "restore"]
-    assert len((await client.get(f"{there}/history?limit=2")).json()["items"]) == 2
+    found, where, pages = [], f"{there}/history?limit=1", 0
+    while where:
+        page = await client.get(where)
+        found += page.json()["items"]
+        links = dict(re.findall(r'<([^>]*)>; rel="(\w+)"', page.headers.get("link", "")))
+        where = next((link for link, rel in links.items() if rel == "next"), "")
+        assert (page.json()["next"] is None) is (not where)
+        pages += 1
+    assert (found, pages) == (entries, len(entries))
+    for wrong in ("limit=0", "limit=1001", "after=x", "after=%F0%9F%98%80", "offset=1", "sort=id"):
+        refused = await client.get(f"{there}/history?{wrong}")
+        assert (refused.status_code, fields_in(refused)) == (400, [wrong.partition("=")[0]]), wrong
     nothing = "/orders/00000000-0000-7000-8000-000000000000/history"
     assert (await client.get(nothing)).status_code == 404
 
