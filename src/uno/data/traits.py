@@ -205,6 +205,8 @@ def _of_sql(type_: Any, plain: Any) -> Any:
         return Annotated[AwareDatetime, AfterValidator(_in_utc)] if is_aware else NaiveDatetime
     if isinstance(plain, types.Interval):
         return _SECONDS
+    if isinstance(plain, types.Time):
+        return time if plain.timezone else _CLOCK
     return _annotated(_python_type(type_), *_limits(plain))
 
 
@@ -220,6 +222,17 @@ def _from_seconds(value: Any) -> Any:
         raise ValueError("It is beyond what can be stored.") from None
 
 
+def _without_zone(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ValueError("It is stored without a time zone; leave it out.")
+    return value
+
+
+_CLOCK: Final = Annotated[
+    time,
+    AfterValidator(_without_zone),
+    WithJsonSchema({"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$"}),
+]
 _SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonSchema({"type": "number"})]
 
 
