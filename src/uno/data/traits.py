@@ -28,6 +28,7 @@ from pydantic import (
 )
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from sqlalchemy import ARRAY, JSON, Column, types
 
 from uno.data.document import DocumentPlan, document_plan
@@ -213,18 +214,18 @@ def _of_sql(type_: Any, plain: Any) -> Any:
 def _from_seconds(value: Any) -> Any:
     """The JSON form of a duration is a number, which strict readers of JSON take for no duration."""
     if isinstance(value, bool):
-        raise ValueError("It has to be a number of seconds.")
+        raise PydanticCustomError("value", "It has to be a number of seconds.")
     if not isinstance(value, int | float):
         return value
     try:
         return timedelta(seconds=value)
     except OverflowError:
-        raise ValueError("It is beyond what can be stored.") from None
+        raise PydanticCustomError("value", "It is beyond what can be stored.") from None
 
 
 def _without_zone(value: time) -> time:
     if value.tzinfo is not None:
-        raise ValueError("It is stored without a time zone; leave it out.")
+        raise PydanticCustomError("value", "It is stored without a time zone; leave it out.")
     return value
 
 
@@ -272,7 +273,7 @@ def _decimal(precision: int | None, scale: int) -> tuple[Any, ...]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, str) and not form.match(value):
-            raise ValueError("It has to be a number like 12.50, with no more digits than are stored.")
+            raise PydanticCustomError("value", "It has to be a number like 12.50, with no more digits than are stored.")
         # Strict readers of JSON take nothing else for one.
         return Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
@@ -284,7 +285,7 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("It is beyond what can be stored.") from None
+        raise PydanticCustomError("value", "It is beyond what can be stored.") from None
 
 
 # ── documents ──
