@@ -175,7 +175,7 @@ def _list_parameters(resource: Resource) -> list[inspect.Parameter]:
 def _conditions(resource: Resource) -> list[inspect.Parameter]:
     """One for each field that is equal to something; the other operators are in its description."""
     fields = _searchable(resource)
-    found = []
+    found: list[inspect.Parameter] = []
     for one in resource.schemas.visible:
         field = fields.find(one.name) if one.name in resource.filterable and one.name not in PARAMETERS else None
         if field is not None and "eq" in field.operators:

@@ -29,7 +29,7 @@ def resources_of(resource: "Resource", name: str) -> list["Resource"]:
 def target_of(resource: "Resource", name: str) -> MappedPlan:
     """The plan of what a relationship leads to. Raises `Misconfigured` where it is none."""
     plan = resource.plan
-    known = plan.mapper.relationships if isinstance(plan, MappedPlan) else {}
+    known: Any = plan.mapper.relationships if isinstance(plan, MappedPlan) else {}
     found = mapped_plan(known[name].mapper.class_) if name in known else None
     if found is None:
         has = f"it has {', '.join(sorted(known.keys()))}" if known else "it has none"

@@ -67,7 +67,7 @@ class Related:
 
     def json(self, backend: str, found: Any, keys: Sequence[ColumnElement[Any]]) -> ColumnElement[Any]:
         """Their JSON beside a row of `found`, whose key is in the columns `keys`; NULL where there is none of one."""
-        owner, other = aliased(self.plan.cls), aliased(self.target.cls)
+        owner, other = _twins(self.plan, self.target)
         forms = {n: wire.expression(getattr(other, n), backend) for n in self.names}
         shown = [form.label(n) for n, form in forms.items() if form is not None]
         if backend == "sqlite":
@@ -92,7 +92,7 @@ class Related:
         return {key: next(iter(found[key]), None) for key in keys}
 
     async def _read(self, uow: UnitOfWork, keys: Sequence[Any], found: Mapping[Any, list[Any]]) -> None:
-        owner, other = aliased(self.plan.cls), aliased(self.target.cls)
+        owner, other = _twins(self.plan, self.target)
         own = [getattr(owner, name) for name in self.plan.key_names]
         wanted = own[0].in_([key[0] for key in keys]) if len(own) == 1 else tuple_(*own).in_(keys)
         shown = [getattr(other, name) for name in self.names]
@@ -152,7 +152,9 @@ class Extending(Renderer):
         on_sqlite = self._backend == "sqlite"
         forms: list[Any] = [form.label(name) for name, form in self._forms.items()]
         shown = [self._object(), self._version().label("version")] if on_sqlite else forms
-        keys = [column.label(f"key {n}") for n, column in enumerate(self._plan.mapper.primary_key)]
+        keys: list[ColumnElement[Any]] = [
+            column.label(f"key {n}") for n, column in enumerate(self._plan.mapper.primary_key)
+        ]
         chosen: Select[Any] = select(*shown, *keys).where(*where, self._living())
         # A limit is reached before: nothing is looked for beside other rows.
         found = (chosen.order_by(*order).limit(bindparam("more", type_=Integer)) if order else chosen).subquery("found")
@@ -176,6 +178,11 @@ class Extending(Renderer):
         for one in self._related:
             text = text + literal_text(f',"{one.name}":') + func.coalesce(rows.c[one.name], literal_text("null"))
         return text + literal_text("}")  # type: ignore[no-any-return]
+
+
+def _twins(owner: MappedPlan, other: MappedPlan) -> tuple[Any, Any]:
+    """Both classes under other names than those of the statement around."""
+    return aliased(owner.cls), aliased(other.cls)
 
 
 def _mark(one: Related) -> str:
