@@ -152,9 +152,8 @@ class Extending(Renderer):
         on_sqlite = self._backend == "sqlite"
         forms: list[Any] = [form.label(name) for name, form in self._forms.items()]
         shown = [self._object(), self._version().label("version")] if on_sqlite else forms
-        keys: list[ColumnElement[Any]] = [
-            column.label(f"key {n}") for n, column in enumerate(self._plan.mapper.primary_key)
-        ]
+        primary = enumerate(self._plan.mapper.primary_key)
+        keys: list[ColumnElement[Any]] = [column.label(f"key {n}") for n, column in primary]
         chosen: Select[Any] = select(*shown, *keys).where(*where, self._living())
         # A limit is reached before: nothing is looked for beside other rows.
         found = (chosen.order_by(*order).limit(bindparam("more", type_=Integer)) if order else chosen).subquery("found")

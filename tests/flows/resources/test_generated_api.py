@@ -106,7 +106,7 @@ CONFIG = SchemathesisConfig.from_dict(
     }
 )
 # Of each operation requests that fit its schema and such that do not; chains of them by links.
-FITTING, UNFIT, CHAINS = 16, 5, 12
+FITTING, UNFIT, CHAINS = 18, 5, 12
 RANDOM = os.environ.get("UNO_TEST_SEEDS") == "random"
 QUIET = settings(
     suppress_health_check=list(HealthCheck),
