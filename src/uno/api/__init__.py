@@ -15,6 +15,7 @@ injection.py    inject_params(): services in the signature of a FastAPI endpoint
 router.py       DIAPIRouter
 actions.py      the operations of a resource: request → message, result → response
 action_forms.py what they have in paths and queries, and what OpenAPI says of it
+links.py        the headers and links that OpenAPI has of their answers
 list_query.py   lists: the query string, and where the next page is
 conditions.py   ETag, If-Match, If-None-Match, Prefer
 crud.py         build_crud_router(): a resource on any FastAPI application

@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, TypeVar, get_type_hints, overload
+from typing import Any, Protocol, TypeAlias, TypeVar, get_type_hints, overload
 
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection, Request
@@ -16,6 +16,8 @@ from uno.errors import Forbidden, Misconfigured, Unauthenticated, UnoError
 from uno.security import Policies, TokenClaims, needed
 from uno.telemetry import emit
 
+# Raises for who is not let in.
+Gate: TypeAlias = Callable[[Scope], None]
 F = TypeVar("F", bound=Callable[..., Any])
 _POLICY_VIOLATION = 1008
 _UNSEEN = (
@@ -43,12 +45,25 @@ class MissingPermission(Forbidden):
 
 def guarded(app: ASGIApp, endpoint: Endpoint, policies: Policies) -> ASGIApp:
     """`app` for those only whom the endpoint's `access` lets in, and who have one of its `permissions`."""
-    wanted, one_of = needed(endpoint.access, policies), frozenset(endpoint.permissions)
-    if wanted is None and not one_of:
+    check = gate(endpoint, policies)
+    if check is None:
         return app
-    all_of = wanted or frozenset()
 
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        check(scope)
+        await app(scope, receive, send)
+
+    return guard
+
+
+def gate(endpoint: Endpoint, policies: Policies) -> Gate | None:
+    """What raises for those whom the endpoint does not let in; None where it is open."""
+    wanted, one_of = needed(endpoint.access, policies), frozenset(endpoint.permissions)
+    if wanted is None and not one_of:
+        return None
+    all_of = wanted or frozenset()
+
+    def check(scope: Scope) -> None:
         principal = scope.get(PRINCIPAL)
         if principal is None:
             raise _nobody(scope)
@@ -56,9 +71,8 @@ def guarded(app: ASGIApp, endpoint: Endpoint, policies: Policies) -> ASGIApp:
             raise _denied(all_of)
         if one_of and one_of.isdisjoint(principal.permissions):
             raise _denied(one_of, any_of=True)
-        await app(scope, receive, send)
 
-    return guard
+    return check
 
 
 def _nobody(scope: Mapping[str, Any]) -> UnoError:

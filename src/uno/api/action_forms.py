@@ -1,8 +1,7 @@
 """What requests to a resource have in their paths and queries, and what OpenAPI says of it."""
 
 import inspect
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body, Header, Path, Query
@@ -10,21 +9,24 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, WithJsonSch
 from starlette.types import Scope
 
 from uno.api.conditions import TAGS_PATTERN
+from uno.api.list_query import PARAMETERS
 from uno.api.problems import field_errors, invalid
 from uno.api.request import query_reader
 from uno.app import Resource
+from uno.app.inclusions import shown_schemas
 from uno.app.resource_messages import id_type
 from uno.app.resources import Action
 from uno.audit import AuditLog
-from uno.data.fields import OPERATORS
-from uno.data.paging import Page
+from uno.data.document import DocumentPlan
+from uno.data.document_filter import DocumentFields
+from uno.data.fields import Fields, Searchable
+from uno.data.paging import MOST_FIELDS, SORTABLE, Page
 from uno.errors import FieldError
 
 _IN_LISTS = {
     "limit": "How many, at most {most}.",
     "offset": "How many are left out before.",
     "after": "The cursor that a list gave as `next`.",
-    "sort": "Names with commas between them, each with a minus for the reverse: `-created_at,name`.",
     "total": "Whether to count all that fit.",
     "filter": 'Conditions in groups, as JSON: `{{"or": [{{"price__gte": 5}}, {{"state": "new"}}]}}`.',
 }
@@ -35,6 +37,8 @@ _HEADERS = {
     "Prefer": "`return=minimal` leaves out the body.",
 }
 _FIELDS = "The names of what is shown, with commas between them."
+_INCLUDE = "What it refers to and is shown with it, with commas between."
+_SORT = "Names with commas between them, each with a minus for the reverse: `-created_at,name`."
 _NUL = FieldError("id", "It has a NUL character.", "null_character")
 
 
@@ -86,14 +90,14 @@ def _split(text: str) -> list[str]:
 
 
 def selection_form(resource: Resource) -> type[BaseModel] | None:
-    """`fields=`, where there are fields to choose from."""
+    """`fields=`, where there are fields to choose from, and `include=`."""
     if resource.serialise is not None:
         return None
-    return create_model("Selection", fields=(str | None, Field(None, description=_FIELDS)))
+    return create_model("Selection", fields=(str | None, None), include=(str | None, None))
 
 
-def history_form(resource: Resource) -> type[BaseModel]:
-    return create_model("History", limit=(Annotated[int, Field(ge=1, le=resource.max_limit)], resource.limit))
+def history_form() -> type[BaseModel]:
+    return create_model("History", limit=(str | None, None), after=(str | None, None))
 
 
 # ── OpenAPI ──
@@ -105,10 +109,9 @@ def action_parameters(action: Action) -> list[inspect.Parameter]:
     found = [] if operation in ("list", "create", "bulk_create", "bulk_delete") else [_path(resource)]
     if operation == "list":
         found += _list_parameters(resource)
-    if operation == "get" and resource.serialise is None:
-        found.append(_query("fields", _names(resource), _FIELDS))
     if operation == "history":
         found.append(_query("limit", _limit(resource), f"How many, at most {resource.max_limit}."))
+        found.append(_query("after", {"type": "string"}, _IN_LISTS["after"]))
     return [*found, *_headers(action), *_body(action)]
 
 
@@ -124,9 +127,34 @@ def _query(name: str, schema: dict[str, Any], description: str, at: str | None =
     return _parameter(at or name, told, None)
 
 
-def _names(resource: Resource) -> dict[str, Any]:
-    one = f"({'|'.join(map(re.escape, resource.names))})"
-    return {"type": "string", "pattern": f"^({one}(,{one})*)?$"}
+def action_lists(action: Action) -> list[dict[str, Any]]:
+    """Parameters of several names with commas between them. FastAPI has no words for those."""
+    resource, found = action.resource, []
+    if action.operation == "list":
+        names = _sortable(resource)
+        names += [f"-{one}" for one in names]
+        found += [_several("sort", names, _SORT, uniqueItems=True, maxItems=MOST_FIELDS)]
+    if action.operation in ("list", "get") and resource.serialise is None:
+        found += [_several("fields", resource.names, _FIELDS)]
+        found += [_several("include", resource.includable, _INCLUDE)] if resource.includable else []
+    return found
+
+
+def _several(name: str, names: Sequence[str], description: str, **limits: Any) -> dict[str, Any]:
+    schema = {"type": "array", "items": {"type": "string", "enum": list(names)}, **limits}
+    form = {"style": "form", "explode": False, "schema": schema}
+    return {"name": name, "in": "query", "required": False, "description": description, **form}
+
+
+def _sortable(resource: Resource) -> list[str]:
+    found = {name: _searchable(resource).find(name) for name in resource.names if name in resource.sortable}
+    return [name for name, one in found.items() if one is not None and one.kind in SORTABLE]
+
+
+def _searchable(resource: Resource) -> Searchable:
+    plan = resource.plan
+    # What can be asked of a field is the same on every backend.
+    return DocumentFields(plan, "postgresql") if isinstance(plan, DocumentPlan) else Fields(plan)
 
 
 def _limit(resource: Resource) -> dict[str, Any]:
@@ -141,19 +169,26 @@ def _list_parameters(resource: Resource) -> list[inspect.Parameter]:
     }
     texts = {name: text.format(most=resource.max_limit) for name, text in _IN_LISTS.items()}
     said = [_query(name, schemas.get(name, {"type": "string"}), text) for name, text in texts.items()]
-    chosen = [] if resource.serialise is not None else [_query("fields", _names(resource), _FIELDS)]
-    return [*said, *chosen, *_conditions(resource)]
+    return [*said, *_conditions(resource)]
 
 
 def _conditions(resource: Resource) -> list[inspect.Parameter]:
     """One for each field that is equal to something; the other operators are in its description."""
-    text = f"Equal to this. Also `{{0}}__…` with {', '.join(sorted(OPERATORS['text'] | {'has'}))}, as its type has it."
-    visible = [one for one in resource.schemas.visible if one.name in resource.filterable]
-    # What is looked for may be longer than what is stored.
-    types = {one.name: {k: v for k, v in schema_of(one.type).items() if k not in _LIMITS} for one in visible}
-    scalar = {n: s for n, s in types.items() if s.get("type") not in ("object", "array", None) or "enum" in s}
-    known = {name: schema for name, schema in scalar.items() if name not in _IN_LISTS and name != "fields"}
-    return [_query(name, schema, text.format(name), f"where_{n}") for n, (name, schema) in enumerate(known.items())]
+    fields = _searchable(resource)
+    found: list[inspect.Parameter] = []
+    for one in resource.schemas.visible:
+        field = fields.find(one.name) if one.name in resource.filterable and one.name not in PARAMETERS else None
+        if field is not None and "eq" in field.operators:
+            others = ", ".join(sorted(field.operators - {"eq"}))
+            text = f"Equal to this. Also `{one.name}__…` with {others}."
+            found.append(_query(one.name, _unlimited(schema_of(one.type)), text, f"where_{len(found)}"))
+    return found
+
+
+def _unlimited(schema: dict[str, Any]) -> dict[str, Any]:
+    """What is looked for may be longer than what is stored."""
+    kept = {name: value for name, value in schema.items() if name not in _LIMITS}
+    return kept | ({"anyOf": [_unlimited(one) for one in kept["anyOf"]]} if "anyOf" in kept else {})
 
 
 def _headers(action: Action) -> list[inspect.Parameter]:
@@ -196,7 +231,7 @@ def action_result(action: Action) -> Any:
     if operation in ("delete", "bulk_delete"):
         return None
     if operation == "history":
-        return create_model(f"{name}History", items=(list[AuditLog], ...))
+        return create_model(f"{name}History", items=(list[AuditLog], ...), next=(str | None, ...))
     if operation == "bulk_create":
         return create_model(f"{name}Several", items=(list[one], ...))  # type: ignore[valid-type] # made at run time
     if operation == "list":
@@ -216,7 +251,23 @@ def _selected(resource: Resource) -> Any:
     """All of it, or with `fields=` a part."""
     if resource.serialise is not None:
         return _shown(resource)
-    return resource.schemas.read | resource.schemas.part
+    schemas = resource.schemas
+    return _extended(resource, schemas.read) | _extended(resource, schemas.part)
+
+
+def _extended(resource: Resource, schema: type[BaseModel]) -> Any:
+    """With what may be included."""
+    if not resource.includable:
+        return schema
+    fields: dict[str, Any] = {}
+    for name, one in zip(resource.includable, resource.related(resource.includable), strict=True):
+        shown: Any = shown_schemas(resource, name).read
+        fields[name] = (list[shown] if one.is_list else shown | None, Field(None, json_schema_extra=_optional))
+    return create_model(f"{schema.__name__}Extended", __base__=schema, __module__=schema.__module__, **fields)
+
+
+def _optional(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
 
 
 def action_responses(action: Action) -> dict[int | str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -11,10 +12,21 @@ from uno.api.action_forms import history_form, id_reader, key_text, selection_fo
 from uno.api.conditions import if_match, is_known, wants_nothing
 from uno.api.events import Answer, Headers
 from uno.api.idempotency import KEYED, once, takes_key
-from uno.api.list_query import as_malformed, links, list_reader, read_fields
+from uno.api.list_query import (
+    UNGUARDED,
+    Gates,
+    as_malformed,
+    links,
+    list_reader,
+    pass_gates,
+    read_fields,
+    read_include,
+    read_page,
+)
 from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Malformed, invalid, raise_as_bug
 from uno.api.request import body_reader
 from uno.app import Endpoint, Resource
+from uno.app.inclusions import Joined
 from uno.app.representation import entry_shown, maker
 from uno.app.resource_messages import Conditional
 from uno.app.resources import Action
@@ -32,9 +44,9 @@ _JSON = (b"content-type", b"application/json")
 _APPLIED = (b"preference-applied", b"return=minimal")
 
 
-def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch) -> Answer:
-    """Reads what is asked, has it done and says what came of it."""
-    read, respond = action_reader(action, endpoint.message), _responder(endpoint, action)
+def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch, gates: Gates = UNGUARDED) -> Answer:
+    """Reads what is asked, has it done and says what came of it. `gates` are before what can be included."""
+    read, respond = action_reader(action, endpoint.message, gates), _responder(endpoint, action)
 
     keyed = takes_key(endpoint)
 
@@ -64,7 +76,7 @@ def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch) -> 
 def _explained(error: Exception, action: Action, message: Any) -> Exception:
     """The error in the words of the request."""
     if action.operation in ("list", "get", "history"):
-        return as_malformed(error) if isinstance(error, Invalid) and action.operation == "list" else error
+        return as_malformed(error) if isinstance(error, Invalid) else error
     if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
@@ -81,11 +93,11 @@ def _written(message: Any) -> set[str]:
 # ── from a request to a message ──
 
 
-def action_reader(action: Action, message: type[Any]) -> Read:
+def action_reader(action: Action, message: type[Any], gates: Gates = UNGUARDED) -> Read:
     """Reads the message of one operation."""
     resource, operation = action.resource, action.operation
     if operation == "list":
-        read_list = list_reader(resource, message)
+        read_list = list_reader(resource, message, gates)
         return lambda scope, _body: read_list(scope)
     if operation in ("bulk_create", "bulk_delete"):
         return body_reader(message, ())
@@ -93,14 +105,13 @@ def action_reader(action: Action, message: type[Any]) -> Read:
         read_values = _body_reader(resource, resource.schemas.create)
         return lambda scope, body: message(values=read_values(scope, body))
     if operation == "get":
-        return _get_reader(resource, message)
+        return _get_reader(resource, message, gates)
     if operation == "history":
-        read_id = id_reader(resource, history_form(resource))
-        return lambda scope, _body: message(**read_id(scope))
+        return _history_reader(resource, message)
     return _change_reader(action, message)
 
 
-def _get_reader(resource: Resource, message: type[Any]) -> Read:
+def _get_reader(resource: Resource, message: type[Any], gates: Gates) -> Read:
     read_id = id_reader(resource, selection_form(resource))
     # Otherwise the tag is a hash, which Python makes of what it shows.
     versioned = resource.plan.version_name is not None
@@ -108,13 +119,26 @@ def _get_reader(resource: Resource, message: type[Any]) -> Read:
     def read(scope: Scope, _body: bytes) -> Any:
         given = read_id(scope)
         wrong: list[FieldError] = []
-        names = read_fields(given.get("fields") or "", resource, wrong)
+        names = read_fields(given["fields"], resource, wrong) if given.get("fields") else ()
+        include = read_include(given.get("include") or "", resource, wrong)
         if wrong:
             raise invalid(wrong, malformed=True)
-        made = message(id=given["id"], fields=names)
-        if versioned:
+        pass_gates(scope, include, gates)
+        made = message(id=given["id"], fields=names, include=include)
+        # What is included has no part in a version: such an answer has no tag.
+        if versioned or include:
             made.answered_as_json()
         return made
+
+    return read
+
+
+def _history_reader(resource: Resource, message: type[Any]) -> Read:
+    read_id = id_reader(resource, history_form())
+
+    def read(scope: Scope, _body: bytes) -> Any:
+        given = read_id(scope)
+        return message(id=given.pop("id"), **read_page(given, resource))
 
     return read
 
@@ -169,7 +193,7 @@ def _responder(endpoint: Endpoint, action: Action) -> Respond:
     if operation == "list":
         return _list_responder(resource)
     if operation == "history":
-        return lambda found, _message, _scope: _with_body(200, {"items": [entry_shown(one) for one in found]}, [])
+        return _history_responder
     if operation == "bulk_create":
         return _bulk_responder(resource)
     if endpoint.status in WITHOUT_BODY:
@@ -186,12 +210,31 @@ def _list_responder(resource: Resource) -> Respond:
         if page.__class__ is Rows:
             return _with_text(200, _listed(page), headers)
         show = maker(resource, query.fields) if query.fields else show_all
-        body = {"items": [show(one) for one in page.items], "next": page.next}
+        body = {"items": [_item(show, one) for one in page.items], "next": page.next}
         if page.total is not None:
             body["total"] = page.total
         return _with_body(200, body, headers)
 
     return respond
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Where a page of a history begins; nobody counts there."""
+
+    after: str | None
+    limit: int
+    offset: int = 0
+
+
+def _history_responder(page: Any, query: Any, scope: Scope) -> Reply:
+    found = links(scope, _Stretch(query.after, query.limit), page)
+    headers = [(b"link", found.encode("latin-1"))] if found else []
+    return _with_body(200, {"items": [entry_shown(one) for one in page.items], "next": page.next}, headers)
+
+
+def _item(show: Callable[[Any], Any], one: Any) -> Any:
+    return {**show(one.entity), **one.beside} if one.__class__ is Joined else show(one)
 
 
 def _listed(rows: Rows) -> str:
@@ -217,6 +260,9 @@ def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
 
     def respond(entity: Any, message: Any, scope: Scope) -> Reply:
         as_json = entity.__class__ is Row
+        if reads and message.include:
+            show = maker(resource, message.fields) if message.fields else show_all
+            return _with_text(200, entity.text, []) if as_json else _with_body(200, _item(show, entity), [])
         tag = f'"{entity.version}"' if as_json else tag_of(resource, entity)
         headers = [(b"etag", tag.encode("latin-1"))]
         if creates:

@@ -1,7 +1,7 @@
 """Lists over HTTP: the query string to what is asked, and where the pages beside this one are."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 from starlette.types import Scope
@@ -15,7 +15,10 @@ from uno.data.rendered import Rows
 from uno.errors import FieldError, Invalid
 
 # Parameters that are no conditions; a column of such a name is filtered by `limit__eq`.
-PARAMETERS = ("limit", "offset", "after", "sort", "fields", "total", "filter")
+PARAMETERS = ("limit", "offset", "after", "sort", "fields", "include", "total", "filter")
+# By relationship what lets in those who may read what it leads to.
+Gates: TypeAlias = Mapping[str, Sequence[Callable[[Scope], None]]]
+UNGUARDED: Final[Gates] = {}
 _LARGEST = 2**63
 _DIGITS = 19
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -26,7 +29,7 @@ def as_malformed(error: Invalid) -> Malformed:
     return Malformed(str(error), error.errors)
 
 
-def list_reader(resource: Resource, message: type[Any]) -> Callable[[Scope], Any]:
+def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED) -> Callable[[Scope], Any]:
     """Reads what a list is asked for. Raises `Malformed` that names the parameters that are wrong."""
 
     def read(scope: Scope) -> Any:
@@ -42,6 +45,7 @@ def list_reader(resource: Resource, message: type[Any]) -> Callable[[Scope], Any
         values = {name: _READERS[name](value, resource, wrong) for name, value in given.items()}
         if wrong:
             raise invalid(wrong, malformed=True)
+        pass_gates(scope, values.get("include", ()), gates)
         values["filter"] = _filter(conditions, given.get("filter"), resource)
         made = message(**values)
         made.answered_as_json()
@@ -94,15 +98,40 @@ def read_fields(value: str, resource: Resource, wrong: list[FieldError]) -> tupl
     return () if strange else names
 
 
+def read_include(value: str, resource: Resource, wrong: list[FieldError]) -> tuple[str, ...]:
+    """The names in `include=`, each one that the resource allows."""
+    names = tuple(dict.fromkeys(value.split(",") if value else ()))
+    strange = [one for one in names if one not in resource.includable]
+    wrong += [FieldError("include", f"{cut(one)!r} cannot be included.", "unknown") for one in strange[:LISTED]]
+    return () if strange else names
+
+
+def pass_gates(scope: Scope, names: Iterable[str], gates: Gates) -> None:
+    """Raises for who may not read what is to be included where it is a resource itself."""
+    for name in names:
+        for check in gates.get(name, ()):
+            check(scope)
+
+
 _READERS: dict[str, Callable[[str, Resource, list[FieldError]], Any]] = {
     "limit": lambda value, resource, wrong: _number("limit", 1, resource.max_limit, value, wrong),
     "offset": lambda value, _, wrong: _number("offset", 0, _LARGEST - 1, value, wrong),
     "after": lambda value, _resource, _wrong: value,
     "sort": lambda value, _resource, _wrong: value,
     "fields": read_fields,
+    "include": read_include,
     "total": _total,
     "filter": lambda value, _resource, _wrong: value,
 }
+
+
+def read_page(given: Mapping[str, str | None], resource: Resource) -> dict[str, Any]:
+    """Which page is asked for. Raises `Malformed` that names what is wrong."""
+    wrong: list[FieldError] = []
+    found = {name: _READERS[name](value, resource, wrong) for name, value in given.items() if value is not None}
+    if wrong:
+        raise invalid(wrong, malformed=True)
+    return found
 
 
 # ── pages beside this one ──

@@ -3,7 +3,7 @@
 import inspect
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Annotated, Any
 
@@ -12,9 +12,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
-from uno.api.action_forms import action_parameters, action_responses
+from uno.api.action_forms import action_lists, action_parameters, action_responses
 from uno.api.forms import form
 from uno.api.idempotency import PARAMETER
+from uno.api.links import success_of
 from uno.api.problems import FORBIDDEN, KINDS, MEDIA_TYPE, NOT_IMPLEMENTED, UNAUTHENTICATED, WITHOUT_BODY
 from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
@@ -63,24 +64,36 @@ class ProblemDocument(BaseModel):
 # ── one endpoint as FastAPI would have it ──
 
 
-def described(endpoint: Endpoint, result: Any, operation_id: str, *, keyed: bool = False) -> APIRoute:
-    """A route for FastAPI's generator. It is never called. `keyed`: it takes an `Idempotency-Key`."""
+def described(
+    endpoint: Endpoint, result: Any, operation_id: str, *, keyed: bool = False, ids: Mapping[type[Any], str] = {}
+) -> APIRoute:
+    """A route for FastAPI's generator. It is never called. `keyed`: it takes an `Idempotency-Key`.
+
+    `ids` are the operation ids of all messages.
+    """
 
     async def answer() -> None: ...
 
     answer.__name__ = endpoint.name
     answer.__signature__ = inspect.Signature(parameters(endpoint))  # type: ignore[attr-defined]
-    extra: dict[str, Any] = {"security": [{_BEARER: []}]} if _is_guarded(endpoint) else {}
     told = options(endpoint, result, operation_id)
+    extra: dict[str, Any] = told["openapi_extra"]
+    if _is_guarded(endpoint):
+        extra["security"] = [{_BEARER: []}]
     if keyed:
-        extra["parameters"] = [PARAMETER]
+        extra["parameters"] = [*extra.get("parameters", ()), PARAMETER]
         told["responses"] |= _KEYED
-    return APIRoute(endpoint.path, answer, openapi_extra=extra or None, **told)
+    action = action_of(endpoint.message)
+    if action is not None:
+        told["responses"][endpoint.status] = success_of(action, ids)
+    return APIRoute(endpoint.path, answer, **told)
 
 
 def options(endpoint: Endpoint, result: Any, operation_id: str | None) -> dict[str, Any]:
     """What FastAPI wants to know of a route beside its path and its parameters."""
     has_body = endpoint.status not in WITHOUT_BODY
+    action = action_of(endpoint.message)
+    lists = [] if action is None else action_lists(action)
     return {
         "methods": [endpoint.method],
         "status_code": endpoint.status,
@@ -92,6 +105,7 @@ def options(endpoint: Endpoint, result: Any, operation_id: str | None) -> dict[s
         "deprecated": endpoint.deprecated or None,
         "response_model_exclude_none": endpoint.exclude_none,
         "operation_id": operation_id,
+        "openapi_extra": {"parameters": lists} if lists else {},
         "name": endpoint.name,
     }
 

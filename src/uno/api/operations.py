@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import NoneType
 from typing import Any
@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from uno.api.access import guarded
+from uno.api.access import Gate, gate, guarded
 from uno.api.action_forms import action_result
 from uno.api.actions import answering_action
 from uno.api.auth import local_path
@@ -25,7 +25,8 @@ from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
 from uno.api.response import Answer, Encoders, checked, locator, replier, responder, send_reply
 from uno.api.table import Table
 from uno.app import Endpoint
-from uno.app.resources import action_of
+from uno.app.inclusions import resources_of
+from uno.app.resources import Action, action_of
 from uno.bus import Bus
 from uno.bus.promise import result_of
 from uno.modules.event import is_event
@@ -38,6 +39,8 @@ class Operation(APIRoute):
 
     # Whether something keeps the answers to requests with an `Idempotency-Key`.
     keyed = False
+    # The operation ids of all messages.
+    ids: Mapping[type[Any], str] = {}
 
     def __init__(self, endpoint: Endpoint, app: ASGIApp, result: Any, operation_id: str) -> None:
         # Not super().__init__(): it would analyse a signature that nothing but OpenAPI needs.
@@ -54,7 +57,7 @@ class Operation(APIRoute):
     @cached_property
     def described(self) -> APIRoute:
         """The same as FastAPI would have it."""
-        return described(self.declared, self._result, self._id, keyed=self.keyed)
+        return described(self.declared, self._result, self._id, keyed=self.keyed, ids=self.ids)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name == "described":
@@ -79,11 +82,14 @@ class Operations(BaseRoute):
     ) -> None:
         encoders = Encoders()
         names = operation_ids(endpoints)
-        self.routes = [_made(one, endpoints, bus, handle, encoders, names[n]) for n, one in enumerate(endpoints)]
+        known = policies or {}
+        self.routes = [_made(one, endpoints, bus, handle, encoders, names[n], known) for n, one in enumerate(endpoints)]
         self.table: Table[Operation] = Table()
+        ids = {one.message: name for one, name in zip(endpoints, names, strict=True)}
         for route in self.routes:
             route.keyed = stores and takes_key(route.declared)
-            route.app = guarded(route.app, route.declared, policies or {})
+            route.ids = ids
+            route.app = guarded(route.app, route.declared, known)
             self.table.add(route.declared.method, route.declared.path, route)
         for route in self.routes:
             if route.declared.method == "GET":
@@ -127,15 +133,33 @@ def _slug(endpoint: Endpoint) -> str:
 
 
 def _made(
-    endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, handle: Handle, encoders: Encoders, name: str
+    endpoint: Endpoint,
+    endpoints: Sequence[Endpoint],
+    bus: Bus,
+    handle: Handle,
+    encoders: Encoders,
+    name: str,
+    policies: Policies,
 ) -> Operation:
     action = action_of(endpoint.message)
     if action is not None:
-        app = event_app(endpoint, answering_action(endpoint, action, bus.dispatch))
+        gates = {one: _gates(action, one, endpoints, policies) for one in action.resource.includable}
+        app = event_app(endpoint, answering_action(endpoint, action, bus.dispatch, gates))
         return Operation(endpoint, app, action_result(action), name)
     if is_event(endpoint.message):
         return _event_operation(endpoint, endpoints, handle, encoders, name)
     return _operation(endpoint, endpoints, bus, encoders, name)
+
+
+def _gates(action: Action, name: str, endpoints: Sequence[Endpoint], policies: Policies) -> list[Gate]:
+    """Who reads what is included has to be let in by the resources of it."""
+    found = []
+    for related in resources_of(action.resource, name):
+        is_list = action.resource.related([name])[0].is_list
+        reading = ("list", "get") if is_list else ("get", "list")
+        message = next((related.messages[one] for one in reading if one in related.messages), None)
+        found += [gate(one, policies) for one in endpoints if one.message is message]
+    return [one for one in found if one is not None]
 
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:

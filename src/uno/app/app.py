@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
 from uno.app.mistakes import middleware_problems, refuse_mistakes
+from uno.app.resources import action_of, introduce
 from uno.app.wiring import Wiring, wire
 from uno.bus import Bus, Middleware
 from uno.data import Database, schema
@@ -65,6 +66,7 @@ class App:
         self.policies: Policies = policies or {}
         access = "open" if auth is None else "authenticated"
         self.endpoints: list[Endpoint] = [endpoint(r, m.name, access) for m in modules for r in m.endpoints()]
+        introduce(one.resource for one in map(action_of, (e.message for e in self.endpoints)) if one is not None)
         self._user_lifespan = lifespan
         self._middleware = tuple(middleware)
         self.works = worker

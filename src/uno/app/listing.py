@@ -47,5 +47,11 @@ async def listed(resource: "Resource", query: Any, renderer: Renderer | None = N
         rows = await renderer.page(unit, order, query.limit, where)
         return replace(rows, total=await resource.repository.count(fits)) if query.total else rows
     return await resource.repository.page(
-        fits, sort=query.sort, limit=query.limit, after=query.after, offset=query.offset, total=query.total
+        fits,
+        sort=query.sort,
+        limit=query.limit,
+        after=query.after,
+        offset=query.offset,
+        total=query.total,
+        include=() if query.as_json else query.include,
     )

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from uno import context
+from uno.app.inclusions import joined
 from uno.app.listing import listed
 from uno.app.tags import tag_of
 from uno.audit import AuditTrail
 from uno.bus import command_handler, query_handler
 from uno.data.filters import Filter
 from uno.data.making import maker
+from uno.data.paging import Page
 from uno.data.plan import MappedPlan
+from uno.data.related import Extending, Related
 from uno.data.rendered import Renderer
 from uno.data.reread import made_whole
 from uno.data.tracked import record_id
@@ -41,7 +44,13 @@ def _list(resource: "Resource") -> Any:
     renderer = _renderer(resource)
 
     async def handle(query: Any) -> Any:
-        return await listed(resource, query, renderer(ambient_unit()) if query.as_json else None)
+        if not query.as_json:
+            return await listed(resource, query)
+        related = resource.related(query.include)
+        page = await listed(resource, query, renderer(ambient_unit(), related))
+        if related and isinstance(page, Page):
+            return replace(page, items=await joined(related, ambient_unit(), page.items))
+        return page
 
     return handle
 
@@ -51,9 +60,13 @@ def _get(resource: "Resource") -> Any:
 
     async def handle(query: Any) -> Any:
         unit = ambient_unit()
-        made = renderer(unit) if query.as_json and not query.fields else None
+        if not query.as_json:
+            return await resource.repository.get(query.id, include=query.include)
+        related = resource.related(query.include)
+        made = None if query.fields else renderer(unit, related)
         if made is None or not made.ready(unit):
-            return await resource.repository.get(query.id)
+            entity = await resource.repository.get(query.id)
+            return (await joined(related, unit, [entity]))[0] if related else entity
         row = await made.one(unit, query.id)
         if row is None:
             raise NotFound(resource.cls.__name__, query.id)
@@ -62,20 +75,26 @@ def _get(resource: "Resource") -> Any:
     return handle
 
 
-def _renderer(resource: "Resource") -> Callable[[UnitOfWork], Renderer | None]:
+def _renderer(resource: "Resource") -> Callable[..., Renderer | None]:
     """What makes JSON in the database of a unit of work; nothing where Python has a part in it."""
-    found: dict[str, Renderer | None] = {}
+    found: dict[tuple[str, tuple[Related, ...]], Renderer | None] = {}
 
-    def renderer(unit: UnitOfWork) -> Renderer | None:
-        backend = unit.database.backend
-        if backend not in found:
-            plan = resource.plan
-            plain = isinstance(plan, MappedPlan) and resource.serialise is None
-            made = Renderer(plan, resource.names, backend) if plain and isinstance(plan, MappedPlan) else None
-            found[backend] = made if made is not None and made.possible else None
-        return found[backend]
+    def renderer(unit: UnitOfWork, related: tuple[Related, ...] = ()) -> Renderer | None:
+        asked = unit.database.backend, related
+        if asked not in found:
+            made = _made(resource, *asked)
+            found[asked] = made if made is not None and made.possible else None
+        return found[asked]
 
     return renderer
+
+
+def _made(resource: "Resource", backend: str, related: tuple[Related, ...]) -> Renderer | None:
+    plan = resource.plan
+    if resource.serialise is not None or not isinstance(plan, MappedPlan):
+        return None
+    names = resource.names
+    return Extending(plan, names, backend, related) if related else Renderer(plan, names, backend)
 
 
 def _history(resource: "Resource") -> Any:
@@ -84,10 +103,12 @@ def _history(resource: "Resource") -> Any:
     async def handle(query: Any) -> Any:
         unit = ambient_unit()
         record = record_id(plan.key(query.id), plan)
-        found = await AuditTrail(unit.database).query(component=plan.label, record_id=record, limit=query.limit)
-        if not found and await resource.repository.get_by_id(query.id, include_deleted=True) is None:
+        trail = AuditTrail(unit.database)
+        page = await trail.page(component=plan.label, record_id=record, limit=query.limit, after=query.after)
+        if not page.items and await resource.repository.get_by_id(query.id, include_deleted=True) is None:
             raise NotFound(resource.cls.__name__, query.id)
-        return [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in found]
+        shown_of = [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in page.items]
+        return replace(page, items=shown_of)
 
     return handle
 

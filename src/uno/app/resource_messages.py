@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, PrivateAttr, create_model
 
 from uno.app.endpoints import several
+from uno.app.inclusions import Joined
 from uno.data.filters import Filter
 from uno.data.paging import Page
 from uno.data.rendered import Row, Rows
@@ -81,9 +82,9 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
     if operation == "list":
         return _message(operation, resource, Reading[Page[Any] | Rows], _listed(resource))
     if operation == "get":
-        return _message(operation, resource, Reading[cls | Row], {**id, "fields": (tuple[str, ...], ())})
+        return _message(operation, resource, Reading[cls | Row | Joined], {**id, **_ASKED})
     if operation == "history":
-        return _message(operation, resource, Query[list[Any]], {**id, "limit": (int, resource.limit)})
+        return _message(operation, resource, Query[Page[Any]], {**id, **_stretch(resource)})
     if operation in changes:
         values: Any = {"values": (getattr(schemas, changes[operation]), ...)}
         own = {} if operation == "create" else id
@@ -94,6 +95,10 @@ def message_of(operation: str, resource: "Resource") -> type[Any]:
         return _message(operation, resource, Command[None], {"ids": (_many(id_type(resource), resource), ...)})
     promised: Any = cls if operation == "restore" else None
     return _message(operation, resource, Conditional[promised], id)
+
+
+# Who asks in Python may include any relationship.
+_ASKED: Any = {"fields": (tuple[str, ...], ()), "include": (tuple[str, ...], ())}
 
 
 def _many(one: Any, resource: "Resource") -> Any:
@@ -108,16 +113,19 @@ def id_type(resource: "Resource") -> Any:
 
 
 def _listed(resource: "Resource") -> dict[str, Any]:
-    most = resource.max_limit
     return {
         "filter": (Any, Filter()),
         "sort": (str, ""),
-        "fields": (tuple[str, ...], ()),
-        "limit": (Annotated[int, Field(ge=1, le=most)], resource.limit),
+        **_ASKED,
+        **_stretch(resource),
         "offset": (Annotated[int, Field(ge=0)], 0),
-        "after": (str | None, None),
         "total": (bool, False),
     }
+
+
+def _stretch(resource: "Resource") -> dict[str, Any]:
+    most = resource.max_limit
+    return {"limit": (Annotated[int, Field(ge=1, le=most)], resource.limit), "after": (str | None, None)}
 
 
 def _message(operation: str, resource: "Resource", base: Any, fields: dict[str, Any]) -> type[Message]:

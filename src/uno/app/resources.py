@@ -7,7 +7,7 @@ so that context, access, transaction, retry, hooks and audit are those of every 
 """
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -15,11 +15,13 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel
 
 from uno.app.endpoints import collection_of
+from uno.app.inclusions import check_includable, inclusion
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
 from uno.data import Repository
 from uno.data.document import DocumentPlan
 from uno.data.filters import Limits
+from uno.data.related import Related
 from uno.data.schemas import Schemas, schemas_of
 from uno.data.traits import Plan
 from uno.errors import Misconfigured
@@ -64,6 +66,9 @@ class Resource(Bundle):
     limits: Limits = field(default_factory=Limits)
     require_if_match: bool = False
     serialise: Callable[[Any], Any] | type[BaseModel] | None = None
+    includable: tuple[str, ...] = ()
+    # All resources of the application, itself too: what one of them hides of a class no other shows.
+    known: list["Resource"] = field(default_factory=list, init=False, repr=False)
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -89,6 +94,10 @@ class Resource(Bundle):
     @cached_property
     def sortable(self) -> frozenset[str]:
         return frozenset(self._allowed("sortable", self.sorts))
+
+    def related(self, names: Sequence[str]) -> tuple[Related, ...]:
+        """What is shown of the objects of these relationships, all `includable`."""
+        return tuple(inclusion(self, name) for name in names)
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -150,6 +159,7 @@ class Resource(Bundle):
         """Names that nobody knows are found when the application is put together, not by the first request."""
         for what, given in (("filterable", self.filters), ("sortable", self.sorts)):
             self._allowed(what, given)
+        check_includable(self)
 
     def _is_inside(self, name: str) -> bool:
         """Whether it is a place in JSON, or an attribute of a related object that can be seen."""
@@ -166,6 +176,13 @@ class Action:
 
     operation: str
     resource: Resource
+
+
+def introduce(resources: Iterable[Resource]) -> None:
+    """Tell the resources of one application of each other."""
+    found = list(resources)
+    for one in found:
+        one.known.extend(other for other in found if other not in one.known)
 
 
 def action_of(message: Any) -> Action | None:
@@ -186,6 +203,7 @@ def resource(
     read_only: Sequence[str] = (),
     filterable: Sequence[str] | None = None,
     sortable: Sequence[str] | None = None,
+    includable: Sequence[str] = (),
     limit: int | None = None,
     max_limit: int = 1_000,
     max_bulk: int = 1_000,
@@ -200,8 +218,9 @@ def resource(
     `permissions` (one is enough) are for all operations, or by operation: `{"list": "open"}`.
 
     `hidden` and `read_only` name attributes beside those that are marked in the model; `filterable` and `sortable`
-    those that may be asked for: by default all that can be seen. A list has `limit` objects (100), at most `max_limit`;
-    `limits` is what a filter may cost, `max_bulk` how many objects one bulk operation takes. With
+    those that may be asked for: by default all that can be seen; `includable` names relationships, by default none,
+    whose objects a client may have as well. A list has `limit` objects (100), at most `max_limit`;
+    `limits` is what a filter and what is included may cost, `max_bulk` how many objects one bulk operation takes. With
     `require_if_match` nothing is changed without that header. `serialise` makes of an object what
     `json.dumps` or pydantic takes; or it is a pydantic model. Raises `Misconfigured`.
     """
@@ -230,6 +249,7 @@ def resource(
         limits or Limits(),
         require_if_match,
         serialise,
+        tuple(dict.fromkeys(includable)),
     )
 
 

@@ -44,11 +44,15 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a filter from outside may cost: conditions in all, groups inside each other, values of one list."""
+    """What a question from outside may cost.
+
+    Conditions in all, groups inside each other, values of one list; objects of one relationship beside one object.
+    """
 
     conditions: int = 50
     depth: int = 5
     values: int = 1_000
+    included: int = 100
 
 
 class Filter:

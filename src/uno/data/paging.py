@@ -20,8 +20,9 @@ from uno.errors import Invalid
 
 T = TypeVar("T")
 _LONGEST = 4_096
-_MOST_FIELDS = 8
-_SORTABLE = frozenset({"text", "number", "moment", "boolean", "choice"})
+# Fields of one order, and the kinds that have one.
+MOST_FIELDS = 8
+SORTABLE = frozenset({"text", "number", "moment", "boolean", "choice"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ def orders(sort: str | Sequence[str], fields: Searchable, key: Sequence[str]) ->
     """`-created_at,name`, or a list of such names; the key is added. Raises `Invalid`."""
     said = [one for one in (sort.split(",") if isinstance(sort, str) else sort) if one]
     names = [one.removeprefix("-") for one in said]
-    if len(said) > _MOST_FIELDS:
-        raise Invalid.field("sort", f"It takes at most {_MOST_FIELDS} fields.", "too_many")
+    if len(said) > MOST_FIELDS:
+        raise Invalid.field("sort", f"It takes at most {MOST_FIELDS} fields.", "too_many")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Invalid.field("sort", f"{twice[:_LONGEST]!r} is named more than once.", "repeated")
@@ -83,7 +84,7 @@ def _sortable(name: str, fields: Searchable) -> Field:
     field = fields.find(name)
     if field is None:
         raise Invalid.field("sort", f"There is no field {name[:200]!r} to sort by.", "unknown")
-    if field.kind not in _SORTABLE or field.path or field.relation is not None:
+    if field.kind not in SORTABLE or field.path or field.relation is not None:
         raise Invalid.field("sort", f"{name[:200]} has no order to sort by.", "operator")
     return field
 

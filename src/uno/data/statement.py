@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Column, Executable, Float, Numeric
+from sqlalchemy import ARRAY, Column, Executable, Float, Numeric
 from sqlalchemy.engine import Dialect
 
 Processor = Callable[[Any], Any] | None
@@ -20,10 +20,11 @@ def result_processor(column: Column[Any], dialect: Dialect) -> Processor:
 
 
 def _type_code(column: Column[Any]) -> Any:
-    # SQLAlchemy's Numeric asks PostgreSQL's type OID: numeric is 1700, double precision 701.
-    if isinstance(column.type, Float):
+    # SQLAlchemy's Numeric asks PostgreSQL's type OID, also inside arrays: numeric is 1700, double precision 701.
+    type_ = column.type.item_type if isinstance(column.type, ARRAY) else column.type
+    if isinstance(type_, Float):
         return 701
-    return 1700 if isinstance(column.type, Numeric) else None
+    return 1700 if isinstance(type_, Numeric) else None
 
 
 class Prepared:

@@ -26,6 +26,7 @@ from pydantic import (
     WithJsonSchema,
 )
 from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticCustomError
 from sqlalchemy import ARRAY, JSON, Column, types
 
 from uno.data.declared import NOTHING, Declared, parted
@@ -175,21 +176,34 @@ def _of_sql(type_: Any, plain: Any) -> Any:
         return Annotated[AwareDatetime, AfterValidator(_in_utc)] if plain.timezone else NaiveDatetime
     if isinstance(plain, types.Interval):
         return _SECONDS
+    if isinstance(plain, types.Time):
+        return time if plain.timezone else _CLOCK
     return _annotated(_python_type(type_), *_limits(plain))
 
 
 def _from_seconds(value: Any) -> Any:
     """The JSON form of a duration is a number, which strict readers of JSON take for no duration."""
     if isinstance(value, bool):
-        raise ValueError("It has to be a number of seconds.")
+        raise PydanticCustomError("value", "It has to be a number of seconds.")
     if not isinstance(value, int | float):
         return value
     try:
         return timedelta(seconds=value)
     except OverflowError:
-        raise ValueError("It is beyond what can be stored.") from None
+        raise PydanticCustomError("value", "It is beyond what can be stored.") from None
 
 
+def _without_zone(value: time) -> time:
+    if value.tzinfo is not None:
+        raise PydanticCustomError("value", "It is stored without a time zone; leave it out.")
+    return value
+
+
+_CLOCK: Final = Annotated[
+    time,
+    AfterValidator(_without_zone),
+    WithJsonSchema({"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$"}),
+]
 _SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonSchema({"type": "number"})]
 
 
@@ -229,7 +243,7 @@ def _decimal(precision: int | None, scale: int) -> tuple[Any, ...]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, str) and not form.match(value):
-            raise ValueError("It has to be a number like 12.50, with no more digits than are stored.")
+            raise PydanticCustomError("value", "It has to be a number like 12.50, with no more digits than are stored.")
         # Strict readers of JSON take nothing else for one.
         return Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
@@ -241,7 +255,7 @@ def _in_utc(value: datetime) -> datetime:
     try:
         return value.astimezone(UTC)
     except OverflowError:
-        raise ValueError("It is beyond what can be stored.") from None
+        raise PydanticCustomError("value", "It is beyond what can be stored.") from None
 
 
 # ── documents ──

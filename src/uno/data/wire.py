@@ -28,6 +28,7 @@ from sqlalchemy import (
     extract,
     func,
     literal,
+    literal_column,
     type_coerce,
     types,
 )
@@ -180,8 +181,22 @@ def _choice(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any] | None
 
 def _array(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any] | None:
     item = type_.item_type
-    simple = isinstance(item, types.String | types.Integer | types.Boolean | types.Uuid | types.Date | types.Double)
+    simple = isinstance(item, types.String | types.Integer | types.Boolean | types.Uuid | types.Double)
     return column if simple and not isinstance(item, types.Enum) else None
+
+
+def _finite(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any]:
+    """As Python has them: the first and the last moment are -infinity and infinity to asyncpg."""
+    first, last = ("0001-01-01", "9999-12-31")
+    if isinstance(type_, types.DateTime):
+        zone = "+00" if type_.timezone else ""
+        first, last = f"{first} 00:00:00{zone}", f"{last} 23:59:59.999999{zone}"
+    ends = case((column > literal_column("'epoch'"), _constant(last, type_)), else_=_constant(first, type_))
+    return case((~func.isfinite(column), ends), else_=column)
+
+
+def _constant(text: str, type_: Any) -> ColumnElement[Any]:
+    return cast(literal_column(f"'{text}'"), type_)
 
 
 _ON_POSTGRES: Final[_Forms] = (
@@ -192,8 +207,8 @@ _ON_POSTGRES: Final[_Forms] = (
     # Of a REAL, too, Python has a double.
     (types.Float, lambda column, type_: None if type_.asdecimal else cast(column, Double)),
     (types.Numeric, lambda column, type_: cast(column, Text if type_.asdecimal else Double)),
-    (types.DateTime, _itself),
-    (types.Date, _itself),
+    (types.DateTime, _finite),
+    (types.Date, _finite),
     (types.Time, lambda column, type_: None if type_.timezone else column),
     (types.Interval, lambda column, _: cast(extract("epoch", column), Double)),
     (types.Uuid, _itself),
