@@ -33,10 +33,14 @@ async def postgresql(depots: tuple[DatabaseFarm, Path]) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def url(request: pytest.FixtureRequest, depots: tuple[DatabaseFarm, Path], tmp_path: Path) -> str:
-    farm, template = depots
     if request.param == "postgresql":
-        return f"{await farm.create('depot')}?sslmode=disable"
-    return f"sqlite:///{shutil.copy(template, tmp_path / 'depot.db')}"
+        return f"{await depots[0].create('depot')}?sslmode=disable"
+    return copied(depots, tmp_path)
+
+
+def copied(depots: tuple[DatabaseFarm, Path], folder: Path) -> str:
+    """The URL of a new SQLite database."""
+    return f"sqlite:///{shutil.copy(depots[1], folder / 'depot.db')}"
 
 
 @pytest.fixture
