@@ -87,10 +87,27 @@ class Counter(VersionMixin, Base):
 class Crate(AggregateRoot[str]):
     """A document."""
 
-    def __init__(self, id: str, label: str, weight: int = 0) -> None:
+    def __init__(
+        self,
+        id: str,
+        label: str,
+        weight: int = 0,
+        ratio: float = 1.5,
+        worth: Decimal = Decimal("1.50"),
+        closed: bool = False,
+        grade: Grade = Grade.COMMON,
+        packed_at: datetime | None = None,
+        packed_on: date | None = None,
+    ) -> None:
         super().__init__(id=id)
         self.label = label
         self.weight = weight
+        self.ratio = ratio
+        self.worth = worth
+        self.closed = closed
+        self.grade = grade
+        self.packed_at = packed_at
+        self.packed_on = packed_on
 
 
 class Weigh(Command[int]):
