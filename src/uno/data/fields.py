@@ -83,6 +83,8 @@ class Field:
     order: ColumnElement[Any] | None = None
     bind: Callable[[Any], Any] | None = None
     nullable: bool = True
+    # Of which class it is.
+    owner: str = ""
 
     @property
     def sorted_by(self) -> ColumnElement[Any]:
@@ -155,7 +157,8 @@ def _field(plan: MappedPlan, name: str) -> Field:
     column = getattr(plan.cls, name)
     kind, wanted = _kind_of(column.type)
     nullable = getattr(column.property.columns[0], "nullable", True)
-    return Field(name, kind, _as_compared(column), _reader(column.type, kind, wanted), nullable=nullable)
+    read = _reader(column.type, kind, wanted)
+    return Field(name, kind, _as_compared(column), read, nullable=nullable, owner=plan.label)
 
 
 def _as_compared(column: Any) -> Any:

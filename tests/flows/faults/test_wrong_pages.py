@@ -112,8 +112,9 @@ def tampered(cursor: str) -> list[str]:
         *map(encoded, ([said, values[:-1]], [said, [*values, 1]], [said, []], [[], values], [None, values])),
         *(encoded([said, [one, *values[1:]]]) for one in odd),
         *(encoded([said, [*values[:-1], one]]) for one in (*odd, 1, "00000000")),
-        encoded([["-price", "sku", "margin"], values]),
-        encoded([["margin", "id"], [1, values[-1]]]),
+        encoded([["Item", "-price", "sku", "margin"], values]),
+        encoded([["Item", "margin", "id"], [1, values[-1]]]),
+        encoded([["Crate", *said[1:]], values]),
         encoded("[" * 2_000),
         encoded('["a",' * 500),
     ]
@@ -121,7 +122,7 @@ def tampered(cursor: str) -> list[str]:
 
 async def test_a_cursor_that_is_none_is_refused(client: Client) -> None:
     cursor = (await client.get(f"{LIST}?limit=2&sort=-price,sku")).json()["next"]
-    assert decoded(cursor)[0] == ["-price", "sku", "id"]
+    assert decoded(cursor)[0] == ["Item", "-price", "sku", "id"]
     for one in tampered(cursor):
         response = await client.get(f"{LIST}?limit=2&sort=-price,sku&after={quote(one)}")
         assert (response.status_code, fields_in(response)) == (400, ["after"]), (one, response.text)
@@ -147,6 +148,19 @@ async def test_a_cursor_is_of_one_list_and_one_order(client: Client) -> None:
         assert (response.status_code, fields_in(response)) == (400, ["after"]), (path, response.text)
     both = await client.get(f"{LIST}?after={cursors['']}&offset=1")
     assert (both.status_code, fields_in(both)) == (400, ["offset"])
+
+
+async def test_a_cursor_has_room_for_long_texts(client: Client) -> None:
+    for n in range(3):
+        assert (
+            await client.post("/crates", json={"id": f"long {n}", "label": f"{'é' * 5_000} {n}"})
+        ).status_code == 201
+    found, after = [], ""
+    while after is not None:
+        page = (await client.get(f"/crates?sort=label&limit=1{after and f'&after={after}'}")).json()
+        found += [one["id"] for one in page["items"]]
+        after = page["next"]
+    assert found == ["0", "1", "2", "long 0", "long 1", "long 2"]
 
 
 async def test_another_value_in_a_cursor_is_a_position_and_no_more(client: Client) -> None:
