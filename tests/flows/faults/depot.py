@@ -41,7 +41,7 @@ class Supplier(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     code: Mapped[str] = mapped_column(String(20), unique=True)
     name: Mapped[str | None] = mapped_column(String(40))
-    city: Mapped[str | None] = mapped_column(String(40), default="Ulm")
+    city: Mapped[str | None] = mapped_column(String(40))
     password: Mapped[str] = mapped_column(default="s3cret", info={"hidden": True})
 
 

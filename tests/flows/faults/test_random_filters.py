@@ -252,7 +252,7 @@ async def both(depots: Any, tmp_path: Any) -> AsyncIterator[list[Watched]]:
             app = depot(url)
             statements = stack.enter_context(sql_log(app))
             client = await stack.enter_async_context(calling(app))
-            assert (await client.post("/suppliers", json={"code": "A-1"})).status_code == 201
+            assert (await client.post("/suppliers", json={"code": "A-1", "city": "Ulm"})).status_code == 201
             made = await client.post("/items/bulk", json={"items": items()})
             assert made.status_code == 201, made.text
             for n, label in enumerate(["", "a", "A-1", "%", "é"]):
