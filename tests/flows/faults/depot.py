@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -158,28 +159,41 @@ Client = httpx2.AsyncClient
 async def get_raw(client: Client, path: str, query: bytes) -> httpx2.Response:
     """GET with a query of any length, which clients refuse to send."""
     api: Any = client._transport.app  # type: ignore[attr-defined]
+    return await ask(api, "GET", path, query=query)
+
+
+async def ask(
+    api: Any, method: str, path: str, body: Any = None, query: bytes = b"", **headers: str
+) -> httpx2.Response:
+    """A request that goes straight to the application; `if_match="…"` is the header If-Match."""
     sent: list[dict[str, Any]] = []
+    content = b"" if body is None else json.dumps(body).encode()
+    said = {"host": "depot", "content-type": "application/json", "content-length": str(len(content)), **headers}
     scope = {
         "type": "http",
         "http_version": "1.1",
-        "method": "GET",
+        "method": method,
         "scheme": "http",
         "root_path": "",
         "path": path,
         "raw_path": path.encode(),
         "query_string": query,
-        "headers": [(b"host", b"depot")],
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in said.items()],
     }
+    waiting = [{"type": "http.request", "body": content, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        if waiting:
+            return waiting.pop()
+        await asyncio.Event().wait()  # nobody disconnects
+        raise AssertionError
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
     await api(scope, receive, send)
-    body = b"".join(one.get("body", b"") for one in sent[1:])
-    return httpx2.Response(sent[0]["status"], headers=sent[0]["headers"], content=body)
+    answer = b"".join(one.get("body", b"") for one in sent[1:])
+    return httpx2.Response(sent[0]["status"], headers=sent[0]["headers"], content=answer)
 
 
 def database_of(app: App) -> Database:
