@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, WithJsonSch
 from starlette.types import Scope
 
 from uno.api.conditions import TAGS_PATTERN
-from uno.api.list_query import PARAMETERS
+from uno.api.list_query import PARAMETERS, as_malformed
 from uno.api.problems import field_errors, invalid
 from uno.api.request import query_reader
 from uno.app import Resource
@@ -21,7 +21,7 @@ from uno.data.document import DocumentPlan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
 from uno.data.paging import MOST_FIELDS, SORTABLE, Page
-from uno.errors import FieldError
+from uno.errors import FieldError, Invalid
 
 _IN_LISTS = {
     "limit": "How many, at most {most}.",
@@ -63,7 +63,10 @@ def id_reader(
         except ValidationError as error:
             raise invalid([FieldError("id", one.message, one.code) for one in field_errors(error, "id")]) from None
         values = tuple(vars(found).values())
-        rest = {} if read_query is None else dict(vars(read_query(scope)))
+        try:
+            rest = {} if read_query is None else dict(vars(read_query(scope)))
+        except Invalid as error:
+            raise as_malformed(error) from None
         return {"id": values[0] if parts == 1 else values, **rest}
 
     return read

@@ -1,6 +1,7 @@
 """The operations of a resource over HTTP: request to message, result to response."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -99,8 +100,10 @@ def action_reader(action: Action, message: type[Any], gates: Gates = UNGUARDED) 
     if operation == "list":
         read_list = list_reader(resource, message, gates)
         return lambda scope, _body: read_list(scope)
-    if operation in ("bulk_create", "bulk_delete"):
+    if operation == "bulk_delete":
         return body_reader(message, ())
+    if operation == "bulk_create":
+        return _body_reader(resource, resource.schemas.create, message)
     if operation == "create":
         read_values = _body_reader(resource, resource.schemas.create)
         return lambda scope, body: message(values=read_values(scope, body))
@@ -164,21 +167,26 @@ def _change_reader(action: Action, message: type[Any]) -> Read:
     return read
 
 
-def _body_reader(resource: Resource, schema: Any) -> Callable[[Scope, bytes], Any]:
-    """Reads a body, and says of what the server sets that it does."""
-    read = body_reader(schema, ())
+def _body_reader(resource: Resource, schema: Any, whole: Any = None) -> Callable[[Scope, bytes], Any]:
+    """Reads a body, and says of what the server sets that it does. `whole` has a list `items` of what `schema` says."""
+    read = body_reader(schema if whole is None else whole, ())
     owned = set(resource.names) - set(schema.model_fields)
 
     def read_body(scope: Scope, body: bytes) -> Any:
         try:
             return read(scope, body)
         except Invalid as error:
-            if owned.isdisjoint(one.field for one in error.errors):
+            told = [_owned(one) if _name_in(one.field, whole is not None) in owned else one for one in error.errors]
+            if told == list(error.errors):
                 raise
-            told = [_owned(one) if one.field in owned else one for one in error.errors]
             raise invalid(told, malformed=isinstance(error, Malformed)) from None
 
     return read_body
+
+
+def _name_in(field: str, in_list: bool) -> str:
+    """The attribute in `items.3.version`."""
+    return re.sub(r"^items\.\d+\.", "", field) if in_list else field
 
 
 def _owned(error: FieldError) -> FieldError:

@@ -26,7 +26,7 @@ _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 def as_malformed(error: Invalid) -> Malformed:
     """What is wrong with a query string is that it cannot be read."""
-    return Malformed(str(error), error.errors)
+    return Malformed(str(error), error.errors or [FieldError("query", str(error), "value")])
 
 
 def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED) -> Callable[[Scope], Any]:

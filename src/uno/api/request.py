@@ -149,7 +149,8 @@ def query_pairs(query: bytes) -> list[tuple[str, str]]:
     try:
         return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
-        raise Malformed("The query string cannot be read: it is not UTF-8, percent-encoded.") from None
+        text = "The query string cannot be read: it is not UTF-8, percent-encoded."
+        raise Malformed(text, [FieldError("query", text, "malformed")]) from None
 
 
 def _fill(values: dict[str, Any], query: bytes, known: Mapping[str, bool], is_open: bool) -> list[FieldError]:

@@ -55,8 +55,9 @@ def _refused(known: Invalid, error: BaseException, plan: MappedPlan, rows: Rows 
     names = _attributes(plan, [column]) if column else fields_of(constraint, plan)
     if not names:
         return known
-    message = "It is required" if column else "The database refused the value"
-    return Invalid.field(names[0], f"{message}{_place(error, rows)}.", "missing" if column else "check")
+    missing = bool(column) or "NOT NULL" in str(driver)
+    message = "It is required" if missing else "The database refused the value"
+    return Invalid.field(names[0], f"{message}{_place(error, rows)}.", "missing" if missing else "check")
 
 
 def _driver_error(error: BaseException) -> Any:

@@ -70,7 +70,7 @@ class DocumentFields:
         if name not in _BESIDE:
             return None
         kind, wanted = _BESIDE[name]
-        return Field(name, kind, documents.c[name], _reader(wanted))
+        return Field(name, kind, documents.c[name], _reader(wanted), owner=self._plan.label)
 
     def _compare(self, name: str, operator: str, value: Any) -> ColumnElement[bool]:
         plan, backend = self._plan, self._backend

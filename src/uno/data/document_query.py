@@ -15,6 +15,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Numeric,
+    Text,
     and_,
     case,
     cast,
@@ -108,7 +109,10 @@ def _bound(form: str, backend: str, dumped: Any) -> Any:
     if form == "instant":
         moment = datetime.fromisoformat(dumped)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-        return moment if backend == "postgresql" else (moment - _EPOCH) // timedelta(microseconds=1)
+        if backend == "sqlite":
+            return (moment - _EPOCH) // timedelta(microseconds=1)
+        # As text: asyncpg takes the first and the last moment of Python for infinity.
+        return cast(literal(moment.isoformat(), Text()), DateTime(timezone=True))
     if form == "decimal":
         return Decimal(dumped)
     if form == "number":

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import ARRAY, JSON, ColumnElement, types
+from sqlalchemy import ARRAY, JSON, ColumnElement, type_coerce, types
 
 from uno.data.plan import MappedPlan
 
@@ -55,6 +55,9 @@ _BITS: Final[tuple[tuple[type[Any], int], ...]] = (
 # A part of a path into JSON: it stands in the text of a statement on SQLite.
 _STEP = re.compile(r"(?!\d+\Z)[A-Za-z0-9_-]{1,64}")
 _MOST_STEPS = 8
+# Of a decimal, on each side of the point: PostgreSQL has 16,383 after it.
+_MOST_DIGITS = 1_000
+_BEYOND = "It is beyond what can be stored."
 
 
 class Unreadable(ValueError):
@@ -80,6 +83,8 @@ class Field:
     order: ColumnElement[Any] | None = None
     bind: Callable[[Any], Any] | None = None
     nullable: bool = True
+    # Of which class it is.
+    owner: str = ""
 
     @property
     def sorted_by(self) -> ColumnElement[Any]:
@@ -152,7 +157,14 @@ def _field(plan: MappedPlan, name: str) -> Field:
     column = getattr(plan.cls, name)
     kind, wanted = _kind_of(column.type)
     nullable = getattr(column.property.columns[0], "nullable", True)
-    return Field(name, kind, column, _reader(column.type, kind, wanted), nullable=nullable)
+    read = _reader(column.type, kind, wanted)
+    return Field(name, kind, _as_compared(column), read, nullable=nullable, owner=plan.label)
+
+
+def _as_compared(column: Any) -> Any:
+    """With `NUMERIC(10, 2)` PostgreSQL would round what it is compared with, and refuse what is too large."""
+    is_scaled = type(column.type) in (types.Numeric, types.NUMERIC, types.DECIMAL) and column.type.asdecimal
+    return type_coerce(column, types.Numeric()) if is_scaled else column
 
 
 def _undecorated(type_: Any) -> Any:
@@ -193,7 +205,7 @@ def _reader(type_: Any, kind: Kind, wanted: Any) -> Callable[[Any], Any]:
         except ValidationError as error:
             raise Unreadable(f"{error.errors(include_url=False, include_input=False)[0]['msg']}.") from None
         except OverflowError:
-            raise Unreadable("It is beyond what can be stored.") from None
+            raise Unreadable(_BEYOND) from None
 
     return read
 
@@ -224,12 +236,21 @@ def _text(value: str) -> str:
 
 def storable(value: Any) -> Any:
     """The value, if no database refuses it."""
-    return _text(value) if type(value) is str else value
+    if type(value) is str:
+        return _text(value)
+    try:
+        if isinstance(value, datetime) and value.tzinfo is not None:
+            value.astimezone(UTC)
+        return _finite(value) if isinstance(value, int | float | Decimal) else value
+    except OverflowError:
+        raise Unreadable(_BEYOND) from None
 
 
 def _finite(value: Any) -> Any:
     if not math.isfinite(value):
         raise Unreadable("It has to be a finite number.")
+    if isinstance(value, Decimal) and max(abs(value.adjusted()), -int(value.as_tuple().exponent)) > _MOST_DIGITS:
+        raise Unreadable(f"It can have at most {_MOST_DIGITS} digits before and after the point.")
     return value
 
 

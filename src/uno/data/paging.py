@@ -19,7 +19,8 @@ from uno.data.fields import Field, Searchable, Unreadable
 from uno.errors import Invalid
 
 T = TypeVar("T")
-_LONGEST = 4_096
+# What can be in a URL: the position has the values of a row, which may be long texts.
+_LONGEST = 60_000
 # Fields of one order, and the kinds that have one.
 MOST_FIELDS = 8
 SORTABLE = frozenset({"text", "number", "moment", "boolean", "choice"})
@@ -75,7 +76,7 @@ def orders(sort: str | Sequence[str], fields: Searchable, key: Sequence[str]) ->
         raise Invalid.field("sort", f"It takes at most {MOST_FIELDS} fields.", "too_many")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise Invalid.field("sort", f"{twice[:_LONGEST]!r} is named more than once.", "repeated")
+        raise Invalid.field("sort", f"{twice[:200]!r} is named more than once.", "repeated")
     found = [Order(_sortable(one.removeprefix("-"), fields), one.startswith("-")) for one in said]
     return [*found, *(Order(_sortable(name, fields), False) for name in key if name not in names)]
 
@@ -102,19 +103,25 @@ def after(order: Sequence[Order], values: Sequence[Any]) -> ColumnElement[bool]:
 def cursor(order: Sequence[Order], entity: Any, value_of: Callable[[Any, str], Any] = getattr) -> str:
     """The position of `entity`."""
     values = [to_jsonable_python(value_of(entity, one.field.name), bytes_mode="base64") for one in order]
-    text = json.dumps([[one.said for one in order], values], separators=(",", ":"))
+    text = json.dumps([_place(order), values], separators=(",", ":"))
     return urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def position(text: str, order: Sequence[Order]) -> list[Any]:
     """The values of the row that a cursor stands for. Raises `Invalid` for one of another sort, or none at all."""
     said, values = _decoded(text)
-    if said != [one.said for one in order]:
-        raise Invalid.field("after", "The cursor is of a list that was sorted otherwise; begin anew.", "cursor")
+    if said != _place(order):
+        text = "The cursor is of another list, or of one that was sorted otherwise; begin anew."
+        raise Invalid.field("after", text, "cursor")
     try:
         return [None if value is None else one.field.read(value) for one, value in zip(order, values, strict=True)]
     except (Unreadable, ValueError):
         raise _tampered() from None
+
+
+def _place(order: Sequence[Order]) -> list[str]:
+    """Where a cursor belongs: the list, and what it is sorted by."""
+    return [order[-1].field.owner, *(one.said for one in order)]
 
 
 def _decoded(text: str) -> tuple[Any, Any]:

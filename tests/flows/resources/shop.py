@@ -80,7 +80,7 @@ def shop(database: str, **options: Any) -> App:
     routes = [
         resource(Order, access="open", operations=EVERYTHING, **options),
         resource(Customer, access="open", operations=SIMPLE),
-        resource(ShopLine, access="open", operations=SIMPLE),
+        resource(ShopLine, access="open", operations=SIMPLE, prefix="/lines"),
         resource(Parcel, access="open", operations=SIMPLE),
     ]
     return App(Module("shop", routes=routes), database=database)
