@@ -42,7 +42,7 @@ def _use_wal(cursor: Any) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or clock.monotonic() > deadline:
                 raise
-        await_(asyncio.sleep(0.01))
+        await_(clock.sleep(0.01))
 
 
 async def connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:

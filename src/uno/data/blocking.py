@@ -1,0 +1,466 @@
+"""The database for synchronous code: scripts, tasks of other queues, plain functions in threads.
+
+Nothing is written twice: every call runs the asynchronous one to its end. SQLite is driven in the calling
+thread, without an event loop. What cannot be driven runs in the event loop that the database is open in,
+which another thread runs: the portal's, unless an application has opened it in its own.
+"""
+
+import atexit
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, suppress
+from contextvars import Context, copy_context
+from functools import partial
+from inspect import iscoroutine, iscoroutinefunction
+from typing import TYPE_CHECKING, Any, Generic, LiteralString, ParamSpec, Self, TypeVar, cast
+from weakref import WeakSet
+
+from sqlalchemy import CursorResult, Executable, MetaData, Result
+
+from uno import sync
+from uno.bus.unit import ambient, current_unit
+from uno.data import scopes
+from uno.data.changes import Changes
+from uno.data.database import Database
+from uno.data.literal import Parameters
+from uno.data.orm import Session
+from uno.data.repository import Repository
+from uno.data.scopes import SessionOperationGroup
+from uno.data.sqlite_direct import DirectDatabase
+from uno.data.unit_of_work import AfterCommit, UnitOfWork
+from uno.errors import Misconfigured
+
+if TYPE_CHECKING:
+    import asyncio
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+# Rows of a stream that are fetched at once, where it does not say how many.
+BATCH = 1000
+
+
+class Blocking:
+    """`database.blocking`: made once for a database, used from any thread without a running event loop.
+
+    It opens what it needs when it is first used; `close` it, or use it with `with`, or leave that to the end of
+    the process. Each thread has units of work of its own.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._main = database
+        drivable = not database.embedded and database.backend == "sqlite" and not database.in_memory
+        self._direct = DirectDatabase(database) if drivable else None
+        if self._direct is not None:
+            self._direct.open_unit = self._open_unit
+        self._turn = threading.Lock()
+        self._opened = False
+        _all.add(self)
+
+    @property
+    def database(self) -> Database:
+        """What its units of work stand on; for SQLite that is another `Database` of the same file."""
+        return self._direct or self._main
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections; the next call opens it again."""
+        self.closed()
+        if self._opened and self._main.loop is not None:
+            sync.wait_in(self._main.loop, self._main.close)
+        self._opened = False
+
+    def closed(self) -> None:
+        """Close what it has beside the database, which is closed."""
+        if self._direct is not None:
+            sync.drive(self._direct.close())
+
+    # -- what is used
+
+    def transaction(self) -> AbstractContextManager["BlockingUnit"]:
+        """`uno.data.transaction(database)`: a unit of work in an open transaction, or the one of this thread."""
+        return Block(self, scopes.transaction, "async with transaction(database)")
+
+    def unit_of_work(self) -> AbstractContextManager["BlockingUnit"]:
+        """`async with UnitOfWork(database)`: optimistic, without a transaction as long as it only reads."""
+        return Block(self, scopes.unit, "async with UnitOfWork(database)")
+
+    def session(self) -> AbstractContextManager["BlockingSession"]:
+        """`uno.data.session(database)`: SQLAlchemy's session of a unit of work."""
+        return Block(self, scopes.session, "async with session(database)")
+
+    def group(self) -> AbstractContextManager["BlockingGroup"]:
+        """`uno.data.SessionOperationGroup(database)`."""
+        return Block(self, SessionOperationGroup, "async with SessionOperationGroup(database)")
+
+    def repository(self, of: type[T] | Repository[T]) -> "BlockingRepository[T]":
+        """The repository of a class, or one of your own class: `repository(Orders())`."""
+        return BlockingRepository(self, of if isinstance(of, Repository) else Repository(of))
+
+    def execute(self, statement: Executable | LiteralString, parameters: Parameters = None) -> Result[Any]:
+        """The result of SQL of your own, in the unit of work of this thread or in one of its own."""
+        refuse_loop("await uow.execute(…)")
+        with self.unit_of_work() as uow:
+            result = uow.execute(statement, parameters)
+            kept = isinstance(result, CursorResult) and result.returns_rows
+            return result.freeze()() if kept else result
+
+    def create_tables(self, metadata: Iterable[MetaData]) -> None:
+        """Create the tables that do not exist yet."""
+        self.wait(partial(self.database.create_tables, metadata), "await database.create_tables(…)")
+
+    def run(self, call: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """What `await call(…)` gives, in the event loop that the database is open in: for anything else of uno.
+
+        Inside a unit of work of this thread it takes part in it, by the same driver.
+        """
+        name = getattr(call, "__qualname__", "call")
+        work, instead = partial(_awaited, call, *args, **kwargs), f"await {name}(…)"
+        if self._direct is None or self.unit_here() is not None:
+            return cast(R, self.wait(work, instead))
+        refuse_loop(instead)
+        return cast(R, sync.wait_in(self._home(), work))
+
+    # -- the two drivers
+
+    def wait(self, call: Callable[[], Coroutine[Any, Any, R]], instead: str, context: Context | None = None) -> R:
+        """What the coroutine of `call()` gives, in a copy of this context or in `context`."""
+        refuse_loop(instead)
+        unit = self.unit_here()
+        if self._direct is not None:
+            return sync.drive(call(), context)
+        return sync.wait_in(self._home(), partial(_handed, unit, call), context)
+
+    def unit_here(self) -> UnitOfWork | None:
+        """The unit of work of this thread; raises `Misconfigured` where it is of another thread or of a task."""
+        unit = ambient()
+        if not isinstance(unit, UnitOfWork) or unit.database not in (self._main, self.database):
+            return None
+        unit.check_task()
+        return unit
+
+    def _home(self) -> "asyncio.AbstractEventLoop":
+        """The event loop that the database is open in; opened in the portal where it is in none."""
+        loop = self._main.loop
+        if loop is not None and loop.is_running():
+            return loop
+        with self._turn:
+            if self._main.loop is None:
+                sync.wait_in(sync.portal.loop, self._main.open)
+                self._opened = True
+                # Behind the end of the portal, so before it when the process ends.
+                atexit.unregister(_close_all)
+                atexit.register(_close_all)
+        if self._main.loop is None or not self._main.loop.is_running():
+            raise Misconfigured(
+                "The database was opened in an event loop that does not run any more; close it there, or use "
+                "another Database."
+            )
+        return self._main.loop
+
+    def _open_unit(self) -> UnitOfWork:
+        opened = UnitOfWork(self._main) if self._main.open_unit is None else self._main.open_unit()
+        return opened.moved(self.database, partial(self._tell, opened.told))
+
+    async def _tell(self, those: Iterable[AfterCommit], changes: Changes) -> None:
+        """Subscribers of events use the database itself, so they are told where it is open."""
+        if changes.events:
+            sync.wait_in(self._home(), partial(_tell, those, changes))
+        else:
+            await _tell(those, changes)
+
+    def forked(self) -> None:
+        """In a process that was forked: the parent's connections are not used, and not closed either."""
+        self._turn = threading.Lock()
+        if self._direct is not None:
+            _inherited.append(self._direct.leave())
+        if self._opened:
+            self._opened = False
+            _inherited.append(self._main.leave())
+
+    # -- dress
+
+    def dress(self, given: Any) -> Any:
+        """What an asynchronous call gave, for synchronous code."""
+        if isinstance(given, UnitOfWork):
+            return BlockingUnit(self, given)
+        if isinstance(given, Session):
+            return BlockingSession(self, given)
+        if isinstance(given, SessionOperationGroup):
+            return BlockingGroup(self, given)
+        if isinstance(given, Repository):
+            return BlockingRepository(self, given)
+        return given
+
+    def call(self, call: Callable[P, Awaitable[R]], instead: str) -> Callable[P, R]:
+        """`call`, run to its end."""
+
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            return self.wait(lambda: _awaited(call, *args, **kwargs), instead)
+
+        return run
+
+    def stream(
+        self, call: Callable[P, AsyncGenerator[R, None]], instead: str
+    ) -> Callable[P, Generator[R, None, None]]:
+        def run(*args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
+            refuse_loop(instead)
+            size = cast(int, kwargs.get("batch", BATCH))
+            return self.steps(call(*args, **kwargs), size, instead)
+
+        return run
+
+    def steps(self, source: AsyncIterator[R], size: int, instead: str) -> Generator[R, None, None]:
+        """The same one after another, fetched `size` at a time; closed when it is left."""
+        done = False
+        try:
+            while not done:
+                rows: list[R] = []
+                error = None
+                try:
+                    done = self.wait(partial(_some, source, rows, size), instead)
+                except Exception as raised:  # raised below, behind the rows that came before it
+                    error, done = raised, True
+                yield from rows
+                if error is not None:
+                    raise error
+        finally:
+            if not done:
+                self._leave(source)
+
+    def _leave(self, source: Any) -> None:
+        close = partial(_awaited, source.aclose if hasattr(source, "aclose") else source.close)
+        if self._direct is not None:
+            return sync.drive(close())
+        loop = self._main.loop
+        if loop is None or not loop.is_running():
+            return None
+        if sync.without_loop():
+            return sync.wait_in(loop, close)
+        # The garbage collector may find it in the thread of that very loop.
+        keep = set[Any]()
+        loop.call_soon_threadsafe(lambda: keep.add(loop.create_task(close())))
+
+    def dressed(self, call: Callable[..., Any], instead: str) -> Callable[..., Any]:
+        """The same for anything that can be called, whatever it gives."""
+        if iscoroutinefunction(call):
+            awaited: Callable[..., Any] = self.call(call, instead)
+            return lambda *args, **kwargs: self.dress(awaited(*_bare(args), **kwargs))
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            refuse_loop(instead)
+            given = self.dress(call(*_bare(args), **kwargs))
+            if isinstance(given, Facade):
+                return given
+            if iscoroutine(given):
+                return self.dress(self.wait(lambda: given, instead))
+            if isinstance(given, AbstractAsyncContextManager):
+                return Block(self, lambda _: given, instead)
+            return self.steps(given, BATCH, instead) if isinstance(given, AsyncIterator) else given
+
+        return run
+
+
+class Block(AbstractContextManager[Any]):
+    """An asynchronous context manager as a synchronous one; its unit of work is that of the thread inside."""
+
+    def __init__(self, blocking: Blocking, manager: Callable[[Database], Any], instead: str) -> None:
+        self._blocking = blocking
+        self._make = manager
+        self._instead = instead
+
+    def __enter__(self) -> Any:
+        refuse_loop(self._instead)
+        blocking = self._blocking
+        blocking.unit_here()
+        self._manager = self._make(blocking.database)
+        # What it sets in its context it also takes back there.
+        self._context = copy_context()
+        found = blocking.wait(partial(_awaited, self._manager.__aenter__), self._instead, self._context)
+        unit = self._context.get(current_unit)
+        if isinstance(unit, UnitOfWork):
+            unit.run_by(sync.runner())
+        self._token = current_unit.set(unit)
+        return blocking.dress(found)
+
+    def __exit__(self, *exc: Any) -> bool | None:
+        leave = partial(_awaited, self._manager.__aexit__, *exc)
+        try:
+            return cast("bool | None", self._blocking.wait(leave, self._instead, self._context))
+        finally:
+            current_unit.reset(self._token)
+
+
+class Facade:
+    """What uno or SQLAlchemy have asynchronously; a name that is not here is that of `asynchronous`, run to its end."""
+
+    def __init__(self, blocking: Blocking, asynchronous: Any) -> None:
+        self._blocking = blocking
+        self.asynchronous: Any = asynchronous
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        found = getattr(self.asynchronous, name)
+        if isinstance(found, type) or not callable(found):
+            return found
+        return self._blocking.dressed(found, f"await {type(self.asynchronous).__name__}.{name}(…)")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.asynchronous!r})"
+
+
+class BlockingRepository(Facade, Generic[T]):
+    """A `Repository` inside `with database.blocking.transaction()`, or of any other unit of work of this thread."""
+
+    def __init__(self, blocking: Blocking, asynchronous: Repository[T]) -> None:
+        super().__init__(blocking, asynchronous)
+        self.entity = asynchronous.entity
+        self.get = self._call(asynchronous.get)
+        self.get_by_id = self._call(asynchronous.get_by_id)
+        self.get_for_update = self._call(asynchronous.get_for_update)
+        self.find_one = self._call(asynchronous.find_one)
+        self.find = self._call(asynchronous.find)
+        self.page = self._call(asynchronous.page)
+        self.get_all = self._call(asynchronous.get_all)
+        self.count = self._call(asynchronous.count)
+        self.exists = self._call(asynchronous.exists)
+        self.add = self._call(asynchronous.add)
+        self.save = self._call(asynchronous.save)
+        self.delete = self._call(asynchronous.delete)
+        self.soft_delete = self._call(asynchronous.soft_delete)
+        self.restore = self._call(asynchronous.restore)
+        self.create = self._call(asynchronous.create)
+        self.update = self._call(asynchronous.update)
+        self.insert_many = self._call(asynchronous.insert_many)
+        self.update_many = self._call(asynchronous.update_many)
+        self.delete_many = self._call(asynchronous.delete_many)
+        self.soft_delete_many = self._call(asynchronous.soft_delete_many)
+        self.stream = blocking.stream(asynchronous.stream, "async for … in repository.stream(…)")
+
+    def _call(self, call: Callable[P, Awaitable[R]]) -> Callable[P, R]:
+        return self._blocking.call(call, f"await repository.{call.__name__}(…)")
+
+
+class BlockingUnit(Facade):
+    """A `UnitOfWork` that is open."""
+
+    def __init__(self, blocking: Blocking, asynchronous: UnitOfWork) -> None:
+        super().__init__(blocking, asynchronous)
+        self.execute = blocking.call(asynchronous.execute, "await uow.execute(…)")
+        self.flush = blocking.call(asynchronous.flush, "await uow.flush()")
+        self.record = asynchronous.record
+        self.require = asynchronous.require
+
+    def repository(self, of: type[T] | Repository[T]) -> BlockingRepository[T]:
+        """The repository of a class, or one of your own class."""
+        return self._blocking.repository(of)
+
+    def session(self) -> "BlockingSession":
+        """SQLAlchemy's session on this transaction."""
+        found = self._blocking.wait(self.asynchronous.session, "await uow.session()")
+        return BlockingSession(self._blocking, found)
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """Changes inside the block are undone by an exception."""
+        return Block(self._blocking, lambda _: self.asynchronous.savepoint(), "async with uow.savepoint()")
+
+
+class BlockingSession(Facade):
+    """SQLAlchemy's session: what waits for the database is run to its end, `add` and its like are as they are."""
+
+    def __init__(self, blocking: Blocking, asynchronous: Session) -> None:
+        super().__init__(blocking, asynchronous)
+        self.execute: Callable[..., Result[Any]] = blocking.call(asynchronous.execute, "await session.execute(…)")
+        self.scalar = blocking.call(asynchronous.scalar, "await session.scalar(…)")
+        self.scalars = blocking.call(asynchronous.scalars, "await session.scalars(…)")
+        self.flush = blocking.call(asynchronous.flush, "await session.flush()")
+
+
+class BlockingGroup(Facade):
+    """A `SessionOperationGroup` that is open; its operations are plain functions, run in this thread."""
+
+    def create_session(self) -> BlockingSession:
+        """The session of the group's transaction."""
+        return BlockingSession(
+            self._blocking, self._blocking.wait(self.asynchronous.create_session, "await group.create_session()")
+        )
+
+    def run_operation(self, session: BlockingSession, operation: Callable[[BlockingSession], R]) -> R:
+        """What `operation(session)` gives; if it raises, what it wrote is undone and the group can go on."""
+        [found] = self.run_in_transaction(session, [operation])
+        return found
+
+    def run_in_transaction(
+        self, session: BlockingSession, operations: Iterable[Callable[[BlockingSession], R]]
+    ) -> list[R]:
+        """What the operations give, one after another; if one raises, what all of them wrote is undone."""
+        together: Any = self.asynchronous.together
+        with Block(self._blocking, lambda _: together(session.asynchronous), "await group.run_in_transaction(…)"):
+            return [operation(session) for operation in operations]
+
+
+def refuse_loop(instead: str) -> None:
+    """Raise `Misconfigured` where an event loop runs in this thread: it would stop."""
+    if not sync.without_loop():
+        raise Misconfigured(f"This would stop the event loop that runs here; in asynchronous code: `{instead}`.")
+
+
+def _bare(args: tuple[Any, ...]) -> list[Any]:
+    return [one.asynchronous if isinstance(one, Facade) else one for one in args]
+
+
+async def _awaited(call: Callable[..., Awaitable[R]], *args: Any, **kwargs: Any) -> R:
+    return await call(*args, **kwargs)
+
+
+async def _handed(unit: UnitOfWork | None, call: Callable[[], Awaitable[R]]) -> R:
+    """The thread that waits lends its unit of work to the task that works for it."""
+    if unit is None:
+        return await call()
+    thread = unit.run_by(sync.runner())
+    try:
+        return await call()
+    finally:
+        unit.run_by(thread)
+
+
+async def _some(source: AsyncIterator[R], rows: list[R], size: int) -> bool:
+    """Take at most `size` of them; whether there are no more."""
+    async for one in source:
+        rows.append(one)
+        if len(rows) == size:
+            return False
+    return True
+
+
+async def _tell(those: Iterable[AfterCommit], changes: Changes) -> None:
+    for one in those:
+        await one(changes)
+
+
+_all: WeakSet[Blocking] = WeakSet()
+# Connections of a parent process: kept, for their end would be that of the parent's.
+_inherited: list[Any] = []
+
+
+def _forked() -> None:
+    current_unit.set(None)
+    for one in list(_all):
+        one.forked()
+
+
+def _close_all() -> None:
+    for one in list(_all):
+        with suppress(Exception):  # the process ends, and nobody would see it
+            one.close()
+
+
+os.register_at_fork(after_in_child=_forked)
+atexit.register(_close_all)
