@@ -7,12 +7,14 @@ runs in an event loop of another thread, `wait_in(loop, call)`: for instance in 
 
 import asyncio
 import atexit
+import gc
 import inspect
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait as wait_for
 from contextvars import Context, copy_context
+from functools import partial
 from types import CodeType
 from typing import Any, NoReturn, TypeVar
 
@@ -20,9 +22,17 @@ from uno import clock
 from uno.errors import Misconfigured, TimedOut
 
 T = TypeVar("T")
+# Where something runs: its code, the line, the module.
+Place = tuple[CodeType, int | None, str]
 # What libraries say where no event loop runs, before they would suspend.
-_NO_LOOP = ("no running event loop", "Not currently running on any asynchronous event loop")
+_NO_LOOP = (
+    "no running event loop",
+    "There is no current event loop",
+    "Not currently running on any asynchronous event loop",
+)
 _LOOP = ("asyncio", "anyio", "sniffio")
+# How often something may wait again, cleaning up.
+_REFUSALS = 100
 # Seconds: how often who waits looks whether the loop still runs, and for how long it may not begin.
 LOOK, BEGIN = 0.5, 10.0
 
@@ -85,51 +95,57 @@ def shielded(work: Awaitable[T]) -> Awaitable[T]:
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     clock.driver.set(asyncio._get_running_loop() or clock.NO_LOOP)
+    step: Callable[[], object] = partial(coroutine.send, None)
     try:
-        coroutine.send(None)
+        for _ in range(_REFUSALS):
+            step()
+            # Raised where it waits, so that everything around it ends as it does after any other error.
+            step = partial(coroutine.throw, _needs_loop(awaits(coroutine), coroutine))
     except StopIteration as end:
         value: T = end.value
         return value
     except RuntimeError as error:
         if not str(error).startswith(_NO_LOOP):
             raise
-        raise _needs_loop(_where(_raised_in(error)), coroutine) from error
+        raise _needs_loop(_raised_in(error), coroutine) from error
     _refuse(coroutine)
 
 
 def _refuse(coroutine: Coroutine[Any, Any, Any]) -> NoReturn:
-    where = _where(_awaits(coroutine))
+    error = _needs_loop(awaits(coroutine), coroutine)
     coroutine.close()
-    raise _needs_loop(where, coroutine)
+    raise error
 
 
-def _needs_loop(where: str, coroutine: Any) -> Misconfigured:
-    name = where or getattr(coroutine, "__qualname__", repr(coroutine)).rpartition("<locals>.")[2]
-    return Misconfigured(f"{name} has to wait for an event loop, so it cannot be run synchronously: await it instead.")
+def _needs_loop(places: Iterator[Place], coroutine: Any) -> Misconfigured:
+    """It names what is innermost of `places`, but for the event loop's own."""
+    name, where = getattr(coroutine, "__qualname__", repr(coroutine)), ""
+    for code, line, module in places:
+        if module.partition(".")[0] not in _LOOP:
+            name, where = code.co_qualname, f" ({code.co_filename}:{line or code.co_firstlineno})"
+    return Misconfigured(
+        f"{name.rpartition('<locals>.')[2]} has to wait for an event loop, so it cannot be run synchronously: await it "
+        f"instead{where}."
+    )
 
 
-# What runs: its code, the line, the module.
-_Place = tuple[CodeType, int | None, str]
-
-
-def _where(places: Iterator[_Place]) -> str:
-    """The innermost of them that is not the event loop's own."""
-    code = None
-    for place in places:
-        if place[2].partition(".")[0] not in _LOOP:
-            code, line = place[0], place[1]
-    if code is None:
-        return ""
-    return f"{code.co_qualname.rpartition('<locals>.')[2]} ({code.co_filename}:{line or code.co_firstlineno})"
-
-
-def _awaits(coroutine: Any) -> Iterator[_Place]:
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+def awaits(awaitable: Any) -> Iterator[Place]:
+    """The calls in which it waits, the outermost first."""
+    while (kind := _kind(awaitable)) is not None:
+        frame = getattr(awaitable, f"{kind}_frame")
+        if frame is None:  # it has come to its end
+            return
         yield frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", "")
-        coroutine = coroutine.cr_await
+        inner = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+        # What steps through an async generator does not say which one, but refers to it.
+        awaitable = inner if _kind(inner) else next(filter(_kind, gc.get_referents(inner)), None)
 
 
-def _raised_in(error: BaseException) -> Iterator[_Place]:
+def _kind(awaitable: Any) -> str | None:
+    return next((kind for kind in ("cr", "ag", "gi") if hasattr(awaitable, f"{kind}_frame")), None)
+
+
+def _raised_in(error: BaseException) -> Iterator[Place]:
     trace = error.__traceback__
     while trace is not None:
         yield trace.tb_frame.f_code, trace.tb_lineno, trace.tb_frame.f_globals.get("__name__", "")

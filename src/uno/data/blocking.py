@@ -198,19 +198,32 @@ class Blocking:
             return BlockingRepository(self, given)
         return given
 
-    def call(self, call: Callable[P, Awaitable[R]], instead: str) -> Callable[P, R]:
+    def inside(self) -> None:
+        """Raise `Misconfigured` outside of a unit of work of this database."""
+        if self.unit_here() is None:
+            raise Misconfigured(
+                "No unit of work of this database is open; use its repositories inside "
+                "`with database.blocking.transaction():`."
+            )
+
+    def call(
+        self, call: Callable[P, Awaitable[R]], instead: str, check: Callable[[], None] = lambda: None
+    ) -> Callable[P, R]:
         """`call`, run to its end."""
 
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            refuse_loop(instead)
+            check()
             return self.wait(lambda: _awaited(call, *args, **kwargs), instead)
 
         return run
 
     def stream(
-        self, call: Callable[P, AsyncGenerator[R, None]], instead: str
+        self, call: Callable[P, AsyncGenerator[R, None]], instead: str, check: Callable[[], None]
     ) -> Callable[P, Generator[R, None, None]]:
         def run(*args: P.args, **kwargs: P.kwargs) -> Generator[R, None, None]:
             refuse_loop(instead)
+            check()
             size = cast(int, kwargs.get("batch", BATCH))
             return self.steps(call(*args, **kwargs), size, instead)
 
@@ -342,10 +355,10 @@ class BlockingRepository(Facade, Generic[T]):
         self.update_many = self._call(asynchronous.update_many)
         self.delete_many = self._call(asynchronous.delete_many)
         self.soft_delete_many = self._call(asynchronous.soft_delete_many)
-        self.stream = blocking.stream(asynchronous.stream, "async for … in repository.stream(…)")
+        self.stream = blocking.stream(asynchronous.stream, "async for … in repository.stream(…)", blocking.inside)
 
     def _call(self, call: Callable[P, Awaitable[R]]) -> Callable[P, R]:
-        return self._blocking.call(call, f"await repository.{call.__name__}(…)")
+        return self._blocking.call(call, f"await repository.{call.__name__}(…)", self._blocking.inside)
 
 
 class BlockingUnit(Facade):

@@ -181,7 +181,9 @@ class Database:
 
     def _new_engine(self, url: URL) -> AsyncEngine:
         if url.get_backend_name() == "sqlite":
-            return sqlite_engine(url, self.settings, WatchedPool, {"async_creator_fn": connect, "factory": SqliteConnection})
+            return sqlite_engine(
+                url, self.settings, WatchedPool, {"async_creator_fn": connect, "factory": SqliteConnection}
+            )
         return _engine(url, self.settings, self.read_only)
 
     @property

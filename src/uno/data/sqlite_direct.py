@@ -180,5 +180,3 @@ class DirectDatabase(Database):
 
     async def _dispose(self, engine: AsyncEngine) -> None:
         await engine.dispose()
-
-
