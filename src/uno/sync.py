@@ -228,11 +228,12 @@ def wait_in(
     except RuntimeError as error:
         raise _ended() from error
     try:
-        return work.result(loop)
+        found: T = work.result(loop)
+        return found
     except BaseException:
         if not work.found.done() and loop.is_running():
             loop.call_soon_threadsafe(work.cancel)
-            wait_for([work.found])
+            wait_for([work.found], None if work.began else LOOK)
         raise
 
 
@@ -244,13 +245,14 @@ class _Work:
         self._call = call
         self._context = context
         self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
+
+    @property
+    def began(self) -> bool:
+        return self._task is not None
 
     def start(self) -> None:
-        if self._cancelled:
-            self.found.set_exception(asyncio.CancelledError())
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+        self._task = asyncio.get_running_loop().create_task(self._run(), context=self._context)
+        self._task.add_done_callback(self._ended)
 
     async def _run(self) -> None:
         try:
@@ -260,12 +262,13 @@ class _Work:
         else:
             self.found.set_result(value)
 
+    def _ended(self, _task: object) -> None:
+        if not self.found.done():  # cancelled before its first step
+            self.found.set_exception(asyncio.CancelledError())
+
     def cancel(self) -> None:
-        self._cancelled = True
         if self._task is not None:
             self._task.cancel()
-        elif not self.found.done():
-            self.found.set_exception(asyncio.CancelledError())
 
     def result(self, loop: asyncio.AbstractEventLoop) -> Any:
         waited = 0.0
@@ -278,7 +281,7 @@ class _Work:
             waited += LOOK
             if not loop.is_running():
                 raise _ended()
-            if self._task is None and waited >= BEGIN:
+            if not self.began and waited >= BEGIN:
                 raise TimedOut(
                     f"The event loop has not gone on for {BEGIN:g} s; is its thread waiting for the one that waits "
                     "for it here? Await `asyncio.to_thread(…)` there instead of joining a thread."

@@ -576,7 +576,7 @@ def test_many_threads_have_units_of_work_of_their_own(blocking: Blocking, way: s
 
     assert threads(write, 6) == list(range(6))
     assert len(places(blocking)) == 6 * 10
-    actors = [entry.actor for entry in blocking.run(lambda: AuditTrail(blocking._main).query(limit=1000))]
+    actors = [str(entry.actor) for entry in blocking.run(lambda: AuditTrail(blocking._main).query(limit=1000))]
     assert sorted(actors) == sorted(f"actor {thread}" for thread in range(6) for _ in range(10))
     assert in_use(blocking) == 0
 

@@ -5,6 +5,7 @@ thread, without an event loop. What cannot be driven runs in the event loop that
 which another thread runs: the portal's, unless an application has opened it in its own.
 """
 
+import asyncio
 import atexit
 import os
 import threading
@@ -13,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Generic, LiteralString, ParamSpec, Self, TypeVar, cast
+from typing import Any, Generic, LiteralString, ParamSpec, Self, TypeVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import CursorResult, Executable, MetaData, Result
@@ -30,9 +31,6 @@ from uno.data.scopes import SessionOperationGroup
 from uno.data.sqlite_direct import DirectDatabase
 from uno.data.unit_of_work import AfterCommit, UnitOfWork
 from uno.errors import Misconfigured
-
-if TYPE_CHECKING:
-    import asyncio
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -56,6 +54,8 @@ class Blocking:
             self._direct.open_unit = self._open_unit
         self._turn = threading.Lock()
         self._opened = False
+        # They have no state: one of each class serves all threads.
+        self._repositories: dict[type, BlockingRepository[Any]] = {}
         _all.add(self)
 
     @property
@@ -89,7 +89,7 @@ class Blocking:
 
     def unit_of_work(self) -> AbstractContextManager["BlockingUnit"]:
         """`async with UnitOfWork(database)`: optimistic, without a transaction as long as it only reads."""
-        return Block(self, scopes.unit, "async with UnitOfWork(database)")
+        return Block(self, scopes.unit, "async with UnitOfWork(database)", still=True)
 
     def session(self) -> AbstractContextManager["BlockingSession"]:
         """`uno.data.session(database)`: SQLAlchemy's session of a unit of work."""
@@ -101,7 +101,12 @@ class Blocking:
 
     def repository(self, of: type[T] | Repository[T]) -> "BlockingRepository[T]":
         """The repository of a class, or one of your own class: `repository(Orders())`."""
-        return BlockingRepository(self, of if isinstance(of, Repository) else Repository(of))
+        if isinstance(of, Repository):
+            return BlockingRepository(self, of)
+        found = self._repositories.get(of)
+        if found is None:
+            found = self._repositories[of] = BlockingRepository(self, Repository(of))
+        return found
 
     def execute(self, statement: Executable | LiteralString, parameters: Parameters = None) -> Result[Any]:
         """The result of SQL of your own, in the unit of work of this thread or in one of its own."""
@@ -123,9 +128,9 @@ class Blocking:
         name = getattr(call, "__qualname__", "call")
         work, instead = partial(_awaited, call, *args, **kwargs), f"await {name}(…)"
         if self._direct is None or self.unit_here() is not None:
-            return cast(R, self.wait(work, instead))
+            return self.wait(work, instead)
         refuse_loop(instead)
-        return cast(R, sync.wait_in(self._home(), work))
+        return sync.wait_in(self._home(), work)
 
     # -- the two drivers
 
@@ -145,7 +150,7 @@ class Blocking:
         unit.check_task()
         return unit
 
-    def _home(self) -> "asyncio.AbstractEventLoop":
+    def _home(self) -> asyncio.AbstractEventLoop:
         """The event loop that the database is open in; opened in the portal where it is in none."""
         loop = self._main.loop
         if loop is not None and loop.is_running():
@@ -249,16 +254,15 @@ class Blocking:
 
     def _leave(self, source: Any) -> None:
         close = partial(_awaited, source.aclose if hasattr(source, "aclose") else source.close)
-        if self._direct is not None:
-            return sync.drive(close())
         loop = self._main.loop
-        if loop is None or not loop.is_running():
-            return None
-        if sync.without_loop():
-            return sync.wait_in(loop, close)
-        # The garbage collector may find it in the thread of that very loop.
-        keep = set[Any]()
-        loop.call_soon_threadsafe(lambda: keep.add(loop.create_task(close())))
+        if self._direct is not None:
+            sync.drive(close())
+        elif loop is None or not loop.is_running():
+            return
+        elif sync.without_loop():
+            sync.wait_in(loop, close)
+        else:  # the garbage collector may find it in the thread of that very loop
+            asyncio.run_coroutine_threadsafe(close(), loop)
 
     def dressed(self, call: Callable[..., Any], instead: str) -> Callable[..., Any]:
         """The same for anything that can be called, whatever it gives."""
@@ -281,10 +285,16 @@ class Blocking:
 
 
 class Block(AbstractContextManager[Any]):
-    """An asynchronous context manager as a synchronous one; its unit of work is that of the thread inside."""
+    """An asynchronous context manager as a synchronous one; its unit of work is that of the thread inside.
 
-    def __init__(self, blocking: Blocking, manager: Callable[[Database], Any], instead: str) -> None:
+    `still`: nothing is waited for when it is entered.
+    """
+
+    def __init__(
+        self, blocking: Blocking, manager: Callable[[Database], Any], instead: str, still: bool = False
+    ) -> None:
         self._blocking = blocking
+        self._still = still
         self._make = manager
         self._instead = instead
 
@@ -295,7 +305,11 @@ class Block(AbstractContextManager[Any]):
         self._manager = self._make(blocking.database)
         # What it sets in its context it also takes back there.
         self._context = copy_context()
-        found = blocking.wait(partial(_awaited, self._manager.__aenter__), self._instead, self._context)
+        enter = partial(_awaited, self._manager.__aenter__)
+        if self._still:
+            found = sync.drive(enter(), self._context)
+        else:
+            found = blocking.wait(enter, self._instead, self._context)
         unit = self._context.get(current_unit)
         if isinstance(unit, UnitOfWork):
             unit.run_by(sync.runner())

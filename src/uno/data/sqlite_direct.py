@@ -6,9 +6,9 @@ SQLAlchemy's asynchronous API stands on it as on any other driver, and `uno.sync
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.base import SQLiteExecutionContext
@@ -26,8 +26,8 @@ from uno.data.sqlite import SqliteConnection
 class _Now:
     """Awaited, it is there at once."""
 
-    def __await__(self) -> Iterator[Any]:
-        return iter(())
+    def __await__(self) -> Generator[Any, Any, None]:
+        yield from ()
 
 
 _NOW = _Now()
@@ -124,7 +124,7 @@ class _Execution(SQLiteExecutionContext):
 
 class Direct(SQLiteDialect_pysqlite):
     driver = "uno"
-    is_async: ClassVar[bool] = True
+    is_async = True
     supports_statement_cache = True
     supports_server_side_cursors = True
     execution_ctx_cls = _Execution
