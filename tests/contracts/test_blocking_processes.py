@@ -6,7 +6,7 @@ import sys
 import pytest
 from sqlalchemy import text
 from tests.contracts.conftest import Templates
-from tests.contracts.test_blocking import Base
+from tests.contracts.trips import Base
 
 from uno.data import Database
 

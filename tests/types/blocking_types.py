@@ -9,7 +9,7 @@ from typing import Any, assert_type
 from sqlalchemy import Result
 
 from uno.data import Database, Page, Repository
-from uno.data.blocking import BlockingRepository
+from uno.data.facades import BlockingRepository
 from uno.domain import AggregateRoot
 
 

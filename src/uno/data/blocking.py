@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, supp
 from contextvars import Context, copy_context
 from functools import partial
 from inspect import iscoroutine, iscoroutinefunction
-from typing import Any, Generic, LiteralString, ParamSpec, Self, TypeVar, cast
+from typing import Any, LiteralString, ParamSpec, Self, TypeVar, cast
 from weakref import WeakSet
 
 from sqlalchemy import CursorResult, Executable, MetaData, Result
@@ -24,6 +24,8 @@ from uno.bus.unit import ambient, current_unit
 from uno.data import scopes
 from uno.data.changes import Changes
 from uno.data.database import Database
+from uno.data.facades import BlockingGroup, BlockingRepository, BlockingSession, BlockingUnit, Facade
+from uno.data.guards import Reads
 from uno.data.literal import Parameters
 from uno.data.orm import Session
 from uno.data.repository import Repository
@@ -83,23 +85,23 @@ class Blocking:
 
     # -- what is used
 
-    def transaction(self) -> AbstractContextManager["BlockingUnit"]:
+    def transaction(self) -> AbstractContextManager[BlockingUnit]:
         """`uno.data.transaction(database)`: a unit of work in an open transaction, or the one of this thread."""
-        return Block(self, scopes.transaction, "async with transaction(database)")
+        return self.block(scopes.transaction, "async with transaction(database)")
 
-    def unit_of_work(self) -> AbstractContextManager["BlockingUnit"]:
+    def unit_of_work(self) -> AbstractContextManager[BlockingUnit]:
         """`async with UnitOfWork(database)`: optimistic, without a transaction as long as it only reads."""
-        return Block(self, scopes.unit, "async with UnitOfWork(database)", still=True)
+        return self.block(scopes.unit, "async with UnitOfWork(database)", still=True)
 
-    def session(self) -> AbstractContextManager["BlockingSession"]:
+    def session(self) -> AbstractContextManager[BlockingSession]:
         """`uno.data.session(database)`: SQLAlchemy's session of a unit of work."""
-        return Block(self, scopes.session, "async with session(database)")
+        return self.block(scopes.session, "async with session(database)")
 
-    def group(self) -> AbstractContextManager["BlockingGroup"]:
+    def group(self) -> AbstractContextManager[BlockingGroup]:
         """`uno.data.SessionOperationGroup(database)`."""
-        return Block(self, SessionOperationGroup, "async with SessionOperationGroup(database)")
+        return self.block(SessionOperationGroup, "async with SessionOperationGroup(database)")
 
-    def repository(self, of: type[T] | Repository[T]) -> "BlockingRepository[T]":
+    def repository(self, of: type[T] | Repository[T]) -> BlockingRepository[T]:
         """The repository of a class, or one of your own class: `repository(Orders())`."""
         if isinstance(of, Repository):
             return BlockingRepository(self, of)
@@ -171,7 +173,11 @@ class Blocking:
 
     def _open_unit(self) -> UnitOfWork:
         opened = UnitOfWork(self._main) if self._main.open_unit is None else self._main.open_unit()
-        return opened.moved(self.database, partial(self._tell, opened.told))
+        opened.database = opened.reading = self.database
+        opened.reads = Reads(self.database.guards)
+        if opened._after:
+            opened._after = (partial(self._tell, opened._after),)
+        return opened
 
     async def _tell(self, those: Iterable[AfterCommit], changes: Changes) -> None:
         """Subscribers of events use the database itself, so they are told where it is open."""
@@ -190,6 +196,10 @@ class Blocking:
             _inherited.append(self._main.leave())
 
     # -- dress
+
+    def block(self, manager: Callable[[Database], Any], instead: str, still: bool = False) -> "Block":
+        """What `manager(database)` gives for `async with`, for `with`; `still`: entering it waits for nothing."""
+        return Block(self, manager, instead, still)
 
     def dress(self, given: Any) -> Any:
         """What an asynchronous call gave, for synchronous code."""
@@ -278,21 +288,16 @@ class Blocking:
             if iscoroutine(given):
                 return self.dress(self.wait(lambda: given, instead))
             if isinstance(given, AbstractAsyncContextManager):
-                return Block(self, lambda _: given, instead)
+                return self.block(lambda _: given, instead)
             return self.steps(given, BATCH, instead) if isinstance(given, AsyncIterator) else given
 
         return run
 
 
 class Block(AbstractContextManager[Any]):
-    """An asynchronous context manager as a synchronous one; its unit of work is that of the thread inside.
+    """An asynchronous context manager as a synchronous one; its unit of work is that of the thread inside."""
 
-    `still`: nothing is waited for when it is entered.
-    """
-
-    def __init__(
-        self, blocking: Blocking, manager: Callable[[Database], Any], instead: str, still: bool = False
-    ) -> None:
+    def __init__(self, blocking: Blocking, manager: Callable[[Database], Any], instead: str, still: bool) -> None:
         self._blocking = blocking
         self._still = still
         self._make = manager
@@ -322,115 +327,6 @@ class Block(AbstractContextManager[Any]):
             return cast("bool | None", self._blocking.wait(leave, self._instead, self._context))
         finally:
             current_unit.reset(self._token)
-
-
-class Facade:
-    """What uno or SQLAlchemy have asynchronously; a name that is not here is that of `asynchronous`, run to its end."""
-
-    def __init__(self, blocking: Blocking, asynchronous: Any) -> None:
-        self._blocking = blocking
-        self.asynchronous: Any = asynchronous
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        found = getattr(self.asynchronous, name)
-        if isinstance(found, type) or not callable(found):
-            return found
-        return self._blocking.dressed(found, f"await {type(self.asynchronous).__name__}.{name}(…)")
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.asynchronous!r})"
-
-
-class BlockingRepository(Facade, Generic[T]):
-    """A `Repository` inside `with database.blocking.transaction()`, or of any other unit of work of this thread."""
-
-    def __init__(self, blocking: Blocking, asynchronous: Repository[T]) -> None:
-        super().__init__(blocking, asynchronous)
-        self.entity = asynchronous.entity
-        self.get = self._call(asynchronous.get)
-        self.get_by_id = self._call(asynchronous.get_by_id)
-        self.get_for_update = self._call(asynchronous.get_for_update)
-        self.find_one = self._call(asynchronous.find_one)
-        self.find = self._call(asynchronous.find)
-        self.page = self._call(asynchronous.page)
-        self.get_all = self._call(asynchronous.get_all)
-        self.count = self._call(asynchronous.count)
-        self.exists = self._call(asynchronous.exists)
-        self.add = self._call(asynchronous.add)
-        self.save = self._call(asynchronous.save)
-        self.delete = self._call(asynchronous.delete)
-        self.soft_delete = self._call(asynchronous.soft_delete)
-        self.restore = self._call(asynchronous.restore)
-        self.create = self._call(asynchronous.create)
-        self.update = self._call(asynchronous.update)
-        self.insert_many = self._call(asynchronous.insert_many)
-        self.update_many = self._call(asynchronous.update_many)
-        self.delete_many = self._call(asynchronous.delete_many)
-        self.soft_delete_many = self._call(asynchronous.soft_delete_many)
-        self.stream = blocking.stream(asynchronous.stream, "async for … in repository.stream(…)", blocking.inside)
-
-    def _call(self, call: Callable[P, Awaitable[R]]) -> Callable[P, R]:
-        return self._blocking.call(call, f"await repository.{call.__name__}(…)", self._blocking.inside)
-
-
-class BlockingUnit(Facade):
-    """A `UnitOfWork` that is open."""
-
-    def __init__(self, blocking: Blocking, asynchronous: UnitOfWork) -> None:
-        super().__init__(blocking, asynchronous)
-        self.execute = blocking.call(asynchronous.execute, "await uow.execute(…)")
-        self.flush = blocking.call(asynchronous.flush, "await uow.flush()")
-        self.record = asynchronous.record
-        self.require = asynchronous.require
-
-    def repository(self, of: type[T] | Repository[T]) -> BlockingRepository[T]:
-        """The repository of a class, or one of your own class."""
-        return self._blocking.repository(of)
-
-    def session(self) -> "BlockingSession":
-        """SQLAlchemy's session on this transaction."""
-        found = self._blocking.wait(self.asynchronous.session, "await uow.session()")
-        return BlockingSession(self._blocking, found)
-
-    def savepoint(self) -> AbstractContextManager[None]:
-        """Changes inside the block are undone by an exception."""
-        return Block(self._blocking, lambda _: self.asynchronous.savepoint(), "async with uow.savepoint()")
-
-
-class BlockingSession(Facade):
-    """SQLAlchemy's session: what waits for the database is run to its end, `add` and its like are as they are."""
-
-    def __init__(self, blocking: Blocking, asynchronous: Session) -> None:
-        super().__init__(blocking, asynchronous)
-        self.execute: Callable[..., Result[Any]] = blocking.call(asynchronous.execute, "await session.execute(…)")
-        self.scalar = blocking.call(asynchronous.scalar, "await session.scalar(…)")
-        self.scalars = blocking.call(asynchronous.scalars, "await session.scalars(…)")
-        self.flush = blocking.call(asynchronous.flush, "await session.flush()")
-
-
-class BlockingGroup(Facade):
-    """A `SessionOperationGroup` that is open; its operations are plain functions, run in this thread."""
-
-    def create_session(self) -> BlockingSession:
-        """The session of the group's transaction."""
-        return BlockingSession(
-            self._blocking, self._blocking.wait(self.asynchronous.create_session, "await group.create_session()")
-        )
-
-    def run_operation(self, session: BlockingSession, operation: Callable[[BlockingSession], R]) -> R:
-        """What `operation(session)` gives; if it raises, what it wrote is undone and the group can go on."""
-        [found] = self.run_in_transaction(session, [operation])
-        return found
-
-    def run_in_transaction(
-        self, session: BlockingSession, operations: Iterable[Callable[[BlockingSession], R]]
-    ) -> list[R]:
-        """What the operations give, one after another; if one raises, what all of them wrote is undone."""
-        together: Any = self.asynchronous.together
-        with Block(self._blocking, lambda _: together(session.asynchronous), "await group.run_in_transaction(…)"):
-            return [operation(session) for operation in operations]
 
 
 def refuse_loop(instead: str) -> None:

@@ -24,7 +24,7 @@ from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
-from uno.data.sqlite import LOCK_SECONDS, SqliteConnection, connect, prepare
+from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
 from uno.data.unfit import name_unfit
 from uno.data.url import application_name, dsn, parse, shown
@@ -481,36 +481,3 @@ def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngin
         pool_reset_on_return=None,
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
     )
-
-
-def sqlite_engine(
-    url: URL, settings: DatabaseSettings, pool: type[WatchedPool], options: dict[str, Any]
-) -> AsyncEngine:
-    """The engine of a SQLite file; `options` say how the driver connects."""
-    # What is in memory is gone with its connection, so there is exactly one, used by one task at a time.
-    memory = url.database in (None, "", ":memory:")
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,
-        pool_reset_on_return=None,
-        connect_args={"isolation_level": None, "timeout": LOCK_SECONDS, **options},
-        poolclass=pool,
-        pool_size=1 if memory else settings.pool_size,
-        max_overflow=0 if memory else settings.max_overflow,
-        pool_timeout=settings.acquire_timeout,
-    )
-    sync: Any = engine.sync_engine
-
-    @event.listens_for(sync, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        prepare(cursor)
-        cursor.close()
-
-    @event.listens_for(sync, "begin")
-    def _begin(connection: Any) -> None:
-        # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
-        if connection.get_execution_options().get("uno_begin"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine

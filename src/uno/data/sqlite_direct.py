@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.concurrency import await_
 
-from uno.data.database import Database, sqlite_engine
+from uno.data.database import Database
 from uno.data.pool import WatchedPool
-from uno.data.sqlite import SqliteConnection
+from uno.data.sqlite import SqliteConnection, sqlite_engine
 
 
 class _Now:
@@ -140,6 +140,15 @@ class _Pool(WatchedPool):
     """For threads: who waits blocks."""
 
     _queue_class = QueuePool._queue_class
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._opening = threading.Lock()
+        super().__init__(*arguments, **options)
+
+    def _create_connection(self) -> Any:
+        # SQLAlchemy lets the first connection of an asynchronous engine be alone by a lock of an event loop.
+        with self._opening:
+            return super()._create_connection()
 
 
 class _AsyncConnection(AsyncConnection):

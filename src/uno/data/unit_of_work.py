@@ -85,17 +85,6 @@ class UnitOfWork:
         self.doomed: BaseException | None = None
         self.over = False
 
-    def moved(self, database: Database, tell: AfterCommit) -> Self:
-        """The same, not yet begun, over another `Database` of the same data; `tell` is told of the commit instead."""
-        self.database = self.reading = database
-        self.reads = Reads(database.guards)
-        self._after = (tell,) if self._after else ()
-        return self
-
-    @property
-    def told(self) -> Sequence[AfterCommit]:
-        return self._after
-
     # -- life
 
     async def __aenter__(self) -> Self:
