@@ -211,7 +211,12 @@ class Portal:
             self._loop = self._thread = self._end = None
 
 
-portal = Portal()
+_portal = Portal()
+
+
+def portal() -> Portal:
+    """The portal of this process."""
+    return _portal
 
 
 def wait_in(

@@ -159,7 +159,7 @@ class Blocking:
             return loop
         with self._turn:
             if self._main.loop is None:
-                sync.wait_in(sync.portal.loop, self._main.open)
+                sync.wait_in(sync.portal().loop, self._main.open)
                 self._opened = True
                 # Behind the end of the portal, so before it when the process ends.
                 atexit.unregister(_close_all)

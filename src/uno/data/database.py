@@ -197,7 +197,7 @@ class Database:
 
     async def open(self) -> None:
         """Start the embedded server, if it is one, and open the pool."""
-        if portal.runs(self.loop) and not portal.runs(asyncio.get_running_loop()):
+        if portal().runs(self.loop) and not portal().runs(asyncio.get_running_loop()):
             raise Misconfigured(
                 "The database is in use by synchronous code, in an event loop of its own; close it first, "
                 "database.blocking.close(), or open it before it is used there."
