@@ -30,7 +30,7 @@ _NO_LOOP = (
     "There is no current event loop",
     "Not currently running on any asynchronous event loop",
 )
-_LOOP = ("asyncio", "anyio", "sniffio")
+_OURS = ("uno", "sqlalchemy", "contextlib", "asyncio", "anyio", "sniffio")
 # How often something may wait again, cleaning up.
 _REFUSALS = 100
 # Seconds: how often who waits looks whether the loop still runs, and for how long it may not begin.
@@ -118,11 +118,12 @@ def _refuse(coroutine: Coroutine[Any, Any, Any]) -> NoReturn:
 
 
 def _needs_loop(places: Iterator[Place], coroutine: Any) -> Misconfigured:
-    """It names what is innermost of `places`, but for the event loop's own."""
+    """It names the outermost of `places` that is the user's, and where it waits."""
+    theirs = [(code, line) for code, line, module in places if module.partition(".")[0] not in _OURS]
     name, where = getattr(coroutine, "__qualname__", repr(coroutine)), ""
-    for code, line, module in places:
-        if module.partition(".")[0] not in _LOOP:
-            name, where = code.co_qualname, f" ({code.co_filename}:{line or code.co_firstlineno})"
+    if theirs:
+        code, line = theirs[-1]
+        name, where = theirs[0][0].co_qualname, f" ({code.co_filename}:{line or code.co_firstlineno})"
     return Misconfigured(
         f"{name.rpartition('<locals>.')[2]} has to wait for an event loop, so it cannot be run synchronously: await it "
         f"instead{where}."
