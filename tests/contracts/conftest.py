@@ -1,15 +1,19 @@
 """Fresh databases of every backend, for the contracts that all of them keep."""
 
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import MetaData
+from tests.contracts.trips import Base, Trip, audited
 
 from uno.data import Database, schema
+from uno.data.blocking import Blocking
+from uno.data.facades import BlockingRepository
 from uno.settings import DatabaseSettings
+from uno.sync import Portal, wait_in
 from uno.testing.postgres import DatabaseFarm
 
 BACKENDS = ("sqlite", "postgresql")
@@ -95,3 +99,40 @@ def _fresh(templates: Templates, stack: AsyncExitStack) -> Fresh:
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     return str(request.param)
+
+
+# How synchronous code may meet a database.
+WAYS = ("sqlite", "sqlite in memory", "postgresql", "postgresql in a running loop")
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def trip_url(templates: Templates, way: str) -> str:
+    return "sqlite://" if "memory" in way else await templates.url(way.split()[0], Base.metadata)
+
+
+@pytest.fixture
+def blocking(trip_url: str, way: str) -> Iterator[Blocking]:
+    database = audited(Database(trip_url))
+    application = Portal() if "running" in way else None
+    if application is not None:
+        wait_in(application.loop, database.open)
+    with database.blocking as blocking:
+        if "memory" in way:
+            blocking.run(schema.create, database, [Base.metadata])
+        yield blocking
+    if application is not None:
+        wait_in(application.loop, database.close)
+        application.close()
+
+
+@pytest.fixture
+def trips(blocking: Blocking) -> BlockingRepository[Trip]:
+    with blocking.unit_of_work() as uow:
+        for number, place in enumerate(["Bonn", "Ulm", "Jena", "Kiel"]):
+            uow.repository(Trip).add(Trip(id=number, place=place, price=10 * number))
+    return blocking.repository(Trip)

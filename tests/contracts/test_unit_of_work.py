@@ -164,7 +164,7 @@ async def test_two_tasks_that_share_one_unit_of_work_get_a_clear_error(database:
             await coins.find()
 
         for task in (use, read, look):
-            with pytest.raises(Misconfigured, match="Two tasks share one unit of work"):
+            with pytest.raises(Misconfigured, match="Two tasks or threads share one unit of work"):
                 await asyncio.create_task(task())
         if sys.version_info < (3, 12):  # later it runs in the task that waits
             with pytest.raises(Misconfigured, match=r"use asyncio\.timeout"):

@@ -7,8 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uno.data.blocking import Blocking
     from uno.data.changes import Book, Change, Changes
     from uno.data.database import Database
+    from uno.data.facades import BlockingRepository, BlockingUnit
     from uno.data.filters import Filter
     from uno.data.idempotency import Once
     from uno.data.middleware import repeated, transactional
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ActorMixin": "uno.data.model",
+    "Blocking": "uno.data.blocking",
+    "BlockingRepository": "uno.data.facades",
+    "BlockingUnit": "uno.data.facades",
     "Book": "uno.data.changes",
     "Change": "uno.data.changes",
     "Changes": "uno.data.changes",
@@ -61,6 +66,9 @@ _HOMES = {
 
 __all__ = [
     "ActorMixin",
+    "Blocking",
+    "BlockingRepository",
+    "BlockingUnit",
     "Book",
     "Change",
     "Changes",

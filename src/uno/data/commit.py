@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from uno import clock, context
+from uno import clock, context, sync
 from uno.data import capture
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
@@ -58,6 +58,8 @@ def _writer(
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` whatever happens to the caller."""
+    if sync.without_loop():
+        return await work
     task = asyncio.ensure_future(work)
     try:
         await asyncio.shield(task)
@@ -74,6 +76,8 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
+    if sync.without_loop():  # SQLite's own limit holds
+        return await work
     limit = uow.database.settings.commit_timeout
     caller = uow.run_by(asyncio.current_task())
     try:

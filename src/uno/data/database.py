@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
@@ -26,8 +26,7 @@ from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
-from uno.data.sqlite import LOCK_SECONDS, SqliteConnection, connect, prepare
-from uno.data.sqlite_moments import keep_moments
+from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
 from uno.data.unfit import name_unfit
 from uno.data.url import application_name, dsn, parse, shown
@@ -36,9 +35,11 @@ from uno.data.writer import Writer
 from uno.errors import Misconfigured
 from uno.health import Check
 from uno.settings import DatabaseSettings
+from uno.sync import portal
 from uno.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from uno.data.blocking import Blocking
     from uno.data.unit_of_work import UnitOfWork
 
 log = get_logger("uno.data")
@@ -94,6 +95,9 @@ class Database:
         self._by_table: dict[Table, MappedPlan] = {}
         self._by_key: dict[Plan, Prepared] = {}
         self._users = 0
+        # The event loop it was opened in, as long as it is open.
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._blocking: Blocking | None = None
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._restricted: frozenset[str] | None = None
         self._captured: frozenset[str] = frozenset()
@@ -162,11 +166,7 @@ class Database:
         return dsn(self._parsed)
 
     def _open_engine(self, url: URL) -> None:
-        self._engine = (
-            _sqlite_engine(url, self.settings)
-            if url.get_backend_name() == "sqlite"
-            else _engine(url, self.settings, self.read_only)
-        )
+        self._engine = self._new_engine(url)
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
         name_unfit(self._engine.sync_engine)
@@ -177,14 +177,33 @@ class Database:
             if self.settings.breaker_failures and not self.embedded:
                 break_connecting(self._engine.sync_engine, self.settings)
         dialect = self._engine.dialect
-        if dialect.name == "sqlite":
-            keep_moments(dialect)
         # SQLite's connections are in autocommit mode already.
         self._reading = {"isolation_level": "AUTOCOMMIT"} if dialect.name == "postgresql" else {}
         self.writer: Writer | None = PostgresWriter(dialect) if dialect.name == "postgresql" else None
 
+    def _new_engine(self, url: URL) -> AsyncEngine:
+        if url.get_backend_name() == "sqlite":
+            return sqlite_engine(
+                url, self.settings, WatchedPool, {"async_creator_fn": connect, "factory": SqliteConnection}
+            )
+        return _engine(url, self.settings, self.read_only)
+
+    @property
+    def blocking(self) -> "Blocking":
+        """The same for synchronous code: `with database.blocking.transaction() as uow:`."""
+        if self._blocking is None:
+            from uno.data.blocking import Blocking  # it stands on this file
+
+            self._blocking = Blocking(self)
+        return self._blocking
+
     async def open(self) -> None:
         """Start the embedded server, if it is one, and open the pool."""
+        if portal().runs(self.loop) and not portal().runs(asyncio.get_running_loop()):
+            raise Misconfigured(
+                "The database is in use by synchronous code, in an event loop of its own; close it first, "
+                "database.blocking.close(), or open it before it is used there."
+            )
         async with self._one_at_a_time():
             try:
                 await self._open()
@@ -205,6 +224,7 @@ class Database:
             self._revival = Revival(self._server, self.engine, self._moved)
         if self.replica is not None:
             await self.replica.open()
+        self.loop = asyncio.get_running_loop()
 
     def _moved(self, server: Any) -> None:
         self._parsed = parse(server.url_for("uno"))
@@ -215,7 +235,9 @@ class Database:
             await self._close()
 
     async def _close(self) -> None:
-        engine, self._engine = self._engine, None
+        engine, self._engine, self.loop = self._engine, None, None
+        if self._blocking is not None:
+            self._blocking.closed()
         revival, self._revival = self._revival, None
         try:
             if revival is not None:
@@ -228,6 +250,13 @@ class Database:
             server, self._server = self._server, None
             if server is not None:
                 await asyncio.to_thread(server.release)
+
+    def leave(self) -> Any:
+        """Let go of everything that belongs to the process it was forked from, and give it back to be kept."""
+        left = self._engine, self._revival, self._drivers, self.loop
+        self._engine, self._revival, self._drivers = None, None, WeakSet()
+        self.loop, self._turn = None, None
+        return left
 
     async def _dispose(self, engine: AsyncEngine) -> None:
         """Close what is in the pool; a server that does not answer must not hold up the end."""
@@ -256,7 +285,7 @@ class Database:
             if self._users == 0:  # nobody came while this waited
                 await self._close()
 
-    def _one_at_a_time(self) -> asyncio.Lock:
+    def _one_at_a_time(self) -> AbstractAsyncContextManager[Any]:
         """For opening and closing; a lock belongs to one event loop, a database may live through several."""
         loop = asyncio.get_running_loop()
         if self._turn is None or self._turn[0] is not loop:
@@ -458,38 +487,3 @@ def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngin
         pool_reset_on_return=None,
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
     )
-
-
-def _sqlite_engine(url: URL, settings: DatabaseSettings) -> AsyncEngine:
-    # What is in memory is gone with its connection, so there is exactly one, used by one task at a time.
-    memory = url.database in (None, "", ":memory:")
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,
-        pool_reset_on_return=None,
-        connect_args={
-            "isolation_level": None,
-            "timeout": LOCK_SECONDS,
-            "factory": SqliteConnection,
-            "async_creator_fn": connect,
-        },
-        poolclass=WatchedPool,
-        pool_size=1 if memory else settings.pool_size,
-        max_overflow=0 if memory else settings.max_overflow,
-        pool_timeout=settings.acquire_timeout,
-    )
-    sync: Any = engine.sync_engine
-
-    @event.listens_for(sync, "connect")
-    def _connected(connection: Any, _record: Any) -> None:
-        cursor = connection.cursor()
-        prepare(cursor)
-        cursor.close()
-
-    @event.listens_for(sync, "begin")
-    def _begin(connection: Any) -> None:
-        # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
-        if connection.get_execution_options().get("uno_begin"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine

@@ -4,19 +4,15 @@ A timer looks at the task when the transaction has been left alone for long: its
 """
 
 import asyncio
-import gc
-from collections.abc import Iterator
-from types import CodeType
-from typing import Any
 
 from uno import clock
 from uno.data.guards import Guards, is_theirs, place
 from uno.errors import Misconfigured
+from uno.sync import Place, awaits
 
 # Innermost in a wait for the database is code of one of these, below it only the event loop's.
 _DATABASE = ("sqlalchemy", "asyncpg", "aiosqlite", "uno.data")
 _LOOP = ("asyncio", "uvloop")
-Call = tuple[CodeType, int | None, str]
 
 
 class Watch:
@@ -54,7 +50,7 @@ class Watch:
             return
         limit = self._guards.transaction_idle
         idle = 0.0 if self._since is None else clock.monotonic() - self._since
-        calls = list(_awaits(self._task.get_coro()))
+        calls = list(awaits(self._task.get_coro()))
         if idle < limit or _in_database(calls):
             return self._arm(max(limit - idle, limit / 10))
         try:
@@ -63,7 +59,7 @@ class Watch:
             self.error = error
 
 
-def _message(idle: float, calls: list[Call]) -> str:
+def _message(idle: float, calls: list[Place]) -> str:
     theirs = [call for call in calls if is_theirs(call[0])]
     code, line, _ = theirs[-1] if theirs else calls[-1]
     return (
@@ -72,23 +68,7 @@ def _message(idle: float, calls: list[Call]) -> str:
     )
 
 
-def _awaits(awaitable: Any) -> Iterator[Call]:
-    """The calls in which a task waits, the outermost first."""
-    while (kind := _kind(awaitable)) is not None:
-        frame = getattr(awaitable, f"{kind}_frame")
-        if frame is None:  # it has come to its end
-            return
-        yield frame.f_code, frame.f_lineno, frame.f_globals.get("__name__", "")
-        inner = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
-        # What steps through an async generator does not say which one, but refers to it.
-        awaitable = inner if _kind(inner) else next(filter(_kind, gc.get_referents(inner)), None)
-
-
-def _kind(awaitable: Any) -> str | None:
-    return next((kind for kind in ("cr", "ag", "gi") if hasattr(awaitable, f"{kind}_frame")), None)
-
-
-def _in_database(calls: list[Call]) -> bool:
+def _in_database(calls: list[Place]) -> bool:
     """Whether what is awaited innermost is the database's."""
     inner = next((module for _, _, module in reversed(calls) if not _of(module, _LOOP)), "")
     return _of(inner, _DATABASE)

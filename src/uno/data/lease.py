@@ -4,7 +4,6 @@ A connection that is closed, in a transaction, or left by anything but an error 
 reported is thrown away: without that, one terminated backend poisons the pool for ever.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.concurrency import in_greenlet
 
+from uno import sync
 from uno.data import literal
 from uno.data.failures import is_lost, translate
 from uno.data.guards import Guards
@@ -122,7 +122,7 @@ class SqliteLease(Lease):
         if self.driver.in_transaction or self._surplus():
             # Here and now: a thread that closes it later may find the event loop gone.
             try:
-                await asyncio.shield(self.driver.close())
+                await sync.shielded(self.driver.close())
             finally:  # cancelled meanwhile, its place in the pool must not be lost
                 self._raw.invalidate(error)
         else:
@@ -169,7 +169,8 @@ class Transaction:
         try:
             self._connection = await self._engine.connect()
             if self._guards is not None:
-                watch = self.watch = Watch(self._guards) if self._guards.transaction_idle else None
+                watched = self._guards.transaction_idle and not sync.without_loop()
+                watch = self.watch = Watch(self._guards) if watched else None
                 await self._connection.execution_options(uno_begin=True, uno_watch=watch)
             await self._connection.begin()
         except BaseException as error:
@@ -227,7 +228,7 @@ class Transaction:
         if self.watch is not None:
             self.watch.stop()
         if connection is not None:
-            await asyncio.shield(_close(connection, clean=self._committed))
+            await sync.shielded(_close(connection, clean=self._committed))
 
 
 async def _close(connection: AsyncConnection, *, clean: bool) -> None:

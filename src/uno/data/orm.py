@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, overload
 from sqlalchemy import Executable, Result, ScalarResult, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from uno import sync
 from uno.data import literal
 from uno.data.lazy import WatchedSession
 from uno.data.lease import raise_translated
@@ -35,6 +36,10 @@ class Session(AsyncSession):
         self._writable = writable
         # What is done before text runs.
         self._settle = settle or self.flush
+
+    async def __aexit__(self, *exc: Any) -> None:
+        # SQLAlchemy closes it in a task of its own, which needs an event loop.
+        await (self.close() if sync.without_loop() else super().__aexit__(*exc))
 
     if TYPE_CHECKING:
 

@@ -22,7 +22,7 @@ async def transaction(database: Database | None = None) -> AsyncIterator[UnitOfW
     Otherwise one of `database`, which commits at the end of the block and rolls back where the block raises, is
     cancelled, or a message inside fails. Raises `Misconfigured` where there is neither.
     """
-    async with _unit(database) as uow:
+    async with unit(database) as uow:
         await uow.transaction()
         yield uow
 
@@ -30,11 +30,11 @@ async def transaction(database: Database | None = None) -> AsyncIterator[UnitOfW
 @asynccontextmanager
 async def session(database: Database | None = None) -> AsyncIterator[Session]:
     """The same, for SQLAlchemy's session of it; repositories inside the block share its transaction and objects."""
-    async with _unit(database) as uow:
+    async with unit(database) as uow:
         yield await uow.session()
 
 
-def _unit(database: Database | None) -> UnitOfWork:
+def unit(database: Database | None) -> UnitOfWork:
     """What, when entered, joins the unit of work of this task or is a new one."""
     outer = ambient()
     if isinstance(outer, UnitOfWork) and database in (None, outer.database):
@@ -84,8 +84,14 @@ class SessionOperationGroup:
 
     async def run_in_transaction(self, session: Session, operations: Iterable[Step[T]]) -> list[T]:
         """What the operations give, one after another; if one raises, what all of them wrote is undone."""
+        async with self.together(session):
+            return [await operation(session) for operation in operations]
+
+    @asynccontextmanager
+    async def together(self, session: Session) -> AsyncIterator[None]:
+        """If the block raises, what is written in it is undone."""
         uow = self._open
         if session is not await uow.session():
             raise Misconfigured("This session is not of the group's transaction; take it from create_session().")
         async with uow.savepoint():
-            return [await operation(session) for operation in operations]
+            yield

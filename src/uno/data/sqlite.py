@@ -5,9 +5,15 @@ import sqlite3
 from typing import Any
 
 import aiosqlite
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util.concurrency import await_
 
 from uno import clock
+from uno.data.pool import WatchedPool
+from uno.data.sqlite_moments import keep_moments
+from uno.settings import DatabaseSettings
 
 LOCK_SECONDS = 10.0
 
@@ -42,7 +48,7 @@ def _use_wal(cursor: Any) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or clock.monotonic() > deadline:
                 raise
-        await_(asyncio.sleep(0.01))
+        await_(clock.sleep(0.01))
 
 
 async def connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
@@ -61,3 +67,37 @@ async def connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
 
 async def _opened(connection: aiosqlite.Connection) -> aiosqlite.Connection:
     return await connection
+
+
+def sqlite_engine(
+    url: URL, settings: DatabaseSettings, pool: type[WatchedPool], options: dict[str, Any]
+) -> AsyncEngine:
+    """The engine of a SQLite file; `options` say how the driver connects."""
+    # What is in memory is gone with its connection, so there is exactly one, used by one task at a time.
+    memory = url.database in (None, "", ":memory:")
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        pool_reset_on_return=None,
+        connect_args={"isolation_level": None, "timeout": LOCK_SECONDS, **options},
+        poolclass=pool,
+        pool_size=1 if memory else settings.pool_size,
+        max_overflow=0 if memory else settings.max_overflow,
+        pool_timeout=settings.acquire_timeout,
+    )
+    keep_moments(engine.dialect)
+    sync: Any = engine.sync_engine
+
+    @event.listens_for(sync, "connect")
+    def _connected(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        prepare(cursor)
+        cursor.close()
+
+    @event.listens_for(sync, "begin")
+    def _begin(connection: Any) -> None:
+        # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
+        if connection.get_execution_options().get("uno_begin"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from sqlalchemy import Executable, Result
 
-from uno import clock, context
+from uno import clock, context, sync
 from uno.bus.unit import ambient, current_unit
 from uno.data import capture, hooks, raw
 from uno.data.changes import Book, Change, Changes, Operation
@@ -113,7 +113,7 @@ class UnitOfWork:
     def begin(self) -> Any:
         """Become the ambient unit of work of this task; returns what `end` takes."""
         self.over = False
-        self._task = asyncio.current_task()
+        self._task = sync.runner()
         return current_unit.set(self)
 
     async def end(self, token: Any) -> None:
@@ -137,7 +137,7 @@ class UnitOfWork:
             await self._close_session()
         finally:
             if transaction is not None:
-                await asyncio.shield(transaction.close())
+                await sync.shielded(transaction.close())
 
     async def _close_streams(self) -> None:
         streams, self._streams = self._streams or (), None
@@ -150,10 +150,10 @@ class UnitOfWork:
             await session.close()
 
     def check_task(self) -> None:
-        """Two tasks must not share one unit of work."""
-        if self._task is not None and asyncio.current_task() is not self._task:
+        """Two tasks, or two threads, must not share one unit of work."""
+        if self._task is not None and sync.runner() is not self._task:
             raise Misconfigured(
-                "Two tasks share one unit of work; dispatch a message in each task after leaving it, "
+                "Two tasks or threads share one unit of work; dispatch a message in each task after leaving it, "
                 "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task on Python 3.11."
             )
 
@@ -455,7 +455,7 @@ class UnitOfWork:
             self._session.settle()
         elif self._transaction is not None:
             transaction, self._transaction = self._transaction, None
-            await asyncio.shield(transaction.close())
+            await sync.shielded(transaction.close())
 
     async def tell(self) -> None:
         """Tell those who wait for the commit; called once it is over."""
@@ -504,7 +504,7 @@ class UnitOfWork:
         self._books = (*self._books, book)
 
     def run_by(self, task: Any) -> Any:
-        """The unit of work is used by this task from now on; returns the one before."""
+        """The unit of work is used by this task, or thread, from now on; returns the one before."""
         before, self._task = self._task, task
         return before
 

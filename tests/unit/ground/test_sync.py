@@ -1,13 +1,17 @@
 """Asynchronous code driven without an event loop."""
 
 import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, copy_context
 
 import pytest
 
 from uno import clock
-from uno.errors import Misconfigured
-from uno.sync import drive, driver, driving
+from uno.errors import Misconfigured, TimedOut
+from uno.sync import Portal, drive, driver, driving, wait_in
 
 seen: ContextVar[str] = ContextVar("seen", default="outside")
 
@@ -97,3 +101,142 @@ def test_a_loop_inside_a_drive_is_a_loop_like_any_other() -> None:
         return asyncio.run(wait()) or not driving()
 
     assert not drive(run_a_loop())
+
+
+def test_what_says_that_no_loop_runs_is_refused_by_name() -> None:
+    async def wait_a_second() -> None:
+        await asyncio.sleep(1)
+
+    async def something_else() -> None:
+        raise RuntimeError("something else")
+
+    with pytest.raises(Misconfigured, match=r"wait_a_second has to wait for an event loop.*test_sync.py:\d+"):
+        drive(wait_a_second())
+    with pytest.raises(RuntimeError, match="something else"):
+        drive(something_else())
+
+
+def test_what_is_refused_ends_as_after_any_other_error() -> None:
+    steps: list[str] = []
+
+    @asynccontextmanager
+    async def around() -> AsyncIterator[None]:
+        try:
+            yield
+        except Misconfigured:
+            steps.append("inside")
+            raise
+        finally:
+            with suppress(Misconfigured):
+                await asyncio.sleep(0)
+
+    async def wait() -> None:
+        async with around():
+            await asyncio.sleep(0)
+
+    with pytest.raises(Misconfigured, match="wait has to wait"):
+        drive(wait())
+    assert steps == ["inside"]
+
+
+def test_what_waits_again_and_again_is_closed() -> None:
+    async def stubborn() -> None:
+        while True:
+            with suppress(Misconfigured):
+                await asyncio.sleep(0)
+
+    with pytest.raises(Misconfigured, match="stubborn has to wait"):
+        drive(stubborn())
+
+
+# ── the portal ──
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    portal = Portal()
+    yield portal.loop
+    portal.close()
+
+
+def test_a_thread_waits_for_what_runs_in_the_portal(loop: asyncio.AbstractEventLoop) -> None:
+    async def work() -> tuple[str, str, bool]:
+        await asyncio.sleep(0.001)
+        seen.set("changed there")
+        return seen.get(), threading.current_thread().name, threading.current_thread().daemon
+
+    token = seen.set("given")
+    assert wait_in(loop, work) == ("changed there", "uno.portal", True)
+    assert seen.get() == "given"
+    seen.reset(token)
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), TimeoutError("mine"), KeyboardInterrupt(), SystemExit(3)])
+def test_every_error_comes_through_and_the_portal_goes_on(
+    loop: asyncio.AbstractEventLoop, error: BaseException
+) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    async def value() -> int:
+        return 3
+
+    with pytest.raises(type(error)) as raised:
+        wait_in(loop, fail)
+    assert raised.value is error
+    assert wait_in(loop, value) == 3
+
+
+def test_a_portal_starts_again_after_its_end() -> None:
+    portal = Portal()
+    ended = []
+
+    async def long() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    async def value() -> int:
+        return 3
+
+    first = portal.loop
+    waiting = threading.Thread(target=lambda: ended.append(_error(lambda: wait_in(first, long))))
+    waiting.start()
+    while len(asyncio.all_tasks(first)) < 2:
+        time.sleep(0.01)
+    portal.close()
+    waiting.join(5)
+    assert ended == [True, asyncio.CancelledError]
+    with pytest.raises(Misconfigured, match="does not run any more"):
+        wait_in(first, value)
+    assert wait_in(portal.loop, value) == 3
+    portal.close()
+
+
+def _error(call: Callable[[], object]) -> type[BaseException] | None:
+    try:
+        call()
+    except BaseException as error:
+        return type(error)
+    return None
+
+
+def test_nobody_waits_for_a_loop_that_waits_for_him(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uno.sync.LOOK", 0.05)
+    monkeypatch.setattr("uno.sync.BEGIN", 0.1)
+    found: list[type[BaseException] | None] = []
+
+    async def value() -> int:
+        return 3
+
+    async def block() -> None:
+        thread = threading.Thread(target=lambda: found.append(_error(lambda: wait_in(loop, value))))
+        thread.start()
+        thread.join(10)
+
+    wait_in(loop, block)
+    assert found == [TimedOut]
