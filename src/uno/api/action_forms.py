@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body, Header, Path, Query
@@ -65,9 +65,13 @@ def id_reader(
     return read
 
 
-def key_text(resource: Resource, entity: Any) -> str:
+def key_parts(resource: Resource, entity: Any) -> list[str]:
+    """The parts of an id as texts."""
+    return [str(getattr(entity, one.name)) for one in resource.schemas.key]
+
+
+def key_text(parts: Sequence[str]) -> str:
     """The id as a path has it: the parts of a composite one with commas between them."""
-    parts = [str(getattr(entity, one.name)) for one in resource.schemas.key]
     if len(parts) == 1:
         return parts[0]
     return ",".join(part.replace("\\", "\\\\").replace(",", "\\,") for part in parts)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Uuid,
     case,
     cast,
+    extract,
     func,
     insert,
     literal,
@@ -58,15 +59,15 @@ def insert_from(written: Written) -> Insert | None:
         "component": literal(written.component, Text),
         "record_id": func.concat_ws(",", *(cast(part, Text) for part in written.key)),
         "operation": _operation(written),
-        "actor": literal(context.actor, Text),
-        "actor_source": literal(context.actor_source, Text),
-        "tenant": literal(context.tenant, Text),
-        "timestamp": literal(written.at, audit.c.timestamp.type),
+        "actor": _value(context.actor),
+        "actor_source": _value(context.actor_source),
+        "tenant": _value(context.tenant),
+        "timestamp": _value(written.at, audit.c.timestamp.type),
         "before": before,
         "after": after,
-        "correlation_id": literal(context.correlation_id, Text),
-        "message_id": literal(context.message_id, Text),
-        "traceparent": literal(context.traceparent, Text),
+        "correlation_id": _value(context.correlation_id),
+        "message_id": _value(context.message_id),
+        "traceparent": _value(context.traceparent),
     }
     rows = select(*values.values()).select_from(written.source)
     if written.before is not None and written.after is not None:
@@ -75,10 +76,21 @@ def insert_from(written: Written) -> Insert | None:
     return insert(audit).from_select(list(values), rows, include_defaults=False)
 
 
-def _uuid7(number: ColumnElement[int], at: datetime) -> ColumnElement[Any]:
+def _value(value: Any, type_: Any = Text) -> ColumnElement[Any]:
+    return value if isinstance(value, ColumnElement) else literal(value, type_)
+
+
+def _micros(at: datetime | ColumnElement[Any]) -> ColumnElement[int]:
+    """Microseconds since 1970."""
+    if isinstance(at, ColumnElement):
+        return cast(extract("epoch", at) * 1_000_000, BigInteger)
+    return literal((at - _EPOCH) // timedelta(microseconds=1), BigInteger)
+
+
+def _uuid7(number: ColumnElement[int], at: datetime | ColumnElement[Any]) -> ColumnElement[Any]:
     """As `ids.uuid7_at`; beyond its last place they go on in the next microsecond."""
     since = number - 1
-    moment = literal((at - _EPOCH) // timedelta(microseconds=1), BigInteger) + since.bitwise_rshift(_PLACES)
+    moment = _micros(at) + since.bitwise_rshift(_PLACES)
     fraction = (moment % 1000) * 4096 // 1000
     place = _FIRST_PLACE + since.bitwise_and((1 << _PLACES) - 1)
     random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())

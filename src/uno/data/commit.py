@@ -14,8 +14,8 @@ from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
-from uno.data.writer import Statement, Writer, write_in_order
-from uno.errors import Invalid, OutcomeUnknown, UnoError
+from uno.data.writer import Writer, write_in_order
+from uno.errors import Invalid, Misconfigured, OutcomeUnknown, UnoError
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 async def commit(uow: "UnitOfWork") -> None:
     """Write everything the unit of work changed, or nothing."""
+    if uow.direct is not None:
+        if not uow.untouched:
+            raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
+        await _to_the_end(_limited(uow, uow.direct.run(uow)))
+        uow.direct = None
+        return None
     if uow.explicit is not None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
@@ -103,17 +109,18 @@ async def _in_one_statement(
     said = capture.setting(by) if any(one.table.fullname in captured for one in operations) else None
     statement = writer.one_statement(operations, said)
     try:
-        rows = await _written(uow, statement)
+        rows = await run_statement(uow, statement.sql, statement.arguments)
     except Invalid as error:
         raise_named(error, operations, uow.database.dialect)
         raise
     statement.check(rows)
 
 
-async def _written(uow: "UnitOfWork", statement: Statement) -> Sequence[Any]:
+async def run_statement(uow: "UnitOfWork", sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
+    """The rows of the one statement that is the commit."""
     async with uow.database.lease() as lease:
         try:
-            return await lease.fetch_text(statement.sql, statement.arguments)
+            return await lease.fetch_text(sql, arguments)
         except Exception as error:  # whoever commits sees it, translated by the lease
             if is_lost(error):
                 raise OutcomeUnknown("The connection was lost during the commit.") from error

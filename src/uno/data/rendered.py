@@ -35,12 +35,13 @@ from uno.data.unit_of_work import UnitOfWork
 _LABEL = 63
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """One row as the text of a JSON object, and its version where it has one."""
+    """One row as the text of a JSON object, and its version where it has one; of a new one the key as texts."""
 
     text: str
     version: int | None
+    key: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

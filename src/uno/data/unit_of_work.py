@@ -37,6 +37,7 @@ from uno.errors import Conflict, Misconfigured, TimedOut
 from uno.messages import DomainEvent
 
 if TYPE_CHECKING:
+    from uno.data.direct import Direct
     from uno.data.repository import Repository
 
 T = TypeVar("T")
@@ -72,6 +73,8 @@ class UnitOfWork:
         self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
+        # In place of the usual commit, where nothing else is to be written.
+        self.direct: Direct | None = None
         self._session: SessionPath | None = None
         # A before hook opened the session; what was tracked then goes there once it is written.
         self.apart = False
@@ -442,7 +445,8 @@ class UnitOfWork:
     def _inserts(self) -> list[Row]:
         """The rows that are new and not written yet."""
         session = [] if self._session is None else self._session.inserts()
-        return [*session, *((entry.plan, entry.key) for entry in self.tracked if entry.status == "new")]
+        direct = () if self.direct is None else self.direct.inserts
+        return [*direct, *session, *((entry.plan, entry.key) for entry in self.tracked if entry.status == "new")]
 
     async def _settle(self) -> None:
         """What is committed is not written again by another commit."""
@@ -487,6 +491,12 @@ class UnitOfWork:
     @property
     def fenced(self) -> bool:
         return bool(self._fences)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was read, changed, published or opened yet, and nothing goes with the commit."""
+        waits = self._recorded or self._fences or self._read_only or self.doomed is not None
+        return not (waits or len(self.tracked) or self._transaction is not None or self._session is not None)
 
     def has_events(self) -> bool:
         """Whether events wait to be published, without collecting them."""
