@@ -1,5 +1,6 @@
 """Lists over HTTP: the query string to what is asked, and where the pages beside this one are."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -16,6 +17,9 @@ from uno.errors import FieldError, Invalid
 
 # Parameters that are no conditions; a column of such a name is filtered by `limit__eq`.
 PARAMETERS = ("limit", "offset", "after", "sort", "fields", "total", "filter")
+# What is the same with and without quoting.
+_PLAIN_QUERY = re.compile(r"(?:[\w.~-]+=[\w.~%+-]*(?:&(?!$)|$))*", re.ASCII)
+_PLAIN_PATH = re.compile(r"[\w/.~-]*", re.ASCII)
 _LARGEST = 2**63
 _DIGITS = 19
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -110,7 +114,9 @@ _READERS: dict[str, Callable[[str, Resource, list[FieldError]], Any]] = {
 
 def links(scope: Scope, query: Any, page: Page[Any] | Rows) -> str:
     """The `Link` header (RFC 8288): `next` where there is more, `prev` where somebody counts, `first`."""
-    here = quote(scope["path"] if not scope.get("root_path") else _full_path(scope))
+    if query.after is None and not query.offset and (page.next is None or not _counts(scope)):
+        return "" if page.next is None else _first_link(scope, page.next)
+    here = _here(scope)
     kept = [(name, value) for name, value in query_pairs(scope["query_string"]) if name not in ("after", "offset")]
     found = {"first": kept} if query.after is not None or query.offset else {}
     if page.next is not None:
@@ -121,8 +127,22 @@ def links(scope: Scope, query: Any, page: Page[Any] | Rows) -> str:
     return ", ".join(f'<{here}{"?" if pairs else ""}{urlencode(pairs)}>; rel="{rel}"' for rel, pairs in found.items())
 
 
+def _first_link(scope: Scope, following: str) -> str:
+    """What follows a first page: the same query with the cursor behind it, which needs no quoting."""
+    asked = scope["query_string"].decode("ascii")
+    if not _PLAIN_QUERY.fullmatch(asked):
+        asked = urlencode(query_pairs(scope["query_string"]))
+    return f'<{_here(scope)}?{asked}{"&" if asked else ""}after={following}>; rel="next"'
+
+
+def _here(scope: Scope) -> str:
+    path: str = scope["path"] if not scope.get("root_path") else _full_path(scope)
+    return path if _PLAIN_PATH.fullmatch(path) else quote(path)
+
+
 def _counts(scope: Scope) -> bool:
-    return any(name == "offset" for name, _ in query_pairs(scope["query_string"]))
+    asked = scope["query_string"]
+    return (b"offset" in asked or b"%" in asked) and any(name == "offset" for name, _ in query_pairs(asked))
 
 
 def _full_path(scope: Scope) -> str:
