@@ -48,6 +48,9 @@ def id_reader(
     key = create_model("Key", **{f"part{n}": (one.type, ...) for n, one in enumerate(resource.schemas.key)})  # type: ignore[call-overload]
     parts, validator = len(key.model_fields), key.__pydantic_validator__
     read_query = None if ignores_query else query_reader(query or create_model("Nothing"), ())
+    # What is read of an empty query; where something has to be there, it is read each time.
+    usual = {} if query is None or ignores_query else {n: f.default for n, f in query.model_fields.items()}
+    needed = query is not None and any(f.is_required() for f in query.model_fields.values())
 
     def read(scope: Scope) -> dict[str, Any]:
         text = scope["path_params"]["id"]
@@ -59,7 +62,8 @@ def id_reader(
         except ValidationError as error:
             raise invalid([FieldError("id", one.message, one.code) for one in field_errors(error, "id")]) from None
         values = tuple(vars(found).values())
-        rest = {} if read_query is None else dict(vars(read_query(scope)))
+        asked = needed or scope["query_string"]
+        rest = dict(vars(read_query(scope))) if read_query is not None and asked else usual
         return {"id": values[0] if parts == 1 else values, **rest}
 
     return read
