@@ -98,6 +98,8 @@ class Written:
     context: Context | Said
     at: datetime | ColumnElement[Any]
     captured: Collection[str]
+    # Of the row of a ledger, where there is one.
+    id: ColumnElement[Any] | None = None
 
 
 @runtime_checkable

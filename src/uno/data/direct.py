@@ -17,6 +17,7 @@ from sqlalchemy import (
     Executable,
     Integer,
     Text,
+    Uuid,
     and_,
     any_,
     bindparam,
@@ -24,12 +25,13 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     or_,
     select,
     update,
 )
 
-from uno import clock, context
+from uno import clock, context, ids
 from uno.data import hooks, wire
 from uno.data.bulk_books import Books, books_for
 from uno.data.changes import Operation, Said, Written
@@ -51,7 +53,10 @@ Values = dict[str, Any]
 _CONSTRUCTORS = ("uno.data.model", "sqlalchemy.orm.decl_base")
 # SQLAlchemy's own listener to new objects.
 _MADE = "_event_on_init"
-_SAID = ("actor", "actor_source", "tenant", "correlation_id", "message_id", "traceparent")
+_SAID = [
+    (f"said_{name}", name)
+    for name in ("actor", "actor_source", "tenant", "correlation_id", "message_id", "traceparent")
+]
 # Digits of a version that certainly fits.
 _DIGITS = 9
 
@@ -83,10 +88,12 @@ class OneRow:
         self._plan = plan
         self._names = names
         self._by_name = {a.name: a.column for a in plan.attributes}
+        self._binds = [(f"v_{name}", name) for name in self._by_name]
         self._prepared: dict[Any, Prepared] = {}
         self._books: tuple[Sequence[Any], Books] | None = None
         plain = plan.version_name is not None and not plan.has_events and is_plain(plan)
         self.possible = plain and Renderer(plan, names, "postgresql").possible
+        self._new = [(a.name, a.default, a.generated) for a in plan.attributes if a.name != plan.version_name]
         # What cannot be compared in SQL, or is changed by parts of it.
         self._unfit = {n for n, c in self._by_name.items() if isinstance(c.type, JSON | ARRAY)}
 
@@ -110,18 +117,19 @@ class OneRow:
         """The row that the commit will insert; its JSON is there afterwards."""
         plan, row = self._plan, Row("", None)
         values: Values = {}
-        for a in plan.attributes:
-            value = given.get(a.name)
-            if value is None and a.default is not None:
-                value = a.default()
-            if a.name == plan.version_name:
-                value = 1
-            if value is not None or not a.generated:
-                values[a.name] = value
+        for name, default, generated in self._new:
+            value = given.get(name)
+            if value is None and default is not None:
+                value = default()
+            if value is not None or not generated:
+                values[name] = value
         names = tuple(values)
-        prepared = self._text(uow, ("create", *names), lambda: self._insert(uow, names))
-        key = tuple(values.get(name) for name in plan.key_names)
-        operation = Operation("insert", plan.table, plan.label, {}, self._columns(values), {})
+        prepared = self._text(uow, ("create", names), lambda: self._insert(uow, names))
+        key = tuple([values.get(name) for name in plan.key_names])
+
+        def operation() -> Operation:
+            return Operation("insert", plan.table, plan.label, {}, self._columns(values), {})
+
         uow.direct = Direct(self._run(prepared, values, operation, row), [(plan, key)])
         return row
 
@@ -141,9 +149,12 @@ class OneRow:
         more: Values = {f"k{n}": part for n, part in enumerate(key)}
         if versions is not None:
             more["versions"] = [int(one) for one in versions if _is_version(one)]
-        shape = ("change", versions is None, *names)
+        shape = ("change", versions is None, names)
         prepared = self._text(uow, shape, lambda: self._update(uow, names, also, versions is not None))
-        operation = Operation("update", plan.table, plan.label, plan.key_row(key), self._columns(values), {})
+
+        def operation() -> Operation:
+            return Operation("update", plan.table, plan.label, plan.key_row(key), self._columns(values), {})
+
         uow.direct = Direct(self._run(prepared, values, operation, row, more), [])
         return row
 
@@ -151,20 +162,27 @@ class OneRow:
         return {self._by_name[name].key: value for name, value in values.items()}
 
     def _run(
-        self, prepared: Prepared, values: Values, operation: Operation, row: Row, more: Mapping[str, Any] | None = None
+        self,
+        prepared: Prepared,
+        values: Values,
+        operation: Callable[[], Operation],
+        row: Row,
+        more: Mapping[str, Any] | None = None,
     ) -> Callable[["UnitOfWork"], Any]:
         async def run(uow: "UnitOfWork") -> None:
-            said = context.current()
-            parameters = {f"v_{name}": value for name, value in values.items()}
-            parameters |= {f"said_{name}": getattr(said, name) for name in _SAID}
-            parameters |= {"said_at": clock.now(), **(more or {})}
+            said, at = context.current(), clock.now()
+            parameters: Values = {bind: values[name] for bind, name in self._binds if name in values}
+            parameters |= {bind: getattr(said, name) for bind, name in _SAID}
+            parameters["said_at"], parameters["said_id"] = at, ids.uuid7_at(at)
+            if more is not None:
+                parameters.update(more)
             try:
                 rows = await run_statement(uow, prepared.sql, prepared.arguments(parameters))
             except Invalid as error:
-                raise_named(error, [operation], uow.database.dialect)
+                raise_named(error, [operation()], uow.database.dialect)
                 raise
             if not rows:
-                raise stale([operation])
+                raise stale([operation()])
             row.text, row.version, *row.key = rows[0]
 
         return run
@@ -180,6 +198,7 @@ class OneRow:
     def _insert(self, uow: "UnitOfWork", names: Sequence[str]) -> Executable:
         plan = self._plan
         values = {self._by_name[name]: self._value(name) for name in names}
+        values[self._by_name[str(plan.version_name)]] = literal_column("1")
         new = insert(plan.table).values(values).returning(*plan.columns).cte("new")
         after = {a.name: new.c[a.column.key] for a in plan.attributes if a.name in plan.state_names}
         return self._whole(uow, new, None, after)
@@ -187,19 +206,19 @@ class OneRow:
     def _update(self, uow: "UnitOfWork", names: Sequence[str], also: Sequence[str], conditional: bool) -> Executable:
         plan, table = self._plan, self._plan.table
         old = table.alias("old")
-        sets = {self._by_name[name]: self._value(name) for name in (*names, *also)}
+        sets: dict[Any, ColumnElement[Any]] = {self._by_name[name]: self._value(name) for name in (*names, *also)}
         version = table.c[str(plan.version_key)]
         key = list(enumerate(plan.mapper.primary_key))
         found = [column == bindparam(f"k{n}", type_=column.type) for n, column in key]
         # What was read and what is changed are the same state: somebody else's change in between is a conflict.
         found += [old.c[column.key] == column for _, column in key] + [old.c[version.key] == version]
         if conditional:
-            found.append(version == any_(bindparam("versions", type_=ARRAY(Integer))))
+            found.append(version == any_(bindparam("versions", type_=ARRAY(version.type))))
         if plan.deleted_name is not None:
             found.append(self._by_name[plan.deleted_name].is_(None))
         found.append(or_(*(self._by_name[name].is_distinct_from(self._value(name)) for name in names)))
         was = [old.c[self._by_name[name].key].label(f"was_{name}") for name in (*names, *also)]
-        write: Any = update(table).values({**sets, version: version + 1}).where(and_(*found))
+        write: Any = update(table).values({**sets, version: version + literal_column("1")}).where(and_(*found))
         new = write.returning(*plan.columns, *was).cte("new")
         before = {name: new.c[f"was_{name}"] for name in (*names, *also)}
         after = {name: new.c[self._by_name[name].key] for name in before}
@@ -213,9 +232,10 @@ class OneRow:
         plan = self._plan
         key = tuple(new.c[column.key] for column in plan.mapper.primary_key)
         at = bindparam("said_at", type_=UtcDateTime())
-        said = Said(*(bindparam(f"said_{name}", type_=Text) for name in _SAID))
+        said = Said(*(bindparam(bind, type_=Text) for bind, _ in _SAID))
+        id, captured = bindparam("said_id", type_=Uuid), uow.database.captured
         one = literal(1, Integer)
-        written = Written(plan.label, plan.marks, new, one, key, before, after, said, at, uow.database.captured)
+        written = Written(plan.label, plan.marks, new, one, key, before, after, said, at, captured, id)
         parts = [part for book in self._books_of(uow).in_sql if (part := book.insert_from(written)) is not None]
         forms: list[Any] = []
         for name in self._names:
