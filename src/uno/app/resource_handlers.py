@@ -71,7 +71,7 @@ def _renderer(resource: "Resource") -> Callable[[UnitOfWork], Renderer | None]:
         backend = unit.database.backend
         if backend not in found:
             plan = resource.plan
-            plain = isinstance(plan, MappedPlan) and resource.serialise is None
+            plain = resource.serialise is None and resource.usual(*_READING)
             made = Renderer(plan, resource.names, backend) if plain and isinstance(plan, MappedPlan) else None
             found[backend] = made if made is not None and made.possible else None
         return found[backend]
@@ -298,6 +298,8 @@ def _given(values: BaseModel, tenants: Collection[str]) -> dict[str, Any]:
     return found if tenant is None else found | dict.fromkeys(tenants, tenant)
 
 
+# What a repository may do in a way of its own, which then is the only one.
+_READING = ("get", "get_by_id", "find", "page", "count")
 _HANDLERS: Mapping[str, Callable[["Resource"], Any]] = {
     "list": _list,
     "create": _create,

@@ -41,7 +41,8 @@ OPERATIONS: Final[Mapping[str, tuple[str, str, int]]] = {
     "bulk_create": ("POST", "/bulk", 201),
     "bulk_delete": ("POST", "/bulk/delete", 204),
 }
-_READING: Final = ("get", "get_by_id", "get_for_update")
+# What a repository may do in a way of its own, and changing something needs.
+_CHANGING: Final = ("add", "save", "get", "get_by_id", "get_for_update")
 _USUAL_LIMIT: Final = 100
 _USUAL: Final = frozenset(OPERATIONS) - {"bulk_create", "bulk_delete"}
 
@@ -89,7 +90,7 @@ class Resource(Bundle):
     def in_one_statement(self) -> OneRow | None:
         """What writes and shows one of them at once on PostgreSQL; None where Python has a part in it."""
         plan = self.plan
-        if self.serialise is not None or not isinstance(plan, MappedPlan) or not self.usual("add", *_READING):
+        if self.serialise is not None or not isinstance(plan, MappedPlan) or not self.usual(*_CHANGING):
             return None
         found = OneRow(plan, self.names)
         return found if found.possible else None
