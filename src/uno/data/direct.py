@@ -71,7 +71,8 @@ class Direct:
 
 def is_plain(plan: MappedPlan) -> bool:
     """Whether setting attributes of new objects does nothing but that."""
-    cls, manager = plan.cls, plan.mapper.class_manager
+    cls: Any = plan.cls
+    manager = plan.mapper.class_manager
     constructor: Any = manager.original_init
     own = constructor.__module__ not in _CONSTRUCTORS or cls.__setattr__ is not object.__setattr__
     listeners = {name: len(list(getattr(cls, name).dispatch.set)) for name in plan.names}
@@ -207,20 +208,22 @@ class OneRow:
         plan, table = self._plan, self._plan.table
         old = table.alias("old")
         sets: dict[Any, ColumnElement[Any]] = {self._by_name[name]: self._value(name) for name in (*names, *also)}
-        version = table.c[str(plan.version_key)]
+        version: Any = table.c[str(plan.version_key)]
         key = list(enumerate(plan.mapper.primary_key))
         found = [column == bindparam(f"k{n}", type_=column.type) for n, column in key]
         # What was read and what is changed are the same state: somebody else's change in between is a conflict.
-        found += [old.c[column.key] == column for _, column in key] + [old.c[version.key] == version]
+        found += [old.c[str(column.key)] == column for _, column in key] + [old.c[version.key] == version]
         if conditional:
             found.append(version == any_(bindparam("versions", type_=ARRAY(version.type))))
         if plan.deleted_name is not None:
             found.append(self._by_name[plan.deleted_name].is_(None))
         found.append(or_(*(self._by_name[name].is_distinct_from(self._value(name)) for name in names)))
-        was = [old.c[self._by_name[name].key].label(f"was_{name}") for name in (*names, *also)]
+        # No column has such a name.
+        was = {name: f"was {n}" for n, name in enumerate((*names, *also))}
+        shown = [old.c[self._by_name[name].key].label(label) for name, label in was.items()]
         write: Any = update(table).values({**sets, version: version + literal_column("1")}).where(and_(*found))
-        new = write.returning(*plan.columns, *was).cte("new")
-        before = {name: new.c[f"was_{name}"] for name in (*names, *also)}
+        new = write.returning(*plan.columns, *shown).cte("new")
+        before = {name: new.c[label] for name, label in was.items()}
         after = {name: new.c[self._by_name[name].key] for name in before}
         return self._whole(uow, new, before, after)
 
@@ -245,7 +248,8 @@ class OneRow:
         row = select(*forms).subquery("row")
         text = cast(func.row_to_json(row.table_valued()), Text)
         shown: Any = select(text, row.c[str(plan.version_name)], *(cast(part, Text) for part in key))
-        return shown.select_from(row).add_cte(*(part.cte(f"book{n}") for n, part in enumerate(parts)))
+        found: Executable = shown.select_from(row).add_cte(*(part.cte(f"book{n}") for n, part in enumerate(parts)))
+        return found
 
 
 def _is_version(text: str) -> bool:

@@ -53,8 +53,9 @@ class Lease:
 
     async def __aenter__(self) -> Self:
         # The engine may get another one meanwhile.
-        self._pool: Any = self._engine.pool
-        self._record = self._pool.take()
+        pool: Any = self._engine.pool
+        self._pool = pool
+        self._record: Any = self._pool.take()
         if self._record is not None:
             self.driver: Any = self._record.driver_connection
             return self
