@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, array
 
+from uno import ids
 from uno.audit.tables import audit
 from uno.data import wire
 from uno.data.changes import Written
@@ -91,11 +92,17 @@ def _id(written: Written) -> ColumnElement[Any]:
         return written.id
     assert isinstance(written.at, datetime)  # what has parameters has one for the identifier
     since = written.number - 1
-    moment = literal((written.at - _EPOCH) // timedelta(microseconds=1), BigInteger) + since.bitwise_rshift(_PLACES)
+    random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())
+    # All that have a place in this microsecond begin alike, and are made in half the time.
+    alike = literal(ids.uuid7_at(written.at).hex[:16], Text) + func.to_hex(_FIRST_PLACE + since) + random
+    return cast(case((since < 1 << _PLACES, alike), else_=_later(since, written.at) + random), Uuid)
+
+
+def _later(since: ColumnElement[int], at: datetime) -> ColumnElement[str]:
+    moment = literal((at - _EPOCH) // timedelta(microseconds=1), BigInteger) + since.bitwise_rshift(_PLACES)
     fraction = (moment % 1000) * 4096 // 1000
     place = _FIRST_PLACE + since.bitwise_and((1 << _PLACES) - 1)
-    random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())
-    return cast(_digits(moment // 1000, 12) + "7" + _digits(fraction, 3) + _digits(place, 4) + random, Uuid)
+    return _digits(moment // 1000, 12) + "7" + _digits(fraction, 3) + _digits(place, 4)
 
 
 def _digits(number: ColumnElement[int], count: int) -> ColumnElement[str]:
