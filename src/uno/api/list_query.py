@@ -17,6 +17,8 @@ from uno.errors import FieldError, Invalid
 
 # Parameters that are no conditions; a column of such a name is filtered by `limit__eq`.
 PARAMETERS = ("limit", "offset", "after", "sort", "fields", "total", "filter")
+# Queries that are remembered, of a resource, and their length in bytes.
+_MOST_KNOWN, _LONGEST_KNOWN = 200, 200
 # What is the same with and without quoting.
 _PLAIN_QUERY = re.compile(r"(?:[\w.~-]+=[\w.~%+-]*(?:&(?!$)|$))*", re.ASCII)
 _PLAIN_PATH = re.compile(r"[\w/.~-]*", re.ASCII)
@@ -51,7 +53,19 @@ def list_reader(resource: Resource, message: type[Any]) -> Callable[[Scope], Any
         made.answered_as_json()
         return made
 
-    return read
+    known: dict[bytes, Any] = {}
+
+    def remembered(scope: Scope) -> Any:
+        """What was asked before is the same message, which nobody can change."""
+        asked = scope["query_string"]
+        made = known.get(asked)
+        if made is None:
+            made = read(scope)
+            if len(asked) <= _LONGEST_KNOWN and len(known) < _MOST_KNOWN:
+                known[asked] = made
+        return made
+
+    return remembered
 
 
 def _filter(conditions: list[tuple[str, str]], groups: str | None, resource: Resource) -> Filter:

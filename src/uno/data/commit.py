@@ -30,7 +30,7 @@ async def commit(uow: "UnitOfWork") -> None:
     if uow.direct is not None:
         if not uow.untouched:
             raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
-        await _to_the_end(_limited(uow, uow.direct.run(uow)))
+        await _to_the_end(_in_time(uow, uow.direct.run(uow)))
         uow.direct = None
         return None
     if uow.explicit is not None:
@@ -80,8 +80,16 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
-    limit = uow.database.settings.commit_timeout
+    """The unit of work is used by this task meanwhile."""
     caller = uow.run_by(asyncio.current_task())
+    try:
+        await _in_time(uow, work)
+    finally:
+        uow.run_by(caller)
+
+
+async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
+    limit = uow.database.settings.commit_timeout
     try:
         async with clock.timeout(limit):
             await work
@@ -89,8 +97,6 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
         if isinstance(error, UnoError):
             raise
         raise OutcomeUnknown(f"The commit was not confirmed within {limit:g} s.") from error
-    finally:
-        uow.run_by(caller)
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
