@@ -107,7 +107,9 @@ def _create(resource: "Resource") -> Any:
     async def handle(command: Any) -> Any:
         unit = ambient_unit()
         if direct is not None and command.as_json and not contended.get() and await direct.ready(unit):
-            return direct.create(unit, _given(command.values, tenants))
+            row = direct.create(unit, _given(command.values, tenants))
+            if row is not None:
+                return row
         entity = await resource.repository.add(make(command.values))
         await _settled(resource, entity)
         return entity

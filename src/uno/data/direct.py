@@ -57,6 +57,8 @@ _SAID = [
     (f"said_{name}", name)
     for name in ("actor", "actor_source", "tenant", "correlation_id", "message_id", "traceparent")
 ]
+# Statements that are kept for a class.
+MOST_SHAPES = 100
 # Digits of a version that certainly fits.
 _DIGITS = 9
 
@@ -114,8 +116,8 @@ class OneRow:
             self._books, self._prepared = (uow.books, books_for(uow, self._plan)), {}
         return self._books[1]
 
-    def create(self, uow: "UnitOfWork", given: Mapping[str, Any]) -> Row:
-        """The row that the commit will insert; its JSON is there afterwards."""
+    def create(self, uow: "UnitOfWork", given: Mapping[str, Any]) -> Row | None:
+        """The row that the commit will insert; its JSON is there afterwards. None where it has to go the usual way."""
         plan, row = self._plan, Row("", None)
         values: Values = {}
         for name, default, generated in self._new:
@@ -126,6 +128,8 @@ class OneRow:
                 values[name] = value
         names = tuple(values)
         prepared = self._text(uow, ("create", names), lambda: self._insert(uow, names))
+        if prepared is None:
+            return None
         key = tuple([values.get(name) for name in plan.key_names])
 
         def operation() -> Operation:
@@ -139,8 +143,13 @@ class OneRow:
         known = versions is None or any(_is_version(one) for one in versions)
         return bool(names) and known and self._unfit.isdisjoint(names)
 
-    def change(self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str] | None) -> Row:
-        """The row that the commit will change, where something of it differs; its JSON is there afterwards."""
+    def change(
+        self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str] | None
+    ) -> Row | None:
+        """The row that the commit will change, where something of it differs; its JSON is there afterwards.
+
+        None where it has to go the usual way.
+        """
         plan, row = self._plan, Row("", None)
         values = {a.name: given[a.name] for a in plan.attributes if a.name in given}
         names = tuple(values)
@@ -152,6 +161,8 @@ class OneRow:
             more["versions"] = [int(one) for one in versions if _is_version(one)]
         shape = ("change", versions is None, names)
         prepared = self._text(uow, shape, lambda: self._update(uow, names, also, versions is not None))
+        if prepared is None:
+            return None
 
         def operation() -> Operation:
             return Operation("update", plan.table, plan.label, plan.key_row(key), self._columns(values), {})
@@ -190,9 +201,10 @@ class OneRow:
 
     # -- statements
 
-    def _text(self, uow: "UnitOfWork", shape: Any, make: Callable[[], Executable]) -> Prepared:
+    def _text(self, uow: "UnitOfWork", shape: Any, make: Callable[[], Executable]) -> Prepared | None:
+        """The statement of a shape; None where there are too many: clients choose which attributes they give."""
         found = self._prepared.get(shape)
-        if found is None:
+        if found is None and len(self._prepared) < MOST_SHAPES:
             found = self._prepared[shape] = uow.database.prepare(make())
         return found
 

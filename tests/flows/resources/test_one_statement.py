@@ -15,7 +15,7 @@ from tests.flows.resources.shop import Base, Client, State, calling
 
 from uno.app import App, Module, resource
 from uno.audit.tables import audit
-from uno.data import Database, Repository, SoftDeleteMixin, TimestampMixin, UUIDMixin, VersionMixin, hooks
+from uno.data import Database, Repository, SoftDeleteMixin, TimestampMixin, UUIDMixin, VersionMixin, direct, hooks
 from uno.data.lease import Lease
 from uno.errors import NotFound
 from uno.testing.postgres import DatabaseFarm
@@ -172,6 +172,19 @@ async def test_a_row_is_created_and_changed_in_one_round_trip(url: str, statemen
         statements.clear()
         assert (await client.patch(there, json={"note": "x"}, headers={"If-Match": '"1"'})).json()["version"] == 2
         assert [sql.split()[0] for sql in statements] == ["WITH"]
+
+
+async def test_clients_that_give_ever_other_attributes_do_not_fill_the_memory(
+    url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+) -> None:
+    monkeypatch.setattr(direct, "MOST_SHAPES", 2)
+    async with serving(url, "auto") as client:
+        there = (await a_ticket(client)).headers["location"]
+        bodies: list[dict[str, Any]] = [{"note": "a"}, {"amount": 2}, {"note": "b", "amount": 3}, {"note": "c"}]
+        for number, body in enumerate(bodies, 2):
+            statements.clear()
+            assert (await client.patch(there, json=body)).json()["version"] == number
+            assert len(statements) == (1 if list(body) == ["note"] else 2)
 
 
 async def test_of_many_who_change_the_same_version_one_does(url: str) -> None:
