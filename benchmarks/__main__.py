@@ -5,7 +5,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import auth, bulk, bus, http, memory, modules, resilience, startup
+from benchmarks import auth, bulk, bus, http, memory, modules, resilience, rest, startup
 from benchmarks.measure import Section, as_json, machine, rendered
 
 README = Path(__file__).with_name("README.md")
@@ -16,6 +16,7 @@ ALL = (
     (modules.measure, 5),
     (resilience.measure, 15),
     (http.measure, 5),
+    (rest.measure, 5),
     (bulk.measure, 5),
     (startup.measure, 5),
     (auth.measure, 7),

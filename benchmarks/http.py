@@ -81,9 +81,9 @@ class Bench:
         async def run() -> float:
             if kind == "POST":
                 await self.fresh()
-            before = _seconds(self.processes[server])
+            before = seconds_of(self.processes[server])
             count, took = await asyncio.to_thread(load.send, self.ports[server], requests, SECONDS)
-            used = _seconds(self.processes[server]) - before
+            used = seconds_of(self.processes[server]) - before
             self.cpu.setdefault(f"{kind} {name}", []).append(used / count * 1e6)
             return count / took
 
@@ -131,7 +131,7 @@ class Bench:
             raise RuntimeError(f"{kind} {path} of {server} answered {text}.")
 
 
-def _seconds(process: psutil.Process) -> float:
+def seconds_of(process: psutil.Process) -> float:
     times = process.cpu_times()
     return times.user + times.system
 

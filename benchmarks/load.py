@@ -1,6 +1,7 @@
 """Sends requests over a few kept connections, one at a time on each, and counts the answers.
 
-`wrk` does it where it is installed; otherwise this module, in a process of its own.
+`wrk` does it where it is installed; otherwise this module, in a process of its own. In a request `@turn@` is how
+often it has been sent, counted from 1, and `@number@` the same with six digits.
 """
 
 import asyncio
@@ -10,16 +11,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from itertools import cycle
+from collections.abc import Iterator, Sequence
+from itertools import count
 from time import monotonic
 
 CONNECTIONS = 8
+TURN, NUMBER = "@turn@", "@number@"
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+# wrk asks for one request before it begins, and does not send it.
 _LUA = """
 local requests = {%s}
-local n = 0
-request = function() n = n %% #requests + 1; return requests[n] end
+local n = -2
+request = function()
+    n = n + 1
+    local text = requests[n %% #requests + 1]
+    if not text:find("@turn@", 1, true) then return text end
+    local turn = math.floor(n / #requests) + 1
+    return (text:gsub("@turn@", turn):gsub("@number@", 100000 + turn))
+end
 done = function(summary)
     local e = summary.errors
     local bad = e.connect + e.read + e.write + e.status + e.timeout
@@ -36,6 +45,18 @@ def post(path: str, body: object) -> bytes:
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+
+
+def patch(path: str, turn: str, body: str) -> bytes:
+    """Of what has this version; `body` is as long as its `@number@`."""
+    head = f'PATCH {path} HTTP/1.1\r\nHost: localhost\r\nIf-Match: "{turn}"\r\nContent-Type: application/json\r\n'
+    length = len(body.replace(NUMBER, "100000"))
+    return f"{head}Content-Length: {length}\r\n\r\n{body}".encode()
+
+
+def filled(request: bytes, turn: int) -> bytes:
+    """What is sent for the `turn`th time."""
+    return request.replace(TURN.encode(), b"%d" % turn).replace(NUMBER.encode(), b"%d" % (100_000 + turn))
 
 
 def generator() -> str:
@@ -72,8 +93,8 @@ def _own(port: int, requests: Sequence[bytes], seconds: float) -> tuple[int, int
 class _Client(asyncio.Protocol):
     """One connection: sends the next request when the answer to the last one is complete."""
 
-    def __init__(self, requests: Sequence[bytes], first: int, until: float) -> None:
-        self._requests = cycle([*requests[first:], *requests[:first]])
+    def __init__(self, requests: Iterator[bytes], until: float) -> None:
+        self._requests = requests
         self._until = until
         self._got = b""
         self.count = self.bad = 0
@@ -104,14 +125,18 @@ class _Client(asyncio.Protocol):
         self.closed.set_result(None)
 
 
+def _endless(requests: Sequence[bytes]) -> Iterator[bytes]:
+    for turn in count(1):
+        for request in requests:
+            yield filled(request, turn)
+
+
 async def _load(port: int, requests: Sequence[bytes], seconds: float) -> tuple[int, int, float]:
     loop, started = asyncio.get_running_loop(), monotonic()
     clients: list[_Client] = []
-    for n in range(CONNECTIONS):
-        first = n * len(requests) // CONNECTIONS
-        made = await loop.create_connection(
-            lambda first=first: _Client(requests, first, started + seconds), "127.0.0.1", port
-        )
+    endless = _endless(requests)
+    for _ in range(CONNECTIONS):
+        made = await loop.create_connection(lambda: _Client(endless, started + seconds), "127.0.0.1", port)
         clients.append(made[1])
     await asyncio.gather(*(client.closed for client in clients))
     return sum(c.count for c in clients), sum(c.bad for c in clients), monotonic() - started

@@ -52,6 +52,9 @@ def id_reader(
     key = create_model("Key", **{f"part{n}": (one.type, ...) for n, one in enumerate(resource.schemas.key)})  # type: ignore[call-overload]
     parts, validator = len(key.model_fields), key.__pydantic_validator__
     read_query = None if ignores_query else query_reader(query or create_model("Nothing"), ())
+    # What is read of an empty query; where something has to be there, it is read each time.
+    usual = {} if query is None or ignores_query else {n: f.default for n, f in query.model_fields.items()}
+    needed = query is not None and any(f.is_required() for f in query.model_fields.values())
 
     def read(scope: Scope) -> dict[str, Any]:
         text = scope["path_params"]["id"]
@@ -63,18 +66,25 @@ def id_reader(
         except ValidationError as error:
             raise invalid([FieldError("id", one.message, one.code) for one in field_errors(error, "id")]) from None
         values = tuple(vars(found).values())
-        try:
-            rest = {} if read_query is None else dict(vars(read_query(scope)))
-        except Invalid as error:
-            raise as_malformed(error) from None
+        if read_query is None or not (needed or scope["query_string"]):
+            rest = usual
+        else:
+            try:
+                rest = dict(vars(read_query(scope)))
+            except Invalid as error:
+                raise as_malformed(error) from None
         return {"id": values[0] if parts == 1 else values, **rest}
 
     return read
 
 
-def key_text(resource: Resource, entity: Any) -> str:
+def key_parts(resource: Resource, entity: Any) -> list[str]:
+    """The parts of an id as texts."""
+    return [str(getattr(entity, one.name)) for one in resource.schemas.key]
+
+
+def key_text(parts: Sequence[str]) -> str:
     """The id as a path has it: the parts of a composite one with commas between them."""
-    parts = [str(getattr(entity, one.name)) for one in resource.schemas.key]
     if len(parts) == 1:
         return parts[0]
     return ",".join(part.replace("\\", "\\\\").replace(",", "\\,") for part in parts)

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from starlette.types import Scope
 
-from uno.api.action_forms import history_form, id_reader, key_text, selection_form
+from uno.api.action_forms import history_form, id_reader, key_parts, key_text, selection_form
 from uno.api.conditions import if_match, is_known, wants_nothing
 from uno.api.events import Answer, Headers
 from uno.api.idempotency import KEYED, once, takes_key
@@ -29,7 +29,7 @@ from uno.api.request import body_reader
 from uno.app import Endpoint, Resource
 from uno.app.inclusions import Joined
 from uno.app.representation import entry_shown, maker
-from uno.app.resource_messages import Conditional
+from uno.app.resource_messages import Conditional, Creating
 from uno.app.resources import Action
 from uno.app.tags import tag_of
 from uno.bus.idempotency import Reply
@@ -42,20 +42,24 @@ Dispatch: TypeAlias = Callable[[Any], Awaitable[Any]]
 Read: TypeAlias = Callable[[Scope, bytes], Any]
 Respond: TypeAlias = Callable[[Any, Any, Scope], Reply]
 _JSON = (b"content-type", b"application/json")
+# What no path has to quote.
+_PLAIN = re.compile(r"[\w./,-]*", re.ASCII)
 _APPLIED = (b"preference-applied", b"return=minimal")
 
 
 def answering_action(endpoint: Endpoint, action: Action, dispatch: Dispatch, gates: Gates = UNGUARDED) -> Answer:
     """Reads what is asked, has it done and says what came of it. `gates` are before what can be included."""
     read, respond = action_reader(action, endpoint.message, gates), _responder(endpoint, action)
-
-    keyed = takes_key(endpoint)
+    keyed, shows = takes_key(endpoint), issubclass(endpoint.message, Creating | Conditional)
 
     async def answer(scope: Scope, body: bytes) -> Reply:
         message = read(scope, body)
         try:
             if keyed and KEYED in scope:
+                # With objects: the answer is stored with the effect, before the commit.
                 return await _once(scope, body, message)
+            if shows:
+                message.answered_as_json()
             result = await dispatch(message)
         except BaseException as error:
             raise_as_bug(error)
@@ -274,15 +278,15 @@ def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
         tag = f'"{entity.version}"' if as_json else tag_of(resource, entity)
         headers = [(b"etag", tag.encode("latin-1"))]
         if creates:
-            headers.append((b"location", _location(resource, entity, scope)))
+            headers.append((b"location", _location(entity.key if as_json else key_parts(resource, entity), scope)))
         if reads and is_known(scope["headers"], tag):
             return NOT_MODIFIED, headers, b""
-        if as_json:
-            return _with_text(endpoint.status, entity.text, headers)
         if not reads and wants_nothing(scope["headers"]):
             status = CREATED if creates else NO_CONTENT
             length = [(b"content-length", b"0")] if creates else []
             return status, [*headers, *length, _APPLIED], b""
+        if as_json:
+            return _with_text(endpoint.status, entity.text, headers)
         show = maker(resource, message.fields) if reads and message.fields else show_all
         return _with_body(endpoint.status, show(entity), headers)
 
@@ -298,7 +302,10 @@ def _with_text(status: int, text: str, headers: Headers) -> Reply:
     return status, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body
 
 
-def _location(resource: Resource, entity: Any, scope: Scope) -> bytes:
+def _location(key: Sequence[str], scope: Scope) -> bytes:
     path, root = scope["path"].rstrip("/"), scope.get("root_path", "")
-    here = quote(path if path.startswith(root) else root + path)
-    return f"{here}/{quote(key_text(resource, entity), safe=',')}".encode("ascii")
+    here = path if path.startswith(root) else root + path
+    text = key_text(key)
+    if not _PLAIN.fullmatch(here) or not _PLAIN.fullmatch(text):
+        here, text = quote(here), quote(text, safe=",")
+    return f"{here}/{text}".encode("ascii")

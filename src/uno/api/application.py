@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from uno.api.auth import Identification
 from uno.api.collisions import Key, key_of, twice
+from uno.api.door import Door
 from uno.api.entrance import Entrance
 from uno.api.health import health_endpoints
 from uno.api.injection import missing, services_of
@@ -102,10 +103,13 @@ class UnoAPI(FastAPI):
             else:
                 # Before the user's routes: one of them may take every path.
                 self.router.routes.insert(1, Route(path, answer, methods=["GET"], include_in_schema=False))
+        plain = not self.user_middleware and self.uno.auth is None
         if self.uno.auth is not None:
             # Around the user's middleware, which may want to know; inside what answers for bugs.
             self.user_middleware.insert(0, Middleware(Identification, provider=self.uno.auth))
-        return Entrance(super().build_middleware_stack(), self.uno.settings.api.max_body_bytes)
+        stack = super().build_middleware_stack()
+        within = Door(stack, self.router, self.operations) if plain else stack
+        return Entrance(within, self.uno.settings.api.max_body_bytes)
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()

@@ -82,6 +82,10 @@ class Entrance:
                 await self.app(scope, receive, send)
                 return
             refusal = too_large(self.limit)
+        elif length is None and b"transfer-encoding" not in found and scope.get("http_version", "").startswith("1"):
+            # There is no body without one of them (RFC 9112, section 6.3).
+            await self.app(scope, receive, send)
+            return
         # No server counts this body: without a length it may have any.
         body = _Body(receive, self.limit)
         send = _answering_late(send, body)

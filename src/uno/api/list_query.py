@@ -1,5 +1,6 @@
 """Lists over HTTP: the query string to what is asked, and where the pages beside this one are."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, urlencode
@@ -19,6 +20,11 @@ PARAMETERS = ("limit", "offset", "after", "sort", "fields", "include", "total", 
 # By relationship what lets in those who may read what it leads to.
 Gates: TypeAlias = Mapping[str, Sequence[Callable[[Scope], None]]]
 UNGUARDED: Final[Gates] = {}
+# Queries that are remembered, of a resource, and their length in bytes.
+_MOST_KNOWN, _LONGEST_KNOWN = 200, 200
+# What is the same with and without quoting.
+_PLAIN_QUERY = re.compile(r"(?:[\w.~-]+=[\w.~%+-]*(?:&(?!$)|$))*", re.ASCII)
+_PLAIN_PATH = re.compile(r"[\w/.~-]*", re.ASCII)
 _LARGEST = 2**63
 _DIGITS = 19
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
@@ -45,13 +51,26 @@ def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED
         values = {name: _READERS[name](value, resource, wrong) for name, value in given.items()}
         if wrong:
             raise invalid(wrong, malformed=True)
-        pass_gates(scope, values.get("include", ()), gates)
         values["filter"] = _filter(conditions, given.get("filter"), resource)
         made = message(**values)
         made.answered_as_json()
         return made
 
-    return read
+    known: dict[bytes, Any] = {}
+
+    def remembered(scope: Scope) -> Any:
+        """What was asked before is the same message, which nobody can change."""
+        asked = scope["query_string"]
+        made = known.get(asked)
+        if made is None:
+            made = read(scope)
+            if len(asked) <= _LONGEST_KNOWN and len(known) < _MOST_KNOWN:
+                known[asked] = made
+        if made.include:
+            pass_gates(scope, made.include, gates)
+        return made
+
+    return remembered
 
 
 def _filter(conditions: list[tuple[str, str]], groups: str | None, resource: Resource) -> Filter:
@@ -139,7 +158,9 @@ def read_page(given: Mapping[str, str | None], resource: Resource) -> dict[str, 
 
 def links(scope: Scope, query: Any, page: Page[Any] | Rows) -> str:
     """The `Link` header (RFC 8288): `next` where there is more, `prev` where somebody counts, `first`."""
-    here = quote(scope["path"] if not scope.get("root_path") else _full_path(scope))
+    if query.after is None and not query.offset and (page.next is None or not _counts(scope)):
+        return "" if page.next is None else _first_link(scope, page.next)
+    here = _here(scope)
     kept = [(name, value) for name, value in query_pairs(scope["query_string"]) if name not in ("after", "offset")]
     found = {"first": kept} if query.after is not None or query.offset else {}
     if page.next is not None:
@@ -150,8 +171,22 @@ def links(scope: Scope, query: Any, page: Page[Any] | Rows) -> str:
     return ", ".join(f'<{here}{"?" if pairs else ""}{urlencode(pairs)}>; rel="{rel}"' for rel, pairs in found.items())
 
 
+def _first_link(scope: Scope, following: str) -> str:
+    """What follows a first page: the same query with the cursor behind it, which needs no quoting."""
+    asked = scope["query_string"].decode("ascii")
+    if not _PLAIN_QUERY.fullmatch(asked):
+        asked = urlencode(query_pairs(scope["query_string"]))
+    return f'<{_here(scope)}?{asked}{"&" if asked else ""}after={following}>; rel="next"'
+
+
+def _here(scope: Scope) -> str:
+    path: str = scope["path"] if not scope.get("root_path") else _full_path(scope)
+    return path if _PLAIN_PATH.fullmatch(path) else quote(path)
+
+
 def _counts(scope: Scope) -> bool:
-    return any(name == "offset" for name, _ in query_pairs(scope["query_string"]))
+    asked = scope["query_string"]
+    return (b"offset" in asked or b"%" in asked) and any(name == "offset" for name, _ in query_pairs(asked))
 
 
 def _full_path(scope: Scope) -> str:

@@ -33,6 +33,9 @@ from uno.modules.event import is_event
 from uno.result import Failure
 from uno.security import Policies
 
+# Where in a scope there is the error of an endpoint that was tried already.
+RAISED = "uno.raised"
+
 
 class Operation(APIRoute):
     """One endpoint. What FastAPI knows of a route is worked out when OpenAPI or a tool asks for it."""
@@ -108,6 +111,8 @@ class Operations(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         methods = scope.get("uno.methods")
+        if RAISED in scope:
+            raise scope[RAISED]
         if methods is None:
             await scope["route"].app(scope, receive, send)
         elif scope["method"] == "OPTIONS":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from uno.data.fields import Field, Searchable
 from uno.data.filter_sql import compile_filter
-from uno.data.paging import Page, after, orders, position
+from uno.data.paging import Order, Page, after, orders, position
 from uno.data.rendered import Renderer, Rows
 from uno.data.unit_of_work import ambient_unit
 from uno.errors import Invalid
@@ -34,20 +34,24 @@ async def listed(resource: "Resource", query: Any, renderer: Renderer | None = N
     database = unit.database
     plan = database.plan(resource.cls)
     fields = database.fields(plan)
-    fits = compile_filter(query.filter, Allowed(fields, resource.filterable), database.backend, resource.limits)
-    # The key is always part of the order, whoever may ask for it.
-    orders(query.sort, Allowed(fields, resource.sortable), ())
-    order = orders(query.sort, fields, plan.sort_names)
+    given, allowed = query.filter, Allowed(fields, resource.filterable)
+    conditions = [compile_filter(given, allowed, database.backend, resource.limits)] if given.parts else []
+
+    def ordered() -> list[Order]:
+        # The key is always part of the order, whoever may ask for it.
+        orders(query.sort, Allowed(fields, resource.sortable), ())
+        return orders(query.sort, fields, plan.sort_names)
+
+    order = ordered() if renderer is None else renderer.order(query.sort, ordered)
     if query.offset and query.after is not None:
         raise Invalid.field("offset", "It says where to begin, and so does `after`; give one of them.", "conflict")
     plain = renderer is not None and not (query.fields or query.offset) and renderer.ready(unit, order)
     if renderer is not None and plain:
-        where = [fits] if query.filter.parts else []
-        where += [] if query.after is None else [after(order, position(query.after, order))]
-        rows = await renderer.page(unit, order, query.limit, where)
-        return replace(rows, total=await resource.repository.count(fits)) if query.total else rows
+        behind = [] if query.after is None else [after(order, position(query.after, order))]
+        rows = await renderer.page(unit, order, query.limit, [*conditions, *behind])
+        return replace(rows, total=await resource.repository.count(*conditions)) if query.total else rows
     return await resource.repository.page(
-        fits,
+        *conditions,
         sort=query.sort,
         limit=query.limit,
         after=query.after,

@@ -1,6 +1,6 @@
 """What the messages of a resource do: what a handler written by hand would, with a repository."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,13 @@ from uno.app.listing import listed
 from uno.app.tags import tag_of
 from uno.audit import AuditTrail
 from uno.bus import command_handler, query_handler
+from uno.data.aggregates import contended
 from uno.data.filters import Filter
 from uno.data.making import maker
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
 from uno.data.related import Extending, Related
-from uno.data.rendered import Renderer
+from uno.data.rendered import Renderer, Row
 from uno.data.reread import made_whole
 from uno.data.tracked import record_id
 from uno.data.traits import TENANT
@@ -90,10 +91,9 @@ def _renderer(resource: "Resource") -> Callable[..., Renderer | None]:
 
 
 def _made(resource: "Resource", backend: str, related: tuple[Related, ...]) -> Renderer | None:
-    plan = resource.plan
-    if resource.serialise is not None or not isinstance(plan, MappedPlan):
+    plan, names = resource.plan, resource.names
+    if resource.serialise is not None or not isinstance(plan, MappedPlan) or not resource.usual(*_READING):
         return None
-    names = resource.names
     return Extending(plan, names, backend, related) if related else Renderer(plan, names, backend)
 
 
@@ -121,9 +121,15 @@ def _part(image: Mapping[str, Any] | None, shown: frozenset[str]) -> dict[str, A
 
 
 def _create(resource: "Resource") -> Any:
-    make = _maker(resource)
+    make, direct = _maker(resource), resource.in_one_statement
+    tenants = _tenants(resource)
 
     async def handle(command: Any) -> Any:
+        unit = ambient_unit()
+        if direct is not None and command.as_json and not contended.get() and await direct.ready(unit):
+            row = direct.create(unit, _given(command.values, tenants))
+            if row is not None:
+                return row
         entity = await resource.repository.add(make(command.values))
         await _settled(resource, entity)
         return entity
@@ -132,9 +138,15 @@ def _create(resource: "Resource") -> Any:
 
 
 def _replace(resource: "Resource") -> Any:
+    change = _changer(resource)
+
     async def handle(command: Any) -> Any:
+        values = resource.schemas.complete(command.values)
+        row = await change(command, values)
+        if row is not None:
+            return row
         entity = await _expected(resource, command)
-        _set(entity, resource.schemas.complete(command.values))
+        _set(entity, values)
         await _settled(resource, entity)
         return entity
 
@@ -142,14 +154,35 @@ def _replace(resource: "Resource") -> Any:
 
 
 def _merge(resource: "Resource") -> Any:
+    change = _changer(resource)
+
     async def handle(command: Any) -> Any:
-        entity = await _expected(resource, command)
         given = {name: getattr(command.values, name) for name in command.values.model_fields_set}
+        row = await change(command, given)
+        if row is not None:
+            return row
+        entity = await _expected(resource, command)
         _set(entity, {name: merged(getattr(entity, name), value) for name, value in given.items()})
         await _settled(resource, entity)
         return entity
 
     return handle
+
+
+def _changer(resource: "Resource") -> Callable[[Any, Mapping[str, Any]], Awaitable[Row | None]]:
+    """What changes something in one statement; it gives back None where it has to be read before."""
+    direct = resource.in_one_statement
+
+    async def change(command: Any, values: Mapping[str, Any]) -> Row | None:
+        if direct is None or not command.as_json or contended.get():
+            return None
+        tags, unit = command.expected, ambient_unit()
+        versions = None if tags is None or "*" in tags else [tag.strip('"') for tag in tags]
+        if not direct.fits(values, versions) or not await direct.ready(unit):
+            return None
+        return direct.change(unit, command.id, values, versions)
+
+    return change
 
 
 def _delete(resource: "Resource") -> Any:
@@ -255,17 +288,28 @@ async def _settled(resource: "Resource", entity: Any) -> None:
 
 def _maker(resource: "Resource") -> Callable[[BaseModel], Any]:
     """From what a client gave to a new object."""
-    traits, make = {one.name: one for one in resource.schemas.traits}, maker(resource.plan)
-    tenants = [name for name in TENANT if name in traits and traits[name].default is None]
+    make, tenants = maker(resource.plan), _tenants(resource)
 
     def of(given: BaseModel) -> Any:
-        values = {name: getattr(given, name) for name in given.model_fields_set}
-        values |= {name: context.current().tenant for name in tenants if context.current().tenant is not None}
-        return make(values)
+        return make(_given(given, tenants))
 
     return of
 
 
+def _tenants(resource: "Resource") -> list[str]:
+    """The attributes that say whose it is."""
+    return [one.name for one in resource.schemas.traits if one.name in TENANT and one.default is None]
+
+
+def _given(values: BaseModel, tenants: Collection[str]) -> dict[str, Any]:
+    """What the client gave, and whose it is."""
+    found = {name: getattr(values, name) for name in values.model_fields_set}
+    tenant = context.current().tenant if tenants else None
+    return found if tenant is None else found | dict.fromkeys(tenants, tenant)
+
+
+# What a repository may do in a way of its own, which then is the only one.
+_READING = ("get", "get_by_id", "find", "page", "count")
 _HANDLERS: Mapping[str, Callable[["Resource"], Any]] = {
     "list": _list,
     "create": _create,

@@ -19,8 +19,10 @@ from uno.app.inclusions import check_includable, inclusion
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
 from uno.data import Repository
+from uno.data.direct import OneRow
 from uno.data.document import DocumentPlan
 from uno.data.filters import Limits
+from uno.data.plan import MappedPlan
 from uno.data.related import Related
 from uno.data.schemas import Schemas, schemas_of
 from uno.data.traits import Plan
@@ -41,6 +43,8 @@ OPERATIONS: Final[Mapping[str, tuple[str, str, int]]] = {
     "bulk_create": ("POST", "/bulk", 201),
     "bulk_delete": ("POST", "/bulk/delete", 204),
 }
+# What a repository may do in a way of its own, and changing something needs.
+_CHANGING: Final = ("add", "save", "get", "get_by_id", "get_for_update")
 _USUAL_LIMIT: Final = 100
 _USUAL: Final = frozenset(OPERATIONS) - {"bulk_create", "bulk_delete"}
 
@@ -86,6 +90,20 @@ class Resource(Bundle):
     def names(self) -> tuple[str, ...]:
         """What can be seen."""
         return tuple(one.name for one in self.schemas.visible)
+
+    @cached_property
+    def in_one_statement(self) -> OneRow | None:
+        """What writes and shows one of them at once on PostgreSQL; None where Python has a part in it."""
+        plan = self.plan
+        if self.serialise is not None or not isinstance(plan, MappedPlan) or not self.usual(*_CHANGING):
+            return None
+        found = OneRow(plan, self.names)
+        return found if found.possible else None
+
+    def usual(self, *methods: str) -> bool:
+        """Whether the repository does it as any other, so that it need not be asked."""
+        held, kind = vars(self.repository), type(self.repository)
+        return all(getattr(kind, one) is getattr(Repository, one) and one not in held for one in methods)
 
     @cached_property
     def filterable(self) -> frozenset[str]:

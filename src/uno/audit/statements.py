@@ -23,10 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, array
 
+from uno import ids
 from uno.audit.tables import audit
 from uno.data import wire
 from uno.data.changes import Written
 from uno.data.marks import HIDDEN, Marks
+from uno.data.statement import fixed
 
 _Columns = Mapping[str, ColumnElement[Any]]
 BACKEND = "postgresql"
@@ -53,20 +55,20 @@ def insert_from(written: Written) -> Insert | None:
     before, after = _images(written)
     context = written.context
     values: dict[str, ColumnElement[Any]] = {
-        "id": _uuid7(written.number, written.at),
-        "kind": literal("change", Text),
-        "component": literal(written.component, Text),
-        "record_id": func.concat_ws(",", *(cast(part, Text) for part in written.key)),
+        "id": _id(written),
+        "kind": fixed("change"),
+        "component": fixed(written.component),
+        "record_id": _record_id(written.key),
         "operation": _operation(written),
-        "actor": literal(context.actor, Text),
-        "actor_source": literal(context.actor_source, Text),
-        "tenant": literal(context.tenant, Text),
-        "timestamp": literal(written.at, audit.c.timestamp.type),
+        "actor": _value(context.actor),
+        "actor_source": _value(context.actor_source),
+        "tenant": _value(context.tenant),
+        "timestamp": _value(written.at, audit.c.timestamp.type),
         "before": before,
         "after": after,
-        "correlation_id": literal(context.correlation_id, Text),
-        "message_id": literal(context.message_id, Text),
-        "traceparent": literal(context.traceparent, Text),
+        "correlation_id": _value(context.correlation_id),
+        "message_id": _value(context.message_id),
+        "traceparent": _value(context.traceparent),
     }
     rows = select(*values.values()).select_from(written.source)
     if written.before is not None and written.after is not None:
@@ -75,14 +77,32 @@ def insert_from(written: Written) -> Insert | None:
     return insert(audit).from_select(list(values), rows, include_defaults=False)
 
 
-def _uuid7(number: ColumnElement[int], at: datetime) -> ColumnElement[Any]:
+def _record_id(key: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+    parts = [cast(part, Text) for part in key]
+    return parts[0] if len(parts) == 1 else func.concat_ws(",", *parts)
+
+
+def _value(value: Any, type_: Any = Text) -> ColumnElement[Any]:
+    return value if isinstance(value, ColumnElement) else literal(value, type_)
+
+
+def _id(written: Written) -> ColumnElement[Any]:
     """As `ids.uuid7_at`; beyond its last place they go on in the next microsecond."""
-    since = number - 1
+    if written.id is not None:
+        return written.id
+    assert isinstance(written.at, datetime)  # what has parameters has one for the identifier
+    since = written.number - 1
+    random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())
+    # All that have a place in this microsecond begin alike, and are made in half the time.
+    alike = literal(ids.uuid7_at(written.at).hex[:16], Text) + func.to_hex(_FIRST_PLACE + since) + random
+    return cast(case((since < 1 << _PLACES, alike), else_=_later(since, written.at) + random), Uuid)
+
+
+def _later(since: ColumnElement[int], at: datetime) -> ColumnElement[str]:
     moment = literal((at - _EPOCH) // timedelta(microseconds=1), BigInteger) + since.bitwise_rshift(_PLACES)
     fraction = (moment % 1000) * 4096 // 1000
     place = _FIRST_PLACE + since.bitwise_and((1 << _PLACES) - 1)
-    random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())
-    return cast(_digits(moment // 1000, 12) + "7" + _digits(fraction, 3) + _digits(place, 4) + random, Uuid)
+    return _digits(moment // 1000, 12) + "7" + _digits(fraction, 3) + _digits(place, 4)
 
 
 def _digits(number: ColumnElement[int], count: int) -> ColumnElement[str]:
@@ -91,9 +111,9 @@ def _digits(number: ColumnElement[int], count: int) -> ColumnElement[str]:
 
 def _operation(written: Written) -> ColumnElement[str]:
     if written.before is None or written.after is None:
-        return literal("create" if written.before is None else "delete", Text)
+        return fixed("create" if written.before is None else "delete")
     if "deleted_at" not in written.after:
-        return literal("update", Text)
+        return fixed("update")
     was_there, is_there = (image["deleted_at"].is_(None) for image in (written.before, written.after))
     return case((was_there == is_there, "update"), (is_there, "restore"), else_="soft_delete")
 
@@ -103,7 +123,9 @@ def _images(written: Written) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     before, after, marks = written.before, written.after, written.marks
     if before is None or after is None:
         return _image(before, marks), _image(after, marks)
-    same: list[Any] = [case((~_differs(written, name), name)) for name in _shown(written)]
+    if len(_shown(written)) == 1:  # which has changed, or there would be no row
+        return _image(before, marks), _image(after, marks)
+    same: list[Any] = [case((~_differs(written, name), fixed(name))) for name in _shown(written)]
     unchanged: Any = array(same, type_=Text())
     return _image(before, marks).op("-")(unchanged), _image(after, marks).op("-")(unchanged)
 

@@ -84,6 +84,18 @@ class Book(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """A context as SQL: the parameters of a statement that is compiled once."""
+
+    actor: ColumnElement[Any]
+    actor_source: ColumnElement[Any]
+    tenant: ColumnElement[Any]
+    correlation_id: ColumnElement[Any]
+    message_id: ColumnElement[Any]
+    traceparent: ColumnElement[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """The rows that one statement wrote, as SQL: what `Changes` are to `rows`.
 
@@ -98,9 +110,11 @@ class Written:
     key: tuple[ColumnElement[Any], ...]
     before: Mapping[str, ColumnElement[Any]] | None
     after: Mapping[str, ColumnElement[Any]] | None
-    context: Context
-    at: datetime
+    context: Context | Said
+    at: datetime | ColumnElement[Any]
     captured: Collection[str]
+    # Of the row of a ledger, where there is one.
+    id: ColumnElement[Any] | None = None
 
 
 @runtime_checkable

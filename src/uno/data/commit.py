@@ -14,8 +14,8 @@ from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
-from uno.data.writer import Statement, Writer, write_in_order
-from uno.errors import Invalid, OutcomeUnknown, UnoError
+from uno.data.writer import Writer, write_in_order
+from uno.errors import Invalid, Misconfigured, OutcomeUnknown, UnoError
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 
 async def commit(uow: "UnitOfWork") -> None:
     """Write everything the unit of work changed, or nothing."""
+    if uow.direct is not None:
+        if not uow.untouched:
+            raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
+        await _to_the_end(_in_time(uow, uow.direct.run(uow)))
+        uow.direct = None
+        return None
     if uow.explicit is not None:
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
@@ -60,9 +66,12 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` whatever happens to the caller."""
     if sync.without_loop():
         return await work
-    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    task, done = loop.create_task(work), loop.create_future()
+    # asyncio.shield() by hand, in half its time: this runs for every commit.
+    task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     try:
-        await asyncio.shield(task)
+        await done
     except asyncio.CancelledError:
         while not task.done():
             try:
@@ -73,13 +82,22 @@ async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
         if error is not None:
             log.warning("the commit of a cancelled message failed: %s", error)
         raise
+    task.result()
 
 
 async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
+    """The unit of work is used by this task meanwhile."""
     if sync.without_loop():  # SQLite's own limit holds
         return await work
-    limit = uow.database.settings.commit_timeout
     caller = uow.run_by(asyncio.current_task())
+    try:
+        await _in_time(uow, work)
+    finally:
+        uow.run_by(caller)
+
+
+async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
+    limit = uow.database.settings.commit_timeout
     try:
         async with clock.timeout(limit):
             await work
@@ -87,8 +105,6 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
         if isinstance(error, UnoError):
             raise
         raise OutcomeUnknown(f"The commit was not confirmed within {limit:g} s.") from error
-    finally:
-        uow.run_by(caller)
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
@@ -107,17 +123,18 @@ async def _in_one_statement(
     said = capture.setting(by) if any(one.table.fullname in captured for one in operations) else None
     statement = writer.one_statement(operations, said)
     try:
-        rows = await _written(uow, statement)
+        rows = await run_statement(uow, statement.sql, statement.arguments)
     except Invalid as error:
         raise_named(error, operations, uow.database.dialect)
         raise
     statement.check(rows)
 
 
-async def _written(uow: "UnitOfWork", statement: Statement) -> Sequence[Any]:
+async def run_statement(uow: "UnitOfWork", sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
+    """The rows of the one statement that is the commit."""
     async with uow.database.lease() as lease:
         try:
-            return await lease.fetch_text(statement.sql, statement.arguments)
+            return await lease.fetch_text(sql, arguments)
         except Exception as error:  # whoever commits sees it, translated by the lease
             if is_lost(error):
                 raise OutcomeUnknown("The connection was lost during the commit.") from error

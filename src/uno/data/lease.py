@@ -12,7 +12,6 @@ import asyncpg
 from sqlalchemy import Table
 from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.pool import QueuePool
 from sqlalchemy.util.concurrency import in_greenlet
 
 from uno import sync
@@ -47,18 +46,25 @@ def connect_in_greenlet(*_: Any) -> None:
 class Lease:
     """One connection of the pool, driven without SQLAlchemy: every statement is its own transaction."""
 
-    __slots__ = ("_engine", "_raw", "driver")
+    __slots__ = ("_engine", "_pool", "_raw", "_record", "driver")
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def __aenter__(self) -> Self:
+        # The engine may get another one meanwhile.
+        pool: Any = self._engine.pool
+        self._pool = pool
+        self._record: Any = self._pool.take()
+        if self._record is not None:
+            self.driver: Any = self._record.driver_connection
+            return self
         try:
-            self._raw = self._idle() or await self._engine.raw_connection()
+            self._raw = await self._engine.raw_connection()
         except Exception as error:  # everyone who asks for a connection sees it, translated
             raise_translated(error)
             raise
-        self.driver: Any = self._raw.driver_connection
+        self.driver = self._raw.driver_connection
         return self
 
     async def __aexit__(
@@ -68,32 +74,31 @@ class Lease:
         if error is not None:
             raise_translated(error)
 
-    def _idle(self) -> Any:
-        """A connection that waits in the pool, if one does: nothing has to be awaited for it.
-
-        SQLAlchemy's greenlet, for what may have to be awaited, would cost a tenth of a short read.
-        """
-        pool = self._engine.pool
-        if not isinstance(pool, QueuePool) or not pool.checkedin():
-            return None
-        try:
-            return pool.connect()
-        except MissingGreenlet:  # it was thrown away, and has to be opened again
-            return None
-
     def _give_back(self, error: BaseException | None) -> None:
         driver = self.driver
         spoiled = error is not None and not isinstance(error, asyncpg.PostgresError)
         if driver.is_closed() or driver.is_in_transaction() or spoiled or self._surplus():
             driver.terminate()
-            self._raw.invalidate(error)
+            self._invalidate(error)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if self._record is not None:
+            self._pool.give_back(self._record)
         else:
             self._raw.close()
 
+    def _invalidate(self, error: BaseException | None) -> None:
+        if self._record is not None:
+            self._pool.discard(self._record, error)
+        else:
+            self._raw.invalidate(error)
+
     def _surplus(self) -> bool:
         """Whether the pool is full, so that it would close the connection; it cannot do that without awaiting."""
-        pool = self._engine.pool
-        return isinstance(pool, QueuePool) and pool.checkedin() >= pool.size()
+        found: bool = self._pool.checkedin() >= self._pool.size()
+        return found
 
     async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         """The rows of one statement, as the driver gives them."""
@@ -124,9 +129,9 @@ class SqliteLease(Lease):
             try:
                 await sync.shielded(self.driver.close())
             finally:  # cancelled meanwhile, its place in the pool must not be lost
-                self._raw.invalidate(error)
+                self._invalidate(error)
         else:
-            self._raw.close()
+            self._close()
         if error is not None:
             raise_translated(error)
 

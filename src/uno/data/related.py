@@ -33,6 +33,7 @@ from uno.data import paging, wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
 from uno.data.rendered import Renderer, Row, Rows
+from uno.data.statement import fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Invalid
 
@@ -71,7 +72,7 @@ class Related:
         forms = {n: wire.expression(getattr(other, n), backend) for n in self.names}
         shown = [form.label(n) for n, form in forms.items() if form is not None]
         if backend == "sqlite":
-            parts = (part for name, form in forms.items() for part in (literal_text(name), form))
+            parts = (part for name, form in forms.items() for part in (fixed(name), form))
             shown = [func.json_object(*parts, type_=Text()).label("object")]
         own = [getattr(owner, name) for name in self.plan.key_names]
         same = [one == key for one, key in zip(own, keys, strict=True)]
@@ -165,7 +166,7 @@ class Extending(Renderer):
         told = rows.c.version if on_sqlite else literal(None, Integer) if version is None else rows.c[version]
         text = self._spliced(rows) if on_sqlite else cast(func.row_to_json(rows.table_valued()), Text)
         many = [
-            (func.json_array_length(rows.c[one.name]) > one.most, literal_text(_mark(one)))
+            (func.json_array_length(rows.c[one.name]) > one.most, fixed(_mark(one)))
             for one in self._related
             if one.is_list
         ]
@@ -175,8 +176,8 @@ class Extending(Renderer):
     def _spliced(self, rows: Subquery) -> ColumnElement[Any]:
         text: Any = func.substr(rows.c.object, 1, func.length(rows.c.object) - 1, type_=Text())
         for one in self._related:
-            text = text + literal_text(f',"{one.name}":') + func.coalesce(rows.c[one.name], literal_text("null"))
-        return text + literal_text("}")  # type: ignore[no-any-return]
+            text = text + fixed(f',"{one.name}":') + func.coalesce(rows.c[one.name], fixed("null"))
+        return text + fixed("}")  # type: ignore[no-any-return]
 
 
 def _twins(owner: MappedPlan, other: MappedPlan) -> tuple[Any, Any]:
@@ -189,11 +190,6 @@ def _mark(one: Related) -> str:
     return f"\x01{one.name}"
 
 
-def literal_text(text: str) -> ColumnElement[str]:
-    """A name in the text of a statement."""
-    return literal_column("'" + text.replace("'", "''") + "'", Text)
-
-
 def _one_value(backend: str, rows: Any, *, is_list: bool) -> ColumnElement[Any]:
     if backend != "sqlite":
         one = func.row_to_json(rows.table_valued())
@@ -202,7 +198,7 @@ def _one_value(backend: str, rows: Any, *, is_list: bool) -> ColumnElement[Any]:
     if not is_list:
         return select(rows.c.object).scalar_subquery()
     joined = func.coalesce(func.group_concat(rows.c.object, ",", type_=Text()), "")
-    return select(literal_text("[") + joined + literal_text("]")).scalar_subquery()
+    return select(fixed("[") + joined + fixed("]")).scalar_subquery()
 
 
 def too_many(name: str, most: int) -> Invalid:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Integer,
     Select,
@@ -20,28 +21,32 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     select,
     true,
+    type_coerce,
 )
-from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from uno.data import paging, wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
-from uno.data.statement import Prepared
+from uno.data.statement import Prepared, fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
 
 # Letters of a name in PostgreSQL.
 _LABEL = 63
+# Orders that are remembered.
+_MOST_ORDERS = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """One row as the text of a JSON object, and its version where it has one."""
+    """One row as the text of a JSON object, and its version where it has one; of a new one the key as texts."""
 
     text: str
     version: int | None
+    key: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,21 @@ class Renderer:
         self.versioned = plan.version_name is not None
         self._one: Prepared | None = None
         self._first: dict[tuple[str, ...], Prepared] = {}
+        self._orders: dict[str, Sequence[Order]] = {}
 
     def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:
         """Whether the database says what this unit of work would read, and where such a list goes on."""
         placed = all(one.field.name in self._forms for one in order)
         return self.possible and placed and uow.opened is None and not uow.tracked.touches(self._plan)
+
+    def order(self, sort: str, make: Callable[[], Sequence[Order]]) -> Sequence[Order]:
+        """What `make` makes of `sort`, which raises where it is wrong; it is asked once."""
+        found = self._orders.get(sort)
+        if found is None:
+            found = make()
+            if len(self._orders) < _MOST_ORDERS:
+                self._orders[sort] = found
+        return found
 
     async def one(self, uow: UnitOfWork, id: Any) -> Row | None:
         """The row with this id, None where there is none or it is softly deleted."""
@@ -121,16 +136,24 @@ class Renderer:
 
     def _select_page(self, order: Sequence[Order], where: Sequence[ColumnElement[bool]] = ()) -> Select[Any]:
         found = self._objects(where, [one.by for one in order])
-        placed = select(found.c.object, func.row_number().over().label("place")).subquery()
-        text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
-        shown = self._joined(case((place <= size, text)), place)
-        columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
+        return self._page_of_sqlite(found) if self._backend == "sqlite" else self._page_of_postgres(found)
+
+    def _page_of_postgres(self, found: Subquery) -> Select[Any]:
+        """Half the time of one aggregate that leaves out the last row: nothing is sorted again, or made twice."""
+        size = bindparam("size", type_=Integer)
+        texts: Any = type_coerce(func.array(select(found.c.object).scalar_subquery()), ARRAY(Text))
+        # Not to be made for each of its uses.
+        made = chosen(texts.label("texts")).offset(literal_column("0")).subquery().c.texts
+        whole = fixed("[") + func.array_to_string(made[1:size], fixed(","), type_=Text()) + fixed("]")
+        columns: list[Any] = [whole, func.cardinality(made, type_=Integer()), made[size]]
         return chosen(*columns)
 
-    def _joined(self, text: ColumnElement[str], place: ColumnElement[int]) -> ColumnElement[str]:
-        if self._backend == "sqlite":
-            return func.group_concat(text, ",", type_=Text())
-        return func.string_agg(text, aggregate_order_by(literal(",", Text), place), type_=Text())
+    def _page_of_sqlite(self, found: Subquery) -> Select[Any]:
+        placed = select(found.c.object, func.row_number().over().label("place")).subquery()
+        text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
+        shown = func.group_concat(case((place <= size, text)), ",", type_=Text())
+        columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
+        return select(*columns)
 
     def _objects(self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]] = ()) -> Subquery:
         """The texts and versions of rows; of a list no more than `more`."""

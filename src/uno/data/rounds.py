@@ -12,6 +12,7 @@ from uno.data import hooks
 from uno.data.changes import Values, kind_of
 from uno.data.hooks import Hook, Moment
 from uno.data.tracked import Entry
+from uno.data.writing import write_tracked
 from uno.errors import Misconfigured
 from uno.result import Failure
 
@@ -90,7 +91,7 @@ class Rounds:
         pairs = [pair for pair in uow.tracked.operations() if wanted(pair[0])]
         hooked = [entry.entity for entry, _ in pairs if hooks.of(type(entry.entity))]
         images = [uow.tracked.images(entity) for entity in hooked]
-        await uow.write_tracked(pairs)
+        await write_tracked(uow, pairs)
         for entity, found in zip(hooked, images, strict=True):
             self.wrote(entity, found)
         attached = uow.attach()

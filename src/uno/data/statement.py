@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, Executable, Float, Numeric
+from sqlalchemy import ARRAY, Column, ColumnElement, Executable, Float, Numeric, Text, literal_column
 from sqlalchemy.engine import Dialect
 
 Processor = Callable[[Any], Any] | None
@@ -25,6 +25,11 @@ def _type_code(column: Column[Any]) -> Any:
     if isinstance(type_, Float):
         return 701
     return 1700 if isinstance(type_, Numeric) else None
+
+
+def fixed(text: str) -> ColumnElement[str]:
+    """A text of uno's own that stands in the statement, and is no parameter of it."""
+    return literal_column("'" + text.replace("'", "''") + "'", Text)
 
 
 class Prepared:

@@ -248,7 +248,8 @@ def _decimal(precision: int | None, scale: int) -> tuple[Any, ...]:
         return Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
 
     schema = WithJsonSchema({"anyOf": [{"type": "string", "pattern": text}, number]})
-    return BeforeValidator(plain), limit, schema
+    # The limit first: pydantic then checks it in its core, before it comes what is done before.
+    return limit, BeforeValidator(plain), schema
 
 
 def _in_utc(value: datetime) -> datetime:

@@ -8,7 +8,6 @@ when someone asks for the session, a lock, a savepoint or a flush.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from itertools import groupby
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
 from weakref import WeakSet
@@ -30,13 +29,14 @@ from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.rounds import Rounds
 from uno.data.session_path import Mark, SessionPath
-from uno.data.tracked import Entry, Snapshot, Tracked
-from uno.data.writer import insert_returning, write_in_order
+from uno.data.tracked import Snapshot, Tracked
+from uno.data.writing import is_mapped, write_tracked
 from uno.domain.aggregate import Numbered, numbered, numbered_events
 from uno.errors import Conflict, Misconfigured, TimedOut
 from uno.messages import DomainEvent
 
 if TYPE_CHECKING:
+    from uno.data.direct import Direct
     from uno.data.repository import Repository
 
 T = TypeVar("T")
@@ -72,6 +72,8 @@ class UnitOfWork:
         self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
+        # In place of the usual commit, where nothing else is to be written.
+        self.direct: Direct | None = None
         self._session: SessionPath | None = None
         # A before hook opened the session; what was tracked then goes there once it is written.
         self.apart = False
@@ -132,9 +134,11 @@ class UnitOfWork:
     async def close(self) -> None:
         """Roll back what is not committed and let go of the connection."""
         transaction, self._transaction = self._transaction, None
+        session, self._session = self._session, None
         try:
             await self._close_streams()
-            await self._close_session()
+            if session is not None:
+                await session.close()
         finally:
             if transaction is not None:
                 await sync.shielded(transaction.close())
@@ -143,11 +147,6 @@ class UnitOfWork:
         streams, self._streams = self._streams or (), None
         for stream in list(streams):
             await stream.aclose()
-
-    async def _close_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
 
     def check_task(self) -> None:
         """Two tasks, or two threads, must not share one unit of work."""
@@ -223,19 +222,7 @@ class UnitOfWork:
         """The same without hooks, which have run."""
         if self._session is not None:
             await self._session.write()
-        await self.write_tracked(self.tracked.operations())
-
-    async def write_tracked(self, pairs: Sequence[tuple[Entry, Operation]]) -> None:
-        if not pairs:
-            return
-        self.writable()
-        transaction = await self.transaction()
-        for complete, run in groupby(pairs, lambda pair: pair[0].complete):
-            if complete:
-                await self._write(transaction, list(run))
-            else:
-                for entry, operation in run:
-                    await self._generate(transaction, entry, operation)
+        await write_tracked(self, self.tracked.operations())
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -378,16 +365,16 @@ class UnitOfWork:
             session = SessionPath(self.database, await self.transaction(), self.rounds, self.flush, self.lookups)
             count_in(session.session, self.reads)
             self._session, self.apart = session, True
-            if not self.preparing or not any(map(_mapped, self.tracked)):
+            if not self.preparing or not any(map(is_mapped, self.tracked)):
                 self.attach()
         return self._session
 
     async def _write_mapped(self) -> None:
         """Documents stay where they are."""
         if hooks.registered:
-            await self.rounds.flush(_mapped)
+            await self.rounds.flush(is_mapped)
         else:
-            await self.write_tracked([pair for pair in self.tracked.operations() if _mapped(pair[0])])
+            await write_tracked(self, [pair for pair in self.tracked.operations() if is_mapped(pair[0])])
 
     def attach(self) -> bool:
         """Hand mapped entities, which are written, over to the session; whether it did not have them."""
@@ -397,19 +384,6 @@ class UnitOfWork:
         for entry in self.tracked.release_mapped():
             self._session.adopt(entry)
         return True
-
-    async def _write(self, transaction: Transaction, pairs: Sequence[tuple[Entry, Operation]]) -> None:
-        await write_in_order(transaction, [operation for _, operation in pairs])
-        for entry, _ in pairs:
-            self.tracked.written(entry)
-
-    async def _generate(self, transaction: Transaction, entry: Entry, operation: Operation) -> None:
-        """Insert a row of which the database generates some columns."""
-        row = await insert_returning(transaction, operation)
-        assert isinstance(entry.plan, MappedPlan)
-        entry.plan.take_generated(entry.entity, row)
-        entry.next = entry.plan.state(entry.entity)
-        self.tracked.written(entry)
 
     # -- commit
 
@@ -442,7 +416,8 @@ class UnitOfWork:
     def _inserts(self) -> list[Row]:
         """The rows that are new and not written yet."""
         session = [] if self._session is None else self._session.inserts()
-        return [*session, *((entry.plan, entry.key) for entry in self.tracked if entry.status == "new")]
+        direct = () if self.direct is None else self.direct.inserts
+        return [*direct, *session, *((entry.plan, entry.key) for entry in self.tracked if entry.status == "new")]
 
     async def _settle(self) -> None:
         """What is committed is not written again by another commit."""
@@ -488,6 +463,12 @@ class UnitOfWork:
     def fenced(self) -> bool:
         return bool(self._fences)
 
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was read, changed, published or opened yet, and nothing goes with the commit."""
+        waits = self._recorded or self._fences or self._read_only or self.doomed is not None
+        return not (waits or len(self.tracked) or self._transaction is not None or self._session is not None)
+
     def has_events(self) -> bool:
         """Whether events wait to be published, without collecting them."""
         return bool(self._recorded) or any(e.plan.has_events and "_events" in e.entity.__dict__ for e in self.tracked)
@@ -507,10 +488,6 @@ class UnitOfWork:
         """The unit of work is used by this task, or thread, from now on; returns the one before."""
         before, self._task = self._task, task
         return before
-
-
-def _mapped(entry: Entry) -> bool:
-    return isinstance(entry.plan, MappedPlan)
 
 
 def ambient_unit() -> UnitOfWork:

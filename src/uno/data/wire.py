@@ -34,6 +34,7 @@ from sqlalchemy import (
 )
 
 from uno.data.decorators import below, is_moment
+from uno.data.statement import fixed
 
 # Digits that PostgreSQL's numeric has at most.
 _DIGITS = 147_455
@@ -153,7 +154,7 @@ def object_of(columns: Sequence[tuple[str, ColumnElement[Any]]], backend: str) -
         return None
     made = func.json_object if backend == "sqlite" else func.jsonb_build_object
     parts: list[ColumnElement[Any]] = [
-        made(*(part for name, form in stretch for part in (literal(name, Text), form)), type_=JSON())
+        made(*(part for name, form in stretch for part in (fixed(name), form)), type_=JSON())
         for stretch in (forms[n : n + MEMBERS] for n in range(0, len(forms), MEMBERS))
     ]
     return reduce(lambda one, other: one.op("||", return_type=JSON())(other), parts)
