@@ -121,8 +121,8 @@ async def _in_one_statement(
 ) -> None:
     captured = uow.database.captured
     said = capture.setting(by) if any(one.table.fullname in captured for one in operations) else None
-    statement = writer.one_statement(operations, said)
     try:
+        statement = writer.one_statement(operations, said)
         rows = await run_statement(uow, statement.sql, statement.arguments)
     except Invalid as error:
         raise_named(error, operations, uow.database.dialect)

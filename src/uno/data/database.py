@@ -25,6 +25,7 @@ from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
+from uno.data.postgres_numbers import keep_digits
 from uno.data.revival import Revival
 from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
@@ -475,7 +476,7 @@ def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngin
         "statement_timeout": str(int(settings.statement_timeout * 1000)),
         **({"default_transaction_read_only": "on"} if read_only else {}),
     }
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         hide_parameters=True,
         poolclass=WatchedPool,
@@ -487,3 +488,5 @@ def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngin
         pool_reset_on_return=None,
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
     )
+    keep_digits(engine.dialect)
+    return engine

@@ -19,6 +19,7 @@ from uno.data import literal
 from uno.data.failures import is_lost, translate
 from uno.data.guards import Guards
 from uno.data.held import Watch
+from uno.data.pool import WatchedPool
 from uno.data.statement import Prepared
 from uno.data.watched import watched
 from uno.errors import OutcomeUnknown
@@ -55,7 +56,8 @@ class Lease:
         # The engine may get another one meanwhile.
         pool: Any = self._engine.pool
         self._pool = pool
-        self._record: Any = self._pool.take()
+        # One that somebody else opened is of another kind.
+        self._record: Any = pool.take() if isinstance(pool, WatchedPool) else None
         if self._record is not None:
             self.driver: Any = self._record.driver_connection
             return self

@@ -34,6 +34,7 @@ from uno.data.decorators import below
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_fields import defaults_of, id_type
 from uno.data.plan import MappedPlan, mapped_plan
+from uno.data.postgres_numbers import fits
 from uno.errors import Misconfigured
 
 Plan: TypeAlias = MappedPlan | DocumentPlan
@@ -244,8 +245,13 @@ def _decimal(precision: int | None, scale: int) -> tuple[Any, ...]:
     def plain(value: Any) -> Any:
         if isinstance(value, str) and not form.match(value):
             raise PydanticCustomError("value", "It has to be a number like 12.50, with no more digits than are stored.")
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return value
         # Strict readers of JSON take nothing else for one.
-        return Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else value
+        number = Decimal(str(value))
+        if not fits(number):
+            raise PydanticCustomError("too_large", "The number has too many digits.")
+        return number
 
     schema = WithJsonSchema({"anyOf": [{"type": "string", "pattern": text}, number]})
     # The limit first: pydantic then checks it in its core, before it comes what is done before.

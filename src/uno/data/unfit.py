@@ -11,6 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from uno.data.changes import Operation, Values
 from uno.data.failures import translate
+from uno.data.postgres_numbers import fits
 from uno.data.tables import documents, metadata
 from uno.errors import FieldError, Invalid
 
@@ -33,8 +34,10 @@ def name_unfit(engine: Engine) -> None:
     def _refused(context: ExceptionContext) -> Invalid | None:
         compiled: Any = getattr(context.execution_context, "compiled", None)
         known = translate(context.original_exception)
-        if compiled is None or not isinstance(known, Invalid) or known.errors:
+        if not isinstance(known, Invalid) or known.errors:
             return None
+        if compiled is None:
+            return _named(_not_sent(context.parameters), context.dialect)
         rows = getattr(context.execution_context, "compiled_parameters", None) or ()
         return _named((one for row in rows for one in _of_row(compiled, row)), context.dialect)
 
@@ -68,6 +71,13 @@ def _of_row(compiled: Any, row: Values) -> Iterator[Written]:
             yield from _of_column(table, getattr(bind, "_orig_key", name), bind.type, value)
 
 
+def _not_sent(parameters: Any) -> Iterator[Written]:
+    """Numbers that are refused before there is a statement to send."""
+    for row in parameters if isinstance(parameters, list | tuple) else [parameters]:
+        if isinstance(row, dict):
+            yield from ((name, Numeric(), value) for name, value in row.items() if not fits(value))
+
+
 def _of_column(table: Any, name: str, type_: TypeEngine[Any], value: Any) -> Iterable[Written]:
     """A column; of a document its attributes."""
     if table is documents and name == "body" and isinstance(value, dict):
@@ -79,6 +89,8 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> tuple[st
     """The code and the sentence for a value that no column of this type takes."""
     if value is None:
         return None
+    if isinstance(type_, Numeric) and not fits(value):
+        return _TOO_LARGE
     process = type_.dialect_impl(dialect).bind_processor(dialect)
     sent = value if process is None else process(value)
     plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
@@ -92,7 +104,7 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> tuple[st
 
 
 _NUL = ("null_character", "It has a NUL character.")
-_TOO_LARGE = ("too_large", "The number is too large.")
+_TOO_LARGE = ("too_large", "The number is too large, or has too many digits.")
 
 
 def _text_problem(type_: TypeEngine[Any], text: str) -> tuple[str, str] | None:

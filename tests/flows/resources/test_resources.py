@@ -154,14 +154,14 @@ async def test_what_the_database_refuses_is_told_by_field_and_without_sql(client
 
 
 async def test_composite_keys_and_documents_are_resources_too(client: Client) -> None:
-    line = await client.post("/shop-lines", json={"order": "a,b", "place": 2, "weight": 1.5})
+    line = await client.post("/lines", json={"order": "a,b", "place": 2, "weight": 1.5})
     assert line.status_code == 201
     there = line.headers["location"]
     assert (await client.get(there)).json() == {"order": "a,b", "place": 2, "weight": 1.5}
     assert (await client.put(there, json={"weight": 2})).json()["weight"] == 2
-    again = await client.post("/shop-lines", json={"order": "a,b", "place": 2, "weight": 1})
+    again = await client.post("/lines", json={"order": "a,b", "place": 2, "weight": 1})
     assert (again.status_code, fields_in(again)) == (409, ["order", "place"])
-    assert (await client.post("/shop-lines/bulk/delete", json={"ids": [["a,b", 2]]})).status_code == 204
+    assert (await client.post("/lines/bulk/delete", json={"ids": [["a,b", 2]]})).status_code == 204
     assert (await client.get(there)).status_code == 404
     parcel = await client.post("/parcels", json={"id": "p1", "label": "glass"})
     assert (parcel.status_code, parcel.json()) == (201, {"id": "p1", "label": "glass", "parts": [], "version": 1})
