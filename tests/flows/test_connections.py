@@ -19,6 +19,7 @@ from uno import clock
 from uno.audit import AuditBook
 from uno.audit.tables import audit
 from uno.data import Database, Model, Repository, ULIDMixin, UnitOfWork, VersionMixin, schema
+from uno.data.sqlite import connect
 from uno.errors import OutcomeUnknown, TimedOut, Unavailable, UnoError
 from uno.health import HealthStatus, report
 from uno.settings import DatabaseSettings
@@ -316,6 +317,23 @@ async def test_cancelled_callers_leave_no_lock_on_a_sqlite_file(tmp_path: Path) 
             await write(database)
         rows, audited = await stored(database)
         assert rows == audited
+
+
+@pytest.mark.parametrize("beside", [0, 1, 2])
+async def test_a_sqlite_connection_is_closed_however_often_that_is_asked_and_cancelled(
+    tmp_path: Path, beside: int
+) -> None:
+    connection = await connect(f"{tmp_path}/x.db")
+    closing = [asyncio.ensure_future(connection.close()) for _ in range(2)]
+    for _ in range(beside):
+        await asyncio.sleep(0)
+    closing[0].cancel()
+    connection.stop()
+    async with clock.timeout(9):
+        await asyncio.wait(closing)
+        await connection.close()
+    with pytest.raises(ValueError, match="closed|no active"):
+        await connection.execute("SELECT 1")
 
 
 async def test_a_caller_cancelled_while_a_sqlite_file_is_opened_leaves_it_closed(tmp_path: Path) -> None:

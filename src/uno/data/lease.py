@@ -146,8 +146,8 @@ class SqliteLease(Lease):
         return await (work if tracer is None else watched(tracer, sql, "sqlite", work))
 
     async def _rows(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
-        async with self.driver.execute(sql, arguments) as cursor:
-            rows: Sequence[Any] = await cursor.fetchall()
+        # At once: a cursor left half read by a cancelled caller would keep what the connection sees from ageing.
+        rows: Sequence[Any] = await self.driver.execute_fetchall(sql, arguments)
         return rows
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from functools import partial
 from typing import Any
 
 import aiosqlite
@@ -16,6 +17,8 @@ from uno.data.sqlite_moments import keep_moments
 from uno.settings import DatabaseSettings
 
 LOCK_SECONDS = 10.0
+# That are fetched at once.
+_ROWS = 64
 
 
 class SqliteConnection(sqlite3.Connection):
@@ -51,9 +54,26 @@ def _use_wal(cursor: Any) -> None:
         await_(clock.sleep(0.01))
 
 
+class _Connection(aiosqlite.Connection):
+    """One that may be closed twice, and at once: aiosqlite would wait for a thread that has ended."""
+
+    _stopping: asyncio.Future[Any] | None = None
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """What is waiting is done before."""
+        if self._stopping is None:
+            self._stopping = super().stop()
+        return self._stopping
+
+    async def close(self) -> None:
+        stopping = self.stop()
+        if stopping is not None:
+            await asyncio.shield(stopping)
+
+
 async def connect(*arguments: Any, **options: Any) -> aiosqlite.Connection:
     """A new connection; aiosqlite itself forgets one that its thread opens for a cancelled caller."""
-    connection = aiosqlite.connect(*arguments, **options)
+    connection = _Connection(partial(sqlite3.connect, *arguments, **options), _ROWS)
     connection._thread.daemon = True  # as SQLAlchemy has it: a process ends without closing everything
     opening = asyncio.ensure_future(_opened(connection))
     try:

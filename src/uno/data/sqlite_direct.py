@@ -6,8 +6,8 @@ SQLAlchemy's asynchronous API stands on it as on any other driver, and `uno.sync
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from sqlalchemy.dialects import registry
@@ -91,11 +91,10 @@ class _Driver:
     def in_transaction(self) -> bool:
         return self._connection.in_transaction
 
-    @asynccontextmanager
-    async def execute(self, sql: str, parameters: Sequence[Any] = ()) -> AsyncIterator["_Rows"]:
+    async def execute_fetchall(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         cursor = self._connection.cursor(sqlite3.Cursor)
         try:
-            yield _Rows(cursor.execute(sql, parameters))
+            return cursor.execute(sql, parameters).fetchall()
         finally:
             cursor.close()
 
@@ -104,16 +103,6 @@ class _Driver:
 
     async def close(self) -> None:
         self._connection.close()
-
-
-class _Rows:
-    __slots__ = ("_cursor",)
-
-    def __init__(self, cursor: sqlite3.Cursor) -> None:
-        self._cursor = cursor
-
-    async def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall()
 
 
 class _Execution(SQLiteExecutionContext):
