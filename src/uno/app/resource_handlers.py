@@ -177,7 +177,7 @@ def _changer(resource: "Resource") -> Callable[[Any, Mapping[str, Any]], Awaitab
         if direct is None or not command.as_json or contended.get():
             return None
         tags, unit = command.expected, ambient_unit()
-        versions = None if tags is None or "*" in tags else [tag.strip('"') for tag in tags]
+        versions = [] if tags is None or "*" in tags else [tag.strip('"') for tag in tags]
         if not direct.fits(values, versions) or not await direct.ready(unit):
             return None
         return direct.change(unit, command.id, values, versions)

@@ -140,14 +140,14 @@ class OneRow:
         uow.direct = Direct(self._run(prepared, values, operation, row), [(plan, key)])
         return row
 
-    def fits(self, names: Mapping[str, Any], versions: Sequence[str] | None) -> bool:
-        """Whether it can change these attributes of what has one of these versions (None: any)."""
-        known = versions is None or any(_is_version(one) for one in versions)
-        return bool(names) and known and self._unfit.isdisjoint(names)
+    def fits(self, names: Mapping[str, Any], versions: Sequence[str]) -> bool:
+        """Whether it can change these attributes of what has one of these versions.
 
-    def change(
-        self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str] | None
-    ) -> Row | None:
+        Who names none has to read first: the time of a change is after that of the change before.
+        """
+        return bool(names) and any(_is_version(one) for one in versions) and self._unfit.isdisjoint(names)
+
+    def change(self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str]) -> Row | None:
         """The row that the commit will change, where something of it differs; its JSON is there afterwards.
 
         None where it has to go the usual way.
@@ -160,10 +160,8 @@ class OneRow:
         also = tuple(values)[len(names) :]
         key = plan.key(id)
         more: Values = {f"k{n}": part for n, part in enumerate(key)}
-        if versions is not None:
-            more["versions"] = [int(one) for one in versions if _is_version(one)]
-        shape = ("change", versions is None, names)
-        prepared = self._text(uow, shape, lambda: self._update(uow, names, also, versions is not None))
+        more["versions"] = [int(one) for one in versions if _is_version(one)]
+        prepared = self._text(uow, ("change", names), lambda: self._update(uow, names, also))
         if prepared is None:
             return None
 
@@ -223,7 +221,7 @@ class OneRow:
         after = {a.name: new.c[a.column.key] for a in plan.attributes if a.name in plan.state_names}
         return self._whole(uow, new, None, after)
 
-    def _update(self, uow: "UnitOfWork", names: Sequence[str], also: Sequence[str], conditional: bool) -> Executable:
+    def _update(self, uow: "UnitOfWork", names: Sequence[str], also: Sequence[str]) -> Executable:
         plan, table = self._plan, self._plan.table
         old = table.alias("old")
         sets: dict[Any, ColumnElement[Any]] = {self._by_name[name]: self._value(name) for name in (*names, *also)}
@@ -232,8 +230,7 @@ class OneRow:
         found = [column == bindparam(f"k{n}", type_=column.type) for n, column in key]
         # What was read and what is changed are the same state: somebody else's change in between is a conflict.
         found += [old.c[str(column.key)] == column for _, column in key] + [old.c[version.key] == version]
-        if conditional:
-            found.append(version == any_(bindparam("versions", type_=ARRAY(version.type))))
+        found.append(version == any_(bindparam("versions", type_=ARRAY(version.type))))
         if plan.deleted_name is not None:
             found.append(self._by_name[plan.deleted_name].is_(None))
         found.append(or_(*(self._by_name[name].is_distinct_from(self._value(name)) for name in names)))
