@@ -17,7 +17,8 @@ from uno.app import App
 
 REQUESTS = 3_000
 WRITERS = 100
-KEYS, TIMES = 500, 20
+# On SQLite one writes after another.
+KEYS, TIMES = {"postgresql": 500, "sqlite": 50}, 20
 SECONDS = 60.0
 
 
@@ -333,8 +334,9 @@ async def test_keys_twenty_times_each_have_one_effect_and_one_answer(url: str) -
             assert replayed == {None: 1, "true": TIMES - 1}
             assert len({(one.headers["location"], one.headers["etag"]) for one in found}) == 1
 
-        await asyncio.gather(*(often(n) for n in range(KEYS)))
-        print(f"{KEYS} keys, {TIMES} times each: {dict(ends)}")
-        assert await counted(app, "depot_items") == KEYS
-        assert await counted(app, "uno_idempotency") == KEYS
+        keys = KEYS[database_of(app).backend]
+        await asyncio.gather(*(often(n) for n in range(keys)))
+        print(f"{keys} keys, {TIMES} times each: {dict(ends)}")
+        assert await counted(app, "depot_items") == keys
+        assert await counted(app, "uno_idempotency") == keys
         await is_well(app)
