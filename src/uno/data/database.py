@@ -86,8 +86,8 @@ class Database:
         self.commit = commit
         self.guards = Guards(self.settings)
         self.progress = progress
-        # What an application opens instead of a plain unit of work: with its audit trail and its deliveries.
-        self.open_unit: Callable[[], UnitOfWork] | None = None
+        # What an application gives to each unit of work: its audit trail and its deliveries.
+        self.furnish: Callable[[UnitOfWork], None] | None = None
         self._server: Any = None
         self._revival: Revival | None = None
         self._engine: AsyncEngine | None = None

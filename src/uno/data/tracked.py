@@ -373,7 +373,7 @@ def _changed(entry: Entry) -> Values:
 
 def _change(entry: Entry) -> Change | None:
     plan = entry.plan
-    after = None if entry.status == "deleted" else (entry.next or entry.stored)
+    after = None if entry.status == "deleted" else entry.stored if entry.next is None else entry.next
     before = entry.original
     if before is None and after is None:
         return None

@@ -49,20 +49,20 @@ class UnitOfWork:
 
     Inside, `Repository` and `publish` find it by themselves. Entering it again, or another one of
     the same database, joins it. `books` turn changes into rows of the same transaction, `after` is
-    awaited with the changes once they are stored.
+    awaited with the changes once they are stored; by default those of the application whose database it is.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        books: Sequence[Book] = (),
-        after: Sequence[AfterCommit] = (),
+        books: Sequence[Book] | None = None,
+        after: Sequence[AfterCommit] | None = None,
         read_only: bool = False,
     ) -> None:
         self.database = database
-        self._books = books
-        self._after = after
+        self.books = books or ()
+        self.after = after or ()
         self._read_only = read_only
         # Where rows are read from: what only reads may be a little late.
         self.reading = database.replica or database if read_only else database
@@ -86,6 +86,8 @@ class UnitOfWork:
         self._outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
         self.over = False
+        if books is None and after is None and database.furnish is not None:
+            database.furnish(self)
 
     # -- life
 
@@ -277,10 +279,6 @@ class UnitOfWork:
             await capture.say(self._transaction, context.current())
         return self._transaction
 
-    @property
-    def books(self) -> Sequence[Book]:
-        return self._books
-
     def take_events(self, events: Iterable[Numbered]) -> None:
         """Publish them with the commit; their aggregates are not known here, or not any more."""
         self._recorded.extend(events)
@@ -436,7 +434,7 @@ class UnitOfWork:
         """Tell those who wait for the commit; called once it is over."""
         outcomes, self._outcomes = self._outcomes, []
         for outcome in outcomes:
-            for one in self._after:
+            for one in self.after:
                 await one(outcome)
 
     def collected_events(self) -> list[DomainEvent]:
@@ -455,7 +453,7 @@ class UnitOfWork:
 
     def book_rows(self, changes: Changes) -> list[Operation]:
         """The rows of all books, and the guarded operations that go with the commit."""
-        rows = [(book.table, row) for book in self._books for row in book.rows(changes)]
+        rows = [(book.table, row) for book in self.books for row in book.rows(changes)]
         required = [] if self._session is None else self._session.guards()
         return [*self._fences, *required, *(Operation("insert", table, table.name, {}, row, {}) for table, row in rows)]
 
@@ -482,7 +480,7 @@ class UnitOfWork:
 
     def also(self, book: Book) -> None:
         """Write the rows of one more book with the commit."""
-        self._books = (*self._books, book)
+        self.books = (*self.books, book)
 
     def run_by(self, task: Any) -> Any:
         """The unit of work is used by this task, or thread, from now on; returns the one before."""
