@@ -6,10 +6,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from tests.contracts.conftest import Templates
 from tests.contracts.trips import Base, Tour, Trip, Trips, in_use, places, threaded, threads
 
@@ -344,6 +345,14 @@ async def test_a_writer_waits_for_sqlites_lock_with_a_limit(
 
 
 @threaded
+async def test_a_file_that_was_used_and_closed_elsewhere_is_opened_again(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+    async with database:
+        await database.query(text("SELECT 1"))
+    assert await asyncio.to_thread(lambda: database.blocking.execute("SELECT 2").scalar()) == 2
+    database.blocking.close()
+
+
 def test_it_is_closed_and_opened_again(blocking: Blocking, trips: BlockingRepository[Trip], way: str) -> None:
     if "memory" in way:  # its data would be gone
         return

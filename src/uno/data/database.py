@@ -154,7 +154,7 @@ class Database:
     @property
     def backend(self) -> str:
         """ "postgresql" or "sqlite"."""
-        return self.dialect.name
+        return "postgresql" if self.embedded else self._parsed.get_backend_name()
 
     @property
     def url(self) -> str:
