@@ -345,11 +345,15 @@ async def test_a_writer_waits_for_sqlites_lock_with_a_limit(
 
 
 @threaded
-async def test_a_file_that_was_used_and_closed_elsewhere_is_opened_again(tmp_path: Path) -> None:
+def test_a_file_that_was_used_and_closed_elsewhere_is_opened_again(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/x.db")
-    async with database:
-        await database.query(text("SELECT 1"))
-    assert await asyncio.to_thread(lambda: database.blocking.execute("SELECT 2").scalar()) == 2
+
+    async def elsewhere() -> None:
+        async with database:
+            await database.query(text("SELECT 1"))
+
+    asyncio.run(elsewhere())
+    assert database.blocking.execute("SELECT 2").scalar() == 2
     database.blocking.close()
 
 

@@ -153,7 +153,7 @@ class Renderer:
         text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
         shown = func.group_concat(case((place <= size, text)), ",", type_=Text())
         columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
-        return select(*columns)
+        return chosen(*columns)
 
     def _objects(self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]] = ()) -> Subquery:
         """The texts and versions of rows; of a list no more than `more`."""
