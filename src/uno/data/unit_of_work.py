@@ -6,8 +6,8 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
 from weakref import WeakSet
@@ -28,8 +28,9 @@ from uno.data.lookups import Lookups, Row, name_duplicate
 from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.rounds import Rounds
-from uno.data.session_path import Mark, SessionPath
-from uno.data.tracked import Snapshot, Tracked
+from uno.data.savepoints import savepoint
+from uno.data.session_path import SessionPath
+from uno.data.tracked import Tracked
 from uno.data.writing import is_mapped, write_tracked
 from uno.domain.aggregate import Numbered, numbered, numbered_events
 from uno.errors import Conflict, Misconfigured, TimedOut
@@ -224,46 +225,9 @@ class UnitOfWork:
             await self._session.write()
         await write_tracked(self, self.tracked.operations())
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Changes inside the block are undone by an exception, or by a `Failure` of a message inside."""
-        await self.flush()
-        transaction, session = await self.transaction(), self._session
-        nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
-        snapshot, recorded, doomed = self.tracked.snapshot(), len(self._recorded), self.doomed
-        mark = None if session is None else session.mark()
-        kept = False
-        try:
-            yield
-            if self.doomed is doomed:
-                await self.flush()
-                if self._session is not session and self._session is not None:
-                    await self._session.session.commit()
-                await nested.commit()
-                kept = True
-        finally:
-            if not kept:
-                if self._session is not None:
-                    await self._session.leave(mark)
-                await nested.rollback()
-                del self._recorded[recorded:]
-                self.doomed = doomed
-                await self._return_to(snapshot, mark)
-
-    async def _return_to(self, snapshot: Snapshot, mark: Mark | None) -> None:
-        """Know again what was known at the beginning of a savepoint; what was read since stays known."""
-        session = self._session
-        if self._rounds is not None:
-            self._rounds.forget()
-        if session is not None:
-            await session.return_to(mark or Mark(), snapshot.events)
-        read = self.tracked.restore(snapshot)
-        if session is not None and mark is None:  # opened since
-            for entry in self.tracked.release_mapped():
-                session.adopt(entry)
-        if session is not None or self.tracked.wrote_since(snapshot):
-            again = [entry for entry in read if self.tracked.of(entry.entity) is entry]
-            await self.tracked.read_again(again, await self.transaction())
+        return savepoint(self)
 
     # -- what repositories use
 
