@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel
 
 from uno.app.endpoints import collection_of
-from uno.app.inclusions import check_includable, inclusion
+from uno.app.inclusions import check_includable, inclusion, shown_schemas
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
 from uno.data import Repository
@@ -123,6 +123,9 @@ class Resource(Bundle):
         if self.wanted is not None:
             if "restore" in self.wanted and not deletes_softly:
                 raise Misconfigured(f"{self.cls.__name__} has no deleted_at, so nothing can be restored; leave it out.")
+            if self.require_if_match and "bulk_delete" in self.wanted:
+                name = self.cls.__name__
+                raise Misconfigured(f"bulk_delete of {name} knows no conditions; leave it or require_if_match= out.")
             return self.wanted
         usual = _USUAL if self.schemas.writable else _USUAL - {"replace", "merge"}
         return tuple(one for one in OPERATIONS if one in usual and (one != "restore" or deletes_softly))
@@ -131,7 +134,7 @@ class Resource(Bundle):
     def messages(self) -> Mapping[str, type[Any]]:
         """The message of each operation, for `bus.dispatch`."""
         made = {operation: message_of(operation, self) for operation in self.operations}
-        self._check_names()
+        self.check_names()
         for operation, message in made.items():
             message.__uno_action__ = Action(operation, self)
         return made
@@ -173,7 +176,7 @@ class Resource(Bundle):
             raise Misconfigured(f"{what}={wrong!r}: {self.cls.__name__} has no such attribute that can be seen.")
         return given
 
-    def _check_names(self) -> None:
+    def check_names(self) -> None:
         """Names that nobody knows are found when the application is put together, not by the first request."""
         for what, given in (("filterable", self.filters), ("sortable", self.sorts)):
             self._allowed(what, given)
@@ -184,8 +187,7 @@ class Resource(Bundle):
         head, _, rest = name.partition(".")
         if head in self.names or not rest or isinstance(self.plan, DocumentPlan):
             return bool(rest) and head in self.names
-        related = self.plan.mapper.relationships.get(head)
-        return related is not None and rest in (t.name for t in schemas_of(related.mapper.class_).visible)
+        return head in self.plan.mapper.relationships and rest in (t.name for t in shown_schemas(self, head).visible)
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,9 @@ def introduce(resources: Iterable[Resource]) -> None:
     found = list(resources)
     for one in found:
         one.known.extend(other for other in found if other not in one.known)
+    for one in found:
+        # What another hides of its class is known only now.
+        one.check_names()
 
 
 def action_of(message: Any) -> Action | None:

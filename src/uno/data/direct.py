@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Integer,
+    SmallInteger,
     Text,
     Uuid,
     and_,
@@ -59,7 +60,7 @@ _SAID = [
 ]
 # Statements that are kept for a class.
 MOST_SHAPES = 100
-# Digits of a version that certainly fits.
+# Digits of a version that fits into other columns than the smallest.
 _DIGITS = 9
 
 
@@ -98,6 +99,8 @@ class OneRow:
         self._check = plan.check
         self.possible = plain and Renderer(plan, names, "postgresql").possible
         self._new = [(a.name, a.default, a.generated) for a in plan.attributes if a.name != plan.version_name]
+        version = None if plan.version_name is None else self._by_name[plan.version_name].type
+        self._small = isinstance(version, SmallInteger)
         # What cannot be compared in SQL, or is changed by parts of it.
         self._unfit = {n for n, c in self._by_name.items() if isinstance(c.type, JSON | ARRAY)}
 
@@ -145,7 +148,7 @@ class OneRow:
 
         Who names none has to read first: the time of a change is after that of the change before.
         """
-        return bool(names) and any(_is_version(one) for one in versions) and self._unfit.isdisjoint(names)
+        return bool(names) and any(map(self._is_version, versions)) and self._unfit.isdisjoint(names)
 
     def change(self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str]) -> Row | None:
         """The row that the commit will change, where something of it differs; its JSON is there afterwards.
@@ -160,7 +163,7 @@ class OneRow:
         also = tuple(values)[len(names) :]
         key = plan.key(id)
         more: Values = {f"k{n}": part for n, part in enumerate(key)}
-        more["versions"] = [int(one) for one in versions if _is_version(one)]
+        more["versions"] = [int(one) for one in versions if self._is_version(one)]
         prepared = self._text(uow, ("change", names), lambda: self._update(uow, names, also))
         if prepared is None:
             return None
@@ -170,6 +173,10 @@ class OneRow:
 
         uow.direct = Direct(self._run(prepared, values, operation, row, more), [])
         return row
+
+    def _is_version(self, text: str) -> bool:
+        plain = text.isascii() and text.isdigit() and len(text) <= _DIGITS and text == str(int(text))
+        return plain and (not self._small or int(text) < 2**15)
 
     def _checked(self, values: Values) -> Values:
         """What the class makes of some. Raises `Invalid`."""
@@ -266,7 +273,3 @@ class OneRow:
         shown: Any = select(text, row.c[str(plan.version_name)], *(cast(part, Text) for part in key))
         found: Executable = shown.select_from(row).add_cte(*(part.cte(f"book{n}") for n, part in enumerate(parts)))
         return found
-
-
-def _is_version(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _DIGITS and text == str(int(text))

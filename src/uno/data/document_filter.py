@@ -76,6 +76,8 @@ class DocumentFields:
         plan, backend = self._plan, self._backend
         if operator == "eq":
             return document_query.equals(plan, backend, name, value)
+        if operator == "in":
+            return document_query.equals_any(plan, backend, name, value)
         if operator in TEXT_OPERATORS:
             return TEXT_OPERATORS[operator](document_query.text_of(plan, backend, name), value, backend)
         key, bound = document_query.sort_key(plan, backend, name), document_query.bound(plan, backend, name, value)

@@ -46,6 +46,8 @@ def translate(error: BaseException) -> UnoError | None:
             return Unavailable("All database connections are in use.")
         if isinstance(one, StaleDataError):
             return VersionConflict("row", (), repeatable=True)
+        if isinstance(one, asyncpg.InterfaceError) and "number of query arguments" in str(one):
+            return Invalid("One statement has more values than the database takes.")
         if isinstance(one, asyncpg.DataError | OverflowError):
             return Invalid(f"The database cannot store this: {_without_values(one)}.")
     return _lost(error)

@@ -63,6 +63,14 @@ _BEYOND = "It is beyond what can be stored."
 class Unreadable(ValueError):
     """Why a value is not one of the field, in a sentence."""
 
+    code = "value"
+
+
+class TooMany(Unreadable):
+    """More values than anybody should ask for."""
+
+    code = "too_many"
+
 
 @dataclass(frozen=True, slots=True)
 class Field:

@@ -13,6 +13,7 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import NoInspectionAvailable
 
 from uno.data.filters import Condition, Filter
+from uno.data.plan import DELETED
 from uno.errors import Invalid
 
 # What a relation leads to that leads nowhere: no object, so none that fits anything.
@@ -48,8 +49,8 @@ def _find(candidate: Any, name: str) -> tuple[Any, bool]:
     for step in name.split("."):
         holder, value = value, _step(value, step, name)
         nested = nested or isinstance(holder, Mapping | None)
-        if value is None and not nested and _leads_elsewhere(holder, step):
-            return _NOWHERE if step != name else None, False
+        if not nested and step != name and _leads_nowhere(holder, step, value):
+            return _NOWHERE, False
     return value, nested
 
 
@@ -62,11 +63,15 @@ def _step(value: Any, step: str, name: str) -> Any:
         raise Invalid.field(name, f"{type(value).__name__} has no attribute {step!r}.", "unknown") from None
 
 
-def _leads_elsewhere(holder: Any, step: str) -> bool:
+def _leads_nowhere(holder: Any, step: str, value: Any) -> bool:
+    """Whether a relationship has nothing at its end, or only what is softly deleted."""
     try:
-        return step in inspect(type(holder)).relationships
+        relation = inspect(type(holder)).relationships.get(step)
     except NoInspectionAvailable:
         return False
+    if relation is None or value is None:
+        return relation is not None
+    return DELETED in relation.mapper.column_attrs and getattr(value, DELETED, None) is not None
 
 
 def _compare(stored: Any, kind: str, value: Any, nested: bool) -> bool:
