@@ -75,6 +75,8 @@ class Resource(Bundle):
     includable: tuple[str, ...] = ()
     # All resources of the application, itself too: what one of them hides of a class no other shows.
     known: list["Resource"] = field(default_factory=list, init=False, repr=False)
+    # By relationship what is shown of it, once it was asked for.
+    beside: dict[str, Related] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -126,7 +128,10 @@ class Resource(Bundle):
 
     def related(self, names: Sequence[str]) -> tuple[Related, ...]:
         """What is shown of the objects of these relationships, all `includable`; the same in whatever order."""
-        return tuple(inclusion(self, name) for name in sorted(names))
+        for name in names:
+            if name not in self.beside:
+                self.beside[name] = inclusion(self, name)
+        return tuple(self.beside[name] for name in sorted(names))
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -218,6 +223,7 @@ def introduce(resources: Iterable[Resource]) -> None:
     found = list(resources)
     for one in found:
         one.known.extend(other for other in found if other not in one.known)
+        one.beside.clear()
 
 
 def action_of(message: Any) -> Action | None:
