@@ -110,7 +110,7 @@ async def test_what_is_included_is_made_in_one_way_in_whatever_order_it_is_asked
         for names in permutations(SPOKES):
             assert (await client.get("/them", params={"include": ",".join(names)})).status_code == 200
         assert len(made) == 1
-        for count in (1, 2, 3):
+        for count in (1, 2):
             for names in permutations(SPOKES, count):
                 await client.get("/them", params={"include": ",".join(names)})
         gone = [weakref.ref(one) for one in made]

@@ -90,7 +90,7 @@ async def test_where_something_is_hidden_no_history_outlives_what_it_is_about(cl
     """Nobody could say whether it was hidden."""
     await client.post("/memos", json={"owner": "me"})
     assert (await client.delete("/memos/1")).status_code == 204
-    assert [one["operation"] for one in (await client.get("/memos/1/history")).json()["items"]][-1] == "update"
+    assert [one["operation"] for one in (await client.get("/memos/1/history")).json()["items"]][-1] == "soft_delete"
     await client.post("/slips", json={"owner": "me"})
     assert (await client.delete("/slips/1")).status_code == 204
     assert (await client.get("/slips/1/history")).status_code == 404
