@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from uno.app.endpoints import collection_of
 from uno.app.inclusions import check_includable, inclusion, shown_schemas
+from uno.app.representation import Encoders, encoders
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
 from uno.data import Repository
@@ -43,7 +44,8 @@ OPERATIONS: Final[Mapping[str, tuple[str, str, int]]] = {
     "bulk_create": ("POST", "/bulk", 201),
     "bulk_delete": ("POST", "/bulk/delete", 204),
 }
-# What a repository may do in a way of its own, and changing something needs.
+# What a repository may do in a way of its own, which then is the only one.
+_READING: Final = ("get", "get_by_id", "find", "page", "count")
 _CHANGING: Final = ("add", "save", "get", "get_by_id", "get_for_update")
 _USUAL_LIMIT: Final = 100
 _USUAL: Final = frozenset(OPERATIONS) - {"bulk_create", "bulk_delete"}
@@ -73,6 +75,8 @@ class Resource(Bundle):
     includable: tuple[str, ...] = ()
     # All resources of the application, itself too: what one of them hides of a class no other shows.
     known: list["Resource"] = field(default_factory=list, init=False, repr=False)
+    # By relationship what is shown of it, once it was asked for.
+    beside: dict[str, Related] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -90,6 +94,15 @@ class Resource(Bundle):
     def names(self) -> tuple[str, ...]:
         """What can be seen."""
         return tuple(one.name for one in self.schemas.visible)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        return encoders(self.plan, self.names)
+
+    @cached_property
+    def in_sql(self) -> bool:
+        """Whether Python has no part in how they are read and shown."""
+        return self.serialise is None and isinstance(self.plan, MappedPlan) and self.usual(*_READING)
 
     @cached_property
     def in_one_statement(self) -> OneRow | None:
@@ -114,8 +127,11 @@ class Resource(Bundle):
         return frozenset(self._allowed("sortable", self.sorts))
 
     def related(self, names: Sequence[str]) -> tuple[Related, ...]:
-        """What is shown of the objects of these relationships, all `includable`."""
-        return tuple(inclusion(self, name) for name in names)
+        """What is shown of the objects of these relationships, all `includable`; the same in whatever order."""
+        for name in names:
+            if name not in self.beside:
+                self.beside[name] = inclusion(self, name)
+        return tuple(self.beside[name] for name in sorted(names))
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -135,6 +151,7 @@ class Resource(Bundle):
         """The message of each operation, for `bus.dispatch`."""
         made = {operation: message_of(operation, self) for operation in self.operations}
         self.check_names()
+        self._check_repository()
         for operation, message in made.items():
             message.__uno_action__ = Action(operation, self)
         return made
@@ -182,6 +199,11 @@ class Resource(Bundle):
             self._allowed(what, given)
         check_includable(self)
 
+    def _check_repository(self) -> None:
+        if "list" in self.operations and self.usual("page") and not self.usual("find"):
+            name = type(self.repository).__name__
+            raise Misconfigured(f"{name} has a find of its own, but a list asks page and count; override those, too.")
+
     def _is_inside(self, name: str) -> bool:
         """Whether it is a place in JSON, or an attribute of a related object that can be seen."""
         head, _, rest = name.partition(".")
@@ -203,6 +225,7 @@ def introduce(resources: Iterable[Resource]) -> None:
     found = list(resources)
     for one in found:
         one.known.extend(other for other in found if other not in one.known)
+        one.beside.clear()
     for one in found:
         # What another hides of its class is known only now.
         one.check_names()

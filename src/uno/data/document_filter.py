@@ -31,13 +31,14 @@ class DocumentFields:
     def __init__(self, plan: DocumentPlan, backend: str) -> None:
         self._plan = plan
         self._backend = backend
-        self._known: dict[str, Field | None] = {}
+        self._known: dict[str, Field] = {}
 
     def find(self, name: str) -> Field | None:
         """The field of this name, None where there is none, or where what is stored cannot be compared."""
-        if name not in self._known:
-            self._known[name] = self._field(name)
-        return self._known[name]
+        found = self._known.get(name) or self._field(name)
+        if found is not None:  # clients ask for any name
+            self._known[name] = found
+        return found
 
     def _field(self, name: str) -> Field | None:
         plan = self._plan
