@@ -9,13 +9,13 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uno import clock, context, sync
-from uno.data import capture
+from uno.data import capture, deadlines
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
 from uno.data.writer import Writer, write_in_order
-from uno.errors import Invalid, Misconfigured, OutcomeUnknown, UnoError
+from uno.errors import Invalid, Misconfigured, OutcomeUnknown, TimedOut, UnoError
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -63,11 +63,20 @@ def _writer(
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` whatever happens to the caller."""
-    if sync.without_loop():
-        return await work
-    loop = asyncio.get_running_loop()
-    task, done = loop.create_task(work), loop.create_future()
+    """Run `work` whatever happens to the caller; nothing is begun after the deadline."""
+    try:
+        deadlines.left()
+    except TimedOut:
+        work.close()
+        raise
+    under_way = deadlines.committing.set(True)
+    try:
+        if sync.without_loop():
+            return await work
+        loop = asyncio.get_running_loop()
+        task, done = loop.create_task(work), loop.create_future()
+    finally:
+        deadlines.committing.reset(under_way)
     # asyncio.shield() by hand, in half its time: this runs for every commit.
     task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     try:
@@ -108,12 +117,24 @@ async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
+    if uow.asks:
+        return await _events_of_a_query(uow)
     transaction = await uow.transaction()
     if uow.database.captured and context.get() is not None:
         await capture.say(transaction, context.current())
     await uow.write()
     await write_in_order(transaction, uow.book_rows(uow.collect()))
     await transaction.commit()
+
+
+async def _events_of_a_query(uow: "UnitOfWork") -> None:
+    """Its own transaction cannot write what it publishes; nothing else may be there."""
+    await uow.write()
+    rows = uow.book_rows(uow.collect())
+    await uow.close()
+    if rows:
+        async with uow.database.transaction() as transaction:
+            await write_in_order(transaction, rows)
 
 
 async def _in_one_statement(

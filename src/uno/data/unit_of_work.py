@@ -63,7 +63,8 @@ class UnitOfWork:
         self.database = database
         self._books = books
         self._after = after
-        self._read_only = read_only
+        # As opened; what only reads inside another may write.
+        self.asks = self._read_only = read_only
         # Where rows are read from: what only reads may be a little late.
         self.reading = database.replica or database if read_only else database
         self.tracked = Tracked()
@@ -272,7 +273,7 @@ class UnitOfWork:
         self.check_task()
         if self._transaction is None:
             await self.database.restricted_tables()
-            self._transaction = await self.reading.begin()
+            self._transaction = await self.reading.begin(writing=not self.asks)
         if self.database.captured and self._transaction.said is None:
             await capture.say(self._transaction, context.current())
         return self._transaction
@@ -304,10 +305,6 @@ class UnitOfWork:
         if opened or not plan.fast or self.database.commit == "session":
             return await self._session_path()
         return None
-
-    @property
-    def reads_only(self) -> bool:
-        return self._read_only
 
     def writable(self) -> None:
         if self._read_only:
