@@ -9,7 +9,7 @@ from tests.contracts.conftest import Fresh
 
 from uno import clock
 from uno.app import App
-from uno.bus import query_handler
+from uno.bus import event_handler, query_handler
 from uno.data import Database, Model, Repository, UnitOfWork, literal
 from uno.errors import Misconfigured
 from uno.messages import DomainEvent, Query
@@ -106,7 +106,7 @@ async def test_the_connection_may_write_again_afterwards(database: Database) -> 
     assert await count(database) == 8
 
 
-async def _streamed(database: Database):  # type: ignore[no-untyped-def]  # noqa: ANN202
+async def _streamed(database: Database):  # type: ignore[no-untyped-def]
     async with UnitOfWork(database, read_only=True):
         async for one in animals.stream():
             yield one
@@ -156,7 +156,6 @@ async def look(_query: Look, uow: UnitOfWork) -> int:
 
 async def test_a_query_may_publish_what_its_session_has_read(database: Database) -> None:
     heard: list[int] = []
-    from uno.bus import event_handler
 
     @event_handler(Looked)
     async def hear(event: Looked) -> None:

@@ -15,7 +15,7 @@ from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
 from uno.data.writer import Writer, write_in_order
-from uno.errors import Invalid, Misconfigured, OutcomeUnknown, TimedOut, UnoError
+from uno.errors import Invalid, Misconfigured, OutcomeUnknown, UnoError
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -30,16 +30,19 @@ async def commit(uow: "UnitOfWork") -> None:
     if uow.direct is not None:
         if not uow.untouched:
             raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
+        deadlines.left()
         await _to_the_end(_in_time(uow, uow.direct.run(uow)))
         uow.direct = None
         return None
     if uow.explicit is not None:
+        deadlines.left()
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
     if all(is_beside(*pair) for pair in pairs) and not uow.fenced and not uow.has_events():
         return None
     if pairs:
         uow.writable()
+    deadlines.left()  # nothing is begun after it
     restricted = await uow.database.restricted_tables()
     writer = _writer(uow, pairs, restricted)
     if writer is None:
@@ -63,12 +66,7 @@ def _writer(
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` whatever happens to the caller; nothing is begun after the deadline."""
-    try:
-        deadlines.left()
-    except TimedOut:
-        work.close()
-        raise
+    """Run `work` whatever happens to the caller."""
     under_way = deadlines.committing.set(True)
     try:
         if sync.without_loop():

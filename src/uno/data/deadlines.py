@@ -71,15 +71,15 @@ def keep_deadlines(engine: Engine) -> None:
 
     @event.listens_for(engine, "do_execute")
     def one(cursor: Any, sql: str, parameters: Any, execution: Any) -> bool:
-        return _ran(lambda: dialect.do_execute(cursor, sql, parameters, execution))
+        return _ran(lambda: dialect.do_execute(cursor, sql, parameters, execution), execution)
 
     @event.listens_for(engine, "do_executemany")
     def many(cursor: Any, sql: str, parameters: Any, execution: Any) -> bool:
-        return _ran(lambda: dialect.do_executemany(cursor, sql, parameters, execution))
+        return _ran(lambda: dialect.do_executemany(cursor, sql, parameters, execution), execution)
 
     @event.listens_for(engine, "do_execute_no_params")
     def plain(cursor: Any, sql: str, execution: Any) -> bool:
-        return _ran(lambda: dialect.do_execute_no_params(cursor, sql, execution))
+        return _ran(lambda: dialect.do_execute_no_params(cursor, sql, execution), execution)
 
     @event.listens_for(engine, "handle_error")
     def wrong(exception: Any) -> None:
@@ -88,10 +88,15 @@ def keep_deadlines(engine: Engine) -> None:
             exception.invalidate_pool_on_disconnect = False
 
 
-def _ran(run: Callable[[], None]) -> bool:
+def _ran(run: Callable[[], None], execution: Any) -> bool:
     """Whether it ran here; SQLAlchemy does it otherwise."""
     seconds = to_wait()
     if seconds is None:
         return False
-    in_time(run, seconds)
+    try:
+        in_time(run, seconds)
+    except TimedOut:
+        if execution.dialect.name == "sqlite":  # its thread would go on, and everybody wait for it
+            _at_once(execution.root_connection.connection.driver_connection.interrupt())
+        raise
     return True
