@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from uno.data.capture import by_trigger
 from uno.data.connecting import break_connecting
+from uno.data.deadlines import keep_deadlines
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
@@ -172,6 +173,7 @@ class Database:
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
         name_unfit(self._engine.sync_engine)
         watch(self._engine.sync_engine)
+        keep_deadlines(self._engine.sync_engine)
         if url.get_backend_name() == "postgresql":
             event.listen(self._engine.sync_engine, "connect", self._opened)
             # An embedded server has what starts it again instead.
@@ -298,7 +300,7 @@ class Database:
         return self._lease(self.engine)
 
     async def begin(self, *, writing: bool = True) -> Transaction:
-        """An open transaction; close it."""
+        """An open transaction, which locks nothing and refuses to write where it is not `writing`; close it."""
         return await Transaction(self.engine, self.guards if writing else None).begin()
 
     def new_session(

@@ -15,6 +15,7 @@ from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, 
 from uno.redact import redact
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
+_READ_ONLY = "attempt to write a readonly database"
 _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -112,9 +113,17 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
         return Unavailable("The database file cannot be opened; check that its folder exists and can be written.")
     if isinstance(error, sqlite3.DatabaseError) and re.search("not a database|image is malformed|disk I/O", str(error)):
         return Unavailable(f"The database file cannot be used: {error}.")
+    if _READ_ONLY in str(error):
+        return Unavailable("The database only reads at the moment.")
     if isinstance(error, sqlite3.DataError):
         return Invalid(f"The database cannot store this: {error}.")
     return None
+
+
+def refuses_to_write(error: BaseException) -> bool:
+    """Whether the database said that it only reads: it itself, or the transaction."""
+    states = (getattr(one, "sqlstate", None) == "25006" or _READ_ONLY in str(one) for one in chain(error))
+    return any(states)
 
 
 def is_lost(error: BaseException) -> bool:

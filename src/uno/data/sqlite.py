@@ -17,6 +17,8 @@ from uno.data.sqlite_moments import keep_moments
 from uno.settings import DatabaseSettings
 
 LOCK_SECONDS = 10.0
+# A connection refuses to write in between.
+ONLY_READS, MAY_WRITE = "PRAGMA query_only=ON", "PRAGMA query_only=OFF"
 # That are fetched at once.
 _ROWS = 64
 
@@ -117,7 +119,10 @@ def sqlite_engine(
     @event.listens_for(sync, "begin")
     def _begin(connection: Any) -> None:
         # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
-        if connection.get_execution_options().get("uno_begin"):
+        options = connection.get_execution_options()
+        if options.get("uno_begin"):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif options.get("uno_read"):
+            connection.exec_driver_sql(ONLY_READS)
 
     return engine

@@ -66,7 +66,8 @@ class UnitOfWork:
         self.database = database
         self.books = books or ()
         self.after = after or ()
-        self._read_only = self._never_writes = read_only
+        # As opened; what only reads inside another may write.
+        self.asks = self._read_only = read_only
         # Where rows are read from: what only reads may be a little late.
         self.reading = database.replica or database if read_only else database
         self.tracked = Tracked()
@@ -248,7 +249,7 @@ class UnitOfWork:
         self.check_task()
         if self._transaction is None:
             await self.database.restricted_tables()
-            self._transaction = await self.reading.begin()
+            self._transaction = await self.reading.begin(writing=not self.asks)
         if self.database.captured and self._transaction.said is None:
             await capture.say(self._transaction, context.current())
         return self._transaction
@@ -277,10 +278,6 @@ class UnitOfWork:
             return await self._session_path()
         return None
 
-    @property
-    def reads_only(self) -> bool:
-        return self._read_only
-
     def writable(self) -> None:
         if self._read_only:
             raise Misconfigured("A query changes nothing; make it a command.")
@@ -297,7 +294,7 @@ class UnitOfWork:
     @contextmanager
     def writing_before(self) -> Iterator[None]:
         """What was changed before a block that only reads is written in it, so that it is read."""
-        before, self._read_only = self._read_only, self._never_writes
+        before, self._read_only = self._read_only, self.asks
         try:
             yield
         finally:
