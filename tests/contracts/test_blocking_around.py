@@ -344,7 +344,6 @@ async def test_a_writer_waits_for_sqlites_lock_with_a_limit(
     assert name in ("Unavailable", "TimedOut")
 
 
-@threaded
 def test_a_file_that_was_used_and_closed_elsewhere_is_opened_again(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/x.db")
 
@@ -357,6 +356,7 @@ def test_a_file_that_was_used_and_closed_elsewhere_is_opened_again(tmp_path: Pat
     database.blocking.close()
 
 
+@threaded
 def test_it_is_closed_and_opened_again(blocking: Blocking, trips: BlockingRepository[Trip], way: str) -> None:
     if "memory" in way:  # its data would be gone
         return

@@ -10,7 +10,7 @@ from uno import context
 from uno.app.inclusions import joined
 from uno.app.listing import listed
 from uno.app.tags import tag_of
-from uno.audit import AuditTrail
+from uno.audit import AuditLog, AuditTrail
 from uno.bus import command_handler, query_handler
 from uno.data.aggregates import contended
 from uno.data.filters import Filter
@@ -102,22 +102,21 @@ def _history(resource: "Resource") -> Any:
         unit = ambient_unit()
         record = record_id(plan.key(query.id), plan)
         trail = AuditTrail(unit.database)
-        try:
-            await resource.repository.get(query.id, include_deleted=True)
-        except NotFound:
-            # It may be there, and hidden.
-            if not (resource.usual(*_ONE) and await _is_gone(trail, plan.label, record)):
-                raise
+        # Before the repository is asked, which may hold a connection from then on.
         page = await trail.page(component=plan.label, record_id=record, limit=query.limit, after=query.after)
+        if not (page.items and resource.usual(*_ONE) and await _is_gone(trail, page.items[-1])):
+            await resource.repository.get(query.id, include_deleted=True)
         shown_of = [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in page.items]
         return replace(page, items=shown_of)
 
     return handle
 
 
-async def _is_gone(trail: AuditTrail, label: str, record: str) -> bool:
-    newest = await trail.query(component=label, record_id=record, kind="change", limit=1, newest_first=True)
-    return bool(newest) and newest[0].operation == "delete"
+async def _is_gone(trail: AuditTrail, entry: AuditLog) -> bool:
+    """Whether what this entry is about was deleted for good; otherwise it may be there, and hidden."""
+    about, record = entry.component, entry.record_id
+    newest = await trail.query(component=about, record_id=record, kind="change", limit=1, newest_first=True)
+    return newest[0].operation == "delete"
 
 
 def _part(image: Mapping[str, Any] | None, shown: frozenset[str]) -> dict[str, Any] | None:
