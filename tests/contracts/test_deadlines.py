@@ -136,6 +136,11 @@ async def test_the_server_does_not_go_on(fresh: Fresh) -> None:
     for way in (by_lease, by_query, by_transaction):
         with due(0.2), pytest.raises(TimedOut):
             await way(database)
+        cancelled = asyncio.create_task(way(database))
+        await asyncio.sleep(0.2)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
     async with clock.timeout(10):
         while (await database.query(running))[0][0]:
             await asyncio.sleep(0.05)

@@ -26,6 +26,8 @@ from uno.data.watched import watched
 from uno.errors import OutcomeUnknown
 from uno.telemetry import trace
 
+# Seconds in which the server ends what a connection still does.
+_PARTING = 2.0
 # How a transaction is told that it only reads.
 _READING = {"postgresql": {"postgresql_readonly": True}, "sqlite": {"uno_read": True}}
 
@@ -76,14 +78,19 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._give_back(error)
+        if error is None or isinstance(error, asyncpg.PostgresError):
+            self._give_back(error)
+        else:
+            try:
+                await sync.shielded(_part_from(self.driver))
+            finally:  # cancelled meanwhile, its place in the pool must not be lost
+                self._invalidate(error)
         if error is not None:
             raise_translated(error)
 
     def _give_back(self, error: BaseException | None) -> None:
         driver = self.driver
-        spoiled = error is not None and not isinstance(error, asyncpg.PostgresError)
-        if driver.is_closed() or driver.is_in_transaction() or spoiled or self._surplus():
+        if driver.is_closed() or driver.is_in_transaction() or self._surplus():
             driver.terminate()
             self._invalidate(error)
         else:
@@ -119,6 +126,14 @@ class Lease:
         tracer = trace.detail
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, sql, "postgresql", work))
         return rows
+
+
+async def _part_from(driver: Any) -> None:
+    """Close a connection that may still do something, which the server is told to stop."""
+    try:
+        await driver.close(timeout=_PARTING)
+    except Exception:  # it is gone, or does not answer
+        driver.terminate()
 
 
 class SqliteLease(Lease):

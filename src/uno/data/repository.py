@@ -122,8 +122,11 @@ class Repository(Generic[T]):
             raise Invalid.field("batch", f"It has to be between 1 and {_LARGEST - 1}.", "value")
         uow, plan = self._unit()
         wanted, order = [*filters, *self._undeleted(uow, plan, include_deleted)], _order(uow, plan, sort)
-        statement = self._select(uow, (), plan, wanted, equal).order_by(*order)
-        return uow.streaming(streams.stream(uow, plan, lambda what: statement.with_only_columns(*what), batch))
+
+        def statement(what: Sequence[Any]) -> Select[Any]:
+            return self._select(uow, what, plan, wanted, equal).order_by(*order)
+
+        return uow.streaming(streams.stream(uow, plan, statement, batch))
 
     async def _find(
         self,
