@@ -22,6 +22,7 @@ from uno.data.migrations.environment import options
 from uno.data.migrations.failures import telling
 from uno.data.migrations.folder import is_made, make
 from uno.data.migrations.scripts import config_of, scripts_of
+from uno.data.migrations.written import checked
 from uno.errors import Misconfigured
 
 T = TypeVar("T")
@@ -186,7 +187,8 @@ class Migrations:
 
     def _write(self, connection: Any, message: str, *, empty: bool, first: bool) -> Path | None:
         config = self._config(connection, blank=first, empty=empty, changes_only=not empty)
-        script: Any = command.revision(config, message, autogenerate=not empty)
+        with checked(self.folder):
+            script: Any = command.revision(config, message, autogenerate=not empty)
         return None if not script else Path(script.path)
 
     def _compare(self, connection: Any, blank: bool) -> list[Difference]:
