@@ -10,8 +10,10 @@ from alembic.operations.ops import CreateTableOp, MigrationScript
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Enum, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
+from uno.data import capture
 from uno.data.migrations.defaults import PLUGINS
 from uno.data.migrations.enums import enum_changes, native, write_enums
 from uno.data.migrations.folder import mentions
@@ -30,9 +32,7 @@ def configure(**changed: Any) -> None:
     blank = attributes.get("blank", False)
     told = options(attributes["tables"], attributes.get("folder"), dialect=_dialect(), blank=blank)
     told["process_revision_directives"] = _directed
-    applied = attributes.get("applied")
-    if applied is not None:
-        told["on_version_apply"] = applied
+    told["on_version_apply"] = [*filter(None, [attributes.get("applied")]), _stepped]
     if context.is_offline_mode():
         told |= {"dialect_name": _dialect(), "literal_binds": True}
     else:
@@ -40,6 +40,18 @@ def configure(**changed: Any) -> None:
     context.configure(**(told | changed))
     with context.begin_transaction():
         context.run_migrations()
+        if attributes.get("renew", False):
+            _renew(attributes["connection"])
+
+
+def _stepped(*, ctx: MigrationContext, **_: Any) -> None:
+    """After each migration."""
+    if ctx.connection is not None and not ctx.as_sql:
+        _renew(ctx.connection)
+
+
+def _renew(connection: Connection) -> None:
+    capture.renew(connection, [table for one in context.config.attributes["tables"] for table in one.sorted_tables])
 
 
 def _directed(migrating: MigrationContext, _revision: Any, scripts: list[MigrationScript]) -> None:
