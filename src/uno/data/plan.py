@@ -24,6 +24,7 @@ from uno.data.changes import differs
 from uno.data.checks import Check, check_of
 from uno.data.declared import declared
 from uno.data.marks import marks_of_columns
+from uno.data.references import connect
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
 
@@ -416,7 +417,7 @@ def mapped_plan(cls: type) -> MappedPlan | None:
         return None
     if not isinstance(mapper, Mapper):
         return None
-    mapper.registry.configure()
+    connect(cls, mapper)
     plan = MappedPlan(cls, mapper)
     if plan.has_events and plan.version_name is None:
         raise Misconfigured(
