@@ -104,7 +104,7 @@ def _history(resource: "Resource") -> Any:
         unit = ambient_unit()
         record = record_id(plan.key(query.id), plan)
         trail = AuditTrail(unit.database)
-        page = await trail.page(component=plan.label, record_id=record, limit=query.limit, after=query.after)
+        page = await trail.page(component=plan.component, record_id=record, limit=query.limit, after=query.after)
         if not page.items and await resource.repository.get_by_id(query.id, include_deleted=True) is None:
             raise NotFound(resource.cls.__name__, query.id)
         shown_of = [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in page.items]

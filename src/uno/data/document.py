@@ -24,7 +24,7 @@ from sqlalchemy import Table
 from uno import clock
 from uno.data.checks import check_of_types
 from uno.data.document_fields import Form, class_values, defaults_of, fields_of, form_of, id_type
-from uno.data.marks import marks_of_fields
+from uno.data.marks import component_of, marks_of_fields
 from uno.data.tables import documents
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
@@ -55,6 +55,7 @@ class DocumentPlan:
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.label = cls.__name__
+        self.component = component_of(cls)
         self.table: Table = documents
         self.fields = fields_of(cls)
         self.kind = _kind(cls, self.fields)

@@ -380,7 +380,7 @@ def _change(entry: Entry) -> Change | None:
     if before is not None and after is not None and not plan.changed(before, after):
         return None
     key = entry.key if entry.status != "new" else plan.key_of(entry.entity)
-    return Change(plan.label, record_id(key, plan), before, after, plan.marks)
+    return Change(plan.component, record_id(key, plan), before, after, plan.marks)
 
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:
