@@ -123,7 +123,8 @@ async def test_each_has_its_own_history_however_it_is_written(database: Database
         assert await trail.history(cls, 1) == await trail.history(name, 1)
         assert [one.operation for one in await trail.history(cls, 3)] == ["create", "delete"]
         past = await trail.as_of(cls, 1, clock.now())
-        assert past is not None and past["place"] == f"{cls.__module__}!"
+        assert past is not None
+        assert past["place"] == f"{cls.__module__}!"
 
 
 async def test_the_triggers_call_it_so(fresh: Fresh) -> None:

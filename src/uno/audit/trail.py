@@ -23,7 +23,7 @@ _LARGEST = 2**63
 
 
 class Chosen(TypedDict, total=False):
-    """Which entries: `component` is a class or what it is called there, `operation` one or several, `until` is left out itself."""
+    """Which entries: `component` is a class or its name there, `operation` one or several, `until` is left out."""
 
     component: str | type | None
     record_id: object

@@ -1,6 +1,7 @@
 """What of a class is written down in the audit trail.
 
-`__audit__ = False` leaves a class out, `__component__ = "bank.Order"` is what it is called there instead of its name. `info={"audit": False}` leaves a column out, `info={"audit": "redact"}`
+`__component__ = "bank.Order"` is what a class is called there instead of its name.
+`__audit__ = False` leaves a class out. `info={"audit": False}` leaves a column out, `info={"audit": "redact"}`
 shows that it changed but not its values; an attribute of a document says so with `Annotated[str, Redacted]`.
 What REST hides (`info={"hidden": True}`) and what is called like a secret is redacted without being told;
 `info={"audit": True}` says that it is none.
