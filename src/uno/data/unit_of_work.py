@@ -186,7 +186,7 @@ class UnitOfWork:
         if plan.version_key is None:
             raise Misconfigured(f"{plan.label} has no version that could be required.")
         if entry is not None:
-            entry.required = entry.required or ("beside" if beside else "alone")
+            self.tracked.require(entry, "beside" if beside else "alone")
         elif session is not None:
             session.require(entity)
 
@@ -213,16 +213,16 @@ class UnitOfWork:
         if self.preparing:
             raise Misconfigured("A before hook runs before anything is written; flush in an after hook.")
         try:
-            await (self.rounds.flush() if hooks.registered else self.write())
+            await (self.rounds.flush() if hooks.registered else self.write(told=True))
         except Conflict as error:
             name_duplicate(error, self._inserts())
             raise
 
-    async def write(self) -> None:
+    async def write(self, *, told: bool = False) -> None:
         """The same without hooks, which have run."""
         if self._session is not None:
             await self._session.write()
-        await write_tracked(self, self.tracked.operations())
+        await write_tracked(self, self.tracked.operations(told=told))
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
