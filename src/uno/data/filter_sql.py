@@ -23,6 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from uno.data.fields import Field, Searchable, Unreadable, from_text
 from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
+from uno.data.letters import SMALL, small
 from uno.errors import FieldError, Invalid
 
 Sql: TypeAlias = ColumnElement[bool]
@@ -205,13 +206,19 @@ def _ends(column: Any, value: str, backend: str) -> Sql:
     return column.endswith(value, autoescape=True)  # type: ignore[no-any-return]
 
 
+def _of_any_case(compare: Callable[[Any, str, str], Sql], on_server: Any, column: Any, value: str, backend: str) -> Sql:
+    if backend == "sqlite":
+        return compare(getattr(func, SMALL)(column, type_=String()), small(value), backend)
+    return on_server(value, autoescape=True)  # type: ignore[no-any-return]
+
+
 TEXT_OPERATORS: Final[Mapping[str, Callable[[Any, str, str], Sql]]] = {
     "contains": _contains,
     "starts_with": _starts,
     "ends_with": _ends,
-    "icontains": lambda column, value, _: column.icontains(value, autoescape=True),
-    "istarts_with": lambda column, value, _: column.istartswith(value, autoescape=True),
-    "iends_with": lambda column, value, _: column.iendswith(value, autoescape=True),
+    "icontains": lambda column, value, backend: _of_any_case(_contains, column.icontains, column, value, backend),
+    "istarts_with": lambda column, value, backend: _of_any_case(_starts, column.istartswith, column, value, backend),
+    "iends_with": lambda column, value, backend: _of_any_case(_ends, column.iendswith, column, value, backend),
 }
 
 
