@@ -103,7 +103,7 @@ def _history(resource: "Resource") -> Any:
         record = record_id(plan.key(query.id), plan)
         trail = AuditTrail(unit.database)
         # Before the repository is asked, which may hold a connection from then on.
-        page = await trail.page(component=plan.label, record_id=record, limit=query.limit, after=query.after)
+        page = await trail.page(component=plan.component, record_id=record, limit=query.limit, after=query.after)
         if not (page.items and resource.usual(*_ONE) and await _is_gone(trail, page.items[-1])):
             await resource.repository.get(query.id, include_deleted=True)
         shown_of = [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in page.items]

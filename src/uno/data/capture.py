@@ -252,9 +252,9 @@ def _body(table: Table, schema: str) -> str:
     return _BODY.format(
         audit=f"{_quote(schema)}.uno_audit",
         columns=_COLUMNS,
-        same=_SAME.format(component=_text(plan.label), place=_PLACE.format(order="")),
+        same=_SAME.format(component=_text(plan.component), place=_PLACE.format(order="")),
         # Rows come out of the join in any order.
-        same_joined=_SAME.format(component=_text(plan.label), place=_PLACE.format(order=f"ORDER BY {ordered}")),
+        same_joined=_SAME.format(component=_text(plan.component), place=_PLACE.format(order=f"ORDER BY {ordered}")),
         table=_names(table, schema)[1],
         new_id=_key(plan, "n"),
         old_id=_key(plan, "o"),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select, text
+from sqlalchemy import MetaData, Result, Select, and_, bindparam, event, select, text
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from uno.data.capture import by_trigger
+from uno.data.components import Classes
 from uno.data.connecting import break_connecting
 from uno.data.deadlines import keep_deadlines
 from uno.data.document import DocumentPlan, document_plan
@@ -94,7 +95,7 @@ class Database:
         self._engine: AsyncEngine | None = None
         self._plans: dict[type, Plan] = {}
         self._fields: dict[Plan, Searchable] = {}
-        self._by_table: dict[Table, MappedPlan] = {}
+        self._classes = Classes()
         self._by_key: dict[Plan, Prepared] = {}
         self._users = 0
         # The event loop it was opened in, as long as it is open.
@@ -351,12 +352,12 @@ class Database:
         return Prepared(statement, self.dialect, columns)
 
     def plan(self, cls: type) -> Plan:
-        """How objects of `cls` are stored."""
+        """How objects of `cls` are stored. Raises `Misconfigured` where it cannot be, or beside another class."""
         plan = self._plans.get(cls)
         if plan is None:
             plan = _plan(cls)
+            self._classes.add(plan)
             if isinstance(plan, MappedPlan):
-                self._refuse_twin(plan)
                 name_what_is_not_loaded(plan.mapper)
                 # Compiled before the first message.
                 _ = plan.check
@@ -377,15 +378,6 @@ class Database:
             return DocumentFields(plan, self.backend)
         related = {p.key: mapped_plan(p.mapper.class_) for p in plan.mapper.relationships}
         return Fields(plan, relations={name: Fields(one) for name, one in related.items() if one is not None})
-
-    def _refuse_twin(self, plan: MappedPlan) -> None:
-        """Each class would have its own object of one row, and the later write would undo the earlier."""
-        other = self._by_table.setdefault(plan.table, plan)
-        if other.mapper.base_mapper is not plan.mapper.base_mapper:
-            raise Misconfigured(
-                f"{other.cls.__qualname__} and {plan.cls.__qualname__} are both mapped to the table {plan.table}, so "
-                "changes of one would be lost in the other; map one class, or let one inherit from the other."
-            )
 
     def by_key(self, plan: Plan) -> Prepared:
         """What reads one row by its key, compiled once; the parts of the key are `k0`, `k1`, …"""

@@ -257,7 +257,7 @@ class OneRow:
         said = Said(*(bindparam(bind, type_=Text) for bind, _ in _SAID))
         id, captured = bindparam("said_id", type_=Uuid), uow.database.captured
         one = literal(1, Integer)
-        written = Written(plan.label, plan.marks, new, one, key, before, after, said, at, captured, id)
+        written = Written(plan.component, plan.marks, new, one, key, before, after, said, at, captured, id)
         parts = [part for book in self._books_of(uow).in_sql if (part := book.insert_from(written)) is not None]
         forms: list[Any] = []
         for name in self._names:

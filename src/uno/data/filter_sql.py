@@ -1,6 +1,5 @@
 """A filter as a SQL expression. Every name in it comes from a declared column, every value is bound."""
 
-import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +24,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from uno.data.fields import Field, Searchable, TooMany, Unreadable, from_text
 from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
+from uno.data.letters import SMALL, small
 from uno.data.plan import DELETED
 from uno.errors import FieldError, Invalid
 
@@ -32,7 +32,6 @@ Sql: TypeAlias = ColumnElement[bool]
 _NAMED = 5
 _LISTED = 100
 _LONGEST_NAME = 200
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def compile_filter(given: Filter, fields: Searchable, backend: str, limits: Limits | None = None) -> Sql:
@@ -220,7 +219,7 @@ def _caseless(compare: Callable[[Any, str, str], Sql], on_postgres: str) -> Call
 
     def compared(column: Any, value: str, backend: str) -> Sql:
         if backend == "sqlite":
-            return compare(func.lower(column), value.translate(_LOWER), backend)
+            return compare(getattr(func, SMALL)(column, type_=String()), small(value), backend)
         return getattr(column, on_postgres)(value, autoescape=True)  # type: ignore[no-any-return]
 
     return compared

@@ -1,11 +1,9 @@
 """Whether an object fits a filter: what the database would say, decided in Python.
 
-Values are those of the attribute's own type. Nothing is less or greater than None, and only ASCII letters
-have a case where that does not matter, as on SQLite.
+Values are those of the attribute's own type. Nothing is less or greater than None.
 """
 
 import operator
-import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,12 +11,12 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import NoInspectionAvailable
 
 from uno.data.filters import Condition, Filter
+from uno.data.letters import small
 from uno.data.plan import DELETED
 from uno.errors import Invalid
 
 # What a relation leads to that leads nowhere: no object, so none that fits anything.
 _NOWHERE = object()
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "lt": operator.lt,
     "lte": operator.le,
@@ -106,5 +104,5 @@ def _ordered(stored: Any, kind: str, value: Any, nested: bool) -> bool:
 
 def _text(stored: str, kind: str, value: str) -> bool:
     if kind.startswith("i"):
-        stored, value = stored.translate(_LOWER), value.translate(_LOWER)
+        stored, value = small(stored), small(value)
     return _TEXT[kind.removeprefix("i")](stored, value)

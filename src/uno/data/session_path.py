@@ -268,7 +268,7 @@ class SessionPath:
     def changes(self) -> list[Change]:
         """The net changes of all flushes."""
         return [
-            Change(plan.label, record_id(key, plan), before, after, plan.marks)
+            Change(plan.component, record_id(key, plan), before, after, plan.marks)
             for (plan, key), (before, after) in self._ledger.items()
             if not (before is None and after is None) and before != after
         ]

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util.concurrency import await_
 
 from uno import clock
+from uno.data import letters
 from uno.data.pool import WatchedPool
 from uno.data.sqlite_moments import keep_moments
 from uno.settings import DatabaseSettings
@@ -115,6 +116,7 @@ def sqlite_engine(
         cursor = connection.cursor()
         prepare(cursor)
         cursor.close()
+        letters.teach(connection)
 
     @event.listens_for(sync, "begin")
     def _begin(connection: Any) -> None:

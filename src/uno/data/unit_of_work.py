@@ -198,7 +198,7 @@ class UnitOfWork:
         if plan.version_key is None:
             raise Misconfigured(f"{plan.label} has no version that could be required.")
         if entry is not None:
-            entry.required = entry.required or ("beside" if beside else "alone")
+            self.tracked.require(entry, "beside" if beside else "alone")
         elif session is not None:
             session.require(entity)
 
@@ -226,17 +226,17 @@ class UnitOfWork:
             raise Misconfigured("A before hook runs before anything is written; flush in an after hook.")
         try:
             with self.writing_before():
-                await (self.rounds.flush() if hooks.registered else self.write())
+                await (self.rounds.flush() if hooks.registered else self.write(told=True))
         except Conflict as error:
             name_duplicate(error, self._inserts())
             raise
         self.strangers.tell_all()
 
-    async def write(self) -> None:
+    async def write(self, *, told: bool = False) -> None:
         """The same without hooks, which have run."""
         if self._session is not None:
             await self._session.write()
-        await write_tracked(self, self.tracked.operations())
+        await write_tracked(self, self.tracked.operations(told=told))
 
     def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Changes inside the block are undone by an exception, or by a `Failure` of a message inside."""
