@@ -237,7 +237,7 @@ def test_rows_without_a_value_for_a_new_column_are_told_in_a_sentence(
     app = models(NOTE, "Note")
     ask("revision", app, "-m", "first")
     ask("upgrade", app)
-    rows(url, "INSERT INTO notes (id, text) VALUES ('018f0000000070008000000000000001', 'a')")
+    rows(url, "INSERT INTO notes (id, text) VALUES ('01ARZ3NDEKTSV4RRFFQ69G5FAV', 'a')")
     models(NOTE + "    city: Mapped[str]\n", "Note")
     ask("revision", app, "-m", "second")
     assert refused("db", "upgrade", app).startswith("The column city of notes is to be NOT NULL, and the rows that")
