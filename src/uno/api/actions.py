@@ -85,8 +85,26 @@ def _explained(error: Exception, action: Action, message: Any) -> Exception:
     if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
-        return named(error, action.resource.plan, _written(message))
+        better = named(error, action.resource.plan, _written(message))
+        return better if error.row is None or action.operation != "bulk_create" else _in_list(better, error.row)
     return error
+
+
+def _in_list(error: Any, row: int) -> Exception:
+    """With the place of the item, as in errors of the body: `items.3.price`."""
+    place = f"items.{row - 1}"
+    found = [FieldError(f"{place}.{e.field}", _unnumbered(e.message), e.code) for e in error.errors]
+    text = "; ".join(f"{e.field}: {e.message}" for e in found) or f"{place}: {_unnumbered(str(error))}"
+    # Not the error itself, which may be a constant of the program, and has any signature.
+    made: Exception = error.__class__.__new__(error.__class__, text)
+    made.__dict__.update(error.__dict__)
+    made.args = (text,)
+    made.__dict__["errors"] = found or [FieldError(place, _unnumbered(str(error)), "refused")]
+    return made
+
+
+def _unnumbered(sentence: str) -> str:
+    return re.sub(r" \(row \d+\)", "", sentence)
 
 
 def _written(message: Any) -> set[str]:

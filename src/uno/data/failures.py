@@ -15,6 +15,9 @@ from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, 
 from uno.redact import redact
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
+# What comes before the name of a check, or of a column that must not be null.
+REFUSED = "The database refused a value: "
+_REFERENCE = "Something else refers to it, or what it refers to is missing"
 _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -74,11 +77,11 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
     if state == "23505":
         return Conflict(f"This would be a duplicate: {name}.", constraint=name)
     if state in ("23503", "23001"):
-        return Conflict(f"Something else refers to it, or what it refers to is missing: {name}.", constraint=name)
+        return Conflict(f"{_REFERENCE}: {name}.", constraint=name)
     if state == "23P01":
         return Conflict(f"Something that is there excludes this: {name}.", constraint=name)
     if state in ("23502", "23514"):
-        return Invalid(f"The database refused a value: {name or getattr(error, 'column_name', '?')}.")
+        return Invalid(f"{REFUSED}{name or getattr(error, 'column_name', '?')}.")
     if state in ("40001", "40P01"):
         return Conflict("Somebody else changed the same rows at the same moment.", repeatable=True)
     if state.startswith(("22", "54")):  # 54: a value beyond what an index or a row can hold
@@ -100,10 +103,12 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
 
 def _sqlite(error: sqlite3.Error) -> UnoError | None:
     found = _SQLITE_CONSTRAINT.search(str(error))
-    if found and found[1] in ("UNIQUE", "FOREIGN KEY"):
-        return Conflict(f"The database refused it: {error}.", constraint=found[2])
+    if found and found[1] == "UNIQUE":
+        return Conflict(f"This would be a duplicate: {found[2]}.", constraint=found[2])
+    if found and found[1] == "FOREIGN KEY":
+        return Conflict(f"{_REFERENCE}.")
     if found:
-        return Invalid(f"The database refused a value: {found[2]}.")
+        return Invalid(f"{REFUSED}{found[2]}.")
     if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):
         return Unavailable("The database is locked.")
     if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):

@@ -7,11 +7,11 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
 
 from uno.data.document import DocumentPlan
+from uno.data.failures import REFUSED
 from uno.data.plan import MappedPlan
 from uno.errors import Conflict, FieldError, Invalid, VersionConflict
 
 _SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
-_REFUSED = "The database refused a value: "
 
 
 def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str]) -> Exception:
@@ -23,14 +23,14 @@ def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str
         return error
     if isinstance(error, Conflict) and not error.repeatable:
         return _conflict(error, plan, set(given))
-    if type(error) is Invalid and not error.errors and str(error).startswith(_REFUSED):
-        return _refusal(str(error).removeprefix(_REFUSED).rstrip("."), plan) or error
+    if type(error) is Invalid and not error.errors and str(error).startswith(REFUSED):
+        return _refusal(str(error).removeprefix(REFUSED).rstrip("."), plan) or error
     return error
 
 
 def _conflict(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
     text = str(error)
-    if "FOREIGN KEY" in text or "refers to" in text:
+    if "refers to" in text:
         return _reference(error, plan, given)
     if error.constraint is None:
         return error
