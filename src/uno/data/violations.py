@@ -50,8 +50,27 @@ def _reference(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
     if error.constraint is not None and not exact:
         fields = []
     if not fields:
-        return Conflict("Something else refers to it.", constraint=error.constraint)
+        who = _referring(plan, error.constraint) or "Something else"
+        return Conflict(f"{who} refers to it.", constraint=error.constraint)
     return _about(error, fields, "It refers to something that is not there.", "reference")
+
+
+def _referring(plan: MappedPlan, constraint: str | None) -> str | None:
+    """The kind that refers to it: the one of the constraint, or the only one where the database names none."""
+    found: set[str] = set()
+    for mapper in plan.mapper.registry.mappers:
+        table = mapper.local_table
+        if mapper.single or not isinstance(table, Table) or table.metadata is not plan.table.metadata:
+            continue
+        to_it = [one for one in table.foreign_key_constraints if _target(one) == plan.table.fullname]
+        if any(constraint is None or constraint in _names(table, one, "fkey") for one in to_it):
+            found.add(mapper.class_.__name__)
+    return found.pop() if len(found) == 1 else None
+
+
+def _target(key: ForeignKeyConstraint) -> str:
+    """The table that it leads to, which may not be there."""
+    return key.elements[0].target_fullname.rpartition(".")[0]
 
 
 def _about(error: Conflict, fields: Iterable[str], message: str, code: str) -> Conflict:
