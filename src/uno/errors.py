@@ -69,8 +69,8 @@ class Conflict(UnoError):
     """The request clashes with what is stored.
 
     `constraint` names the database constraint, if one refused it, `errors` the fields it is about, where that
-    is known, `row` which of many rows it was, counted from 1. `repeatable` is true where the database rolled everything back by itself and running the
-    message again may succeed.
+    is known, `row` which of many rows it was, counted from 1. `repeatable` is true where the database rolled
+    everything back by itself and running the message again may succeed.
     """
 
     errors: tuple[FieldError, ...] = ()

@@ -19,7 +19,7 @@ from uno.data.bulk_changes import delete_rows, update_rows, update_to
 from uno.data.bulk_errors import named_alone
 from uno.data.bulk_insert import can_copy, insert_rows
 from uno.data.bulk_rows import Refused, checked, told
-from uno.data.culprit import culprit
+from uno.data.culprit import culprit, same_as_refused
 from uno.data.database import Plan
 from uno.data.document import DocumentPlan
 from uno.data.making import Make, maker
@@ -169,11 +169,17 @@ def _place(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any]) -
         found = next((n for n, one in enumerate(made) if not _is_valid(plan, one)), None)
         if found is not None:
             return found
-    if isinstance(plan, DocumentPlan) or uow.database.backend != "postgresql":
+    if isinstance(plan, DocumentPlan):
         return None
     # SQLAlchemy wrote it, in an order of its own.
-    names = {a.column: a.name for a in plan.attributes}
-    return culprit(error, plan.table, len(made), lambda n, c: made[n].__dict__.get(names.get(c)), uow.database.dialect)
+    names, dialect = {a.column: a.name for a in plan.attributes}, uow.database.dialect
+
+    def look(n: int, column: Any) -> Any:
+        return made[n].__dict__.get(names.get(column))
+
+    if uow.database.backend == "sqlite":
+        return same_as_refused(error, list(names), len(made), look, dialect)
+    return culprit(error, plan.table, len(made), look, dialect)
 
 
 def _is_valid(plan: Plan, entity: Any) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Table, Uni
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from uno.data import violations
 from uno.data.bulk_rows import Refused, Rows, told
 from uno.data.document import DocumentPlan
 from uno.data.failures import REFUSED, chain, is_lost, translate
@@ -17,6 +18,8 @@ from uno.data.statement import bind_processor
 from uno.data.unfit import problem_of
 from uno.errors import Conflict, FieldError, Invalid, UnoError, VersionConflict
 
+_REFERS = "Something refers to it, or what it refers to is missing."
+_THERE = "There is one with this value already."
 _LOOSE = (TypeDecorator, types.JSON, types.ARRAY, types.LargeBinary, types.Enum)
 
 
@@ -26,7 +29,7 @@ def named(error: BaseException, plan: MappedPlan, dialect: Dialect, rows: Rows |
     if isinstance(known, VersionConflict) or is_lost(error):
         return None
     if isinstance(known, Conflict):
-        return placed(_conflict(known, plan), rows)
+        return placed(_conflict(known, plan, rows is not None), rows)
     if isinstance(known, Invalid) and known.errors and rows is None:
         return known
     if known is None and not isinstance(error, TypeError | ValueError | AttributeError | ArithmeticError):
@@ -48,20 +51,19 @@ def named_alone(error: Refused, plan: MappedPlan | DocumentPlan) -> Refused:
     if error.errors or isinstance(plan, DocumentPlan) or isinstance(error, VersionConflict):
         return error
     if isinstance(error, Conflict):
-        return error if error.repeatable else _conflict(error, plan)
+        return error if error.repeatable else _conflict(error, plan, True)
     return _refused(error, error, plan) if str(error).startswith(REFUSED) else error
 
 
-def _conflict(known: Conflict, plan: MappedPlan) -> Conflict:
+def _conflict(known: Conflict, plan: MappedPlan, is_new: bool) -> Conflict:
+    if is_new:
+        found = violations.named(known, plan, plan.names)
+        return found if isinstance(found, Conflict) else known
     names = fields_of(known.constraint, plan)
     if not names:
         return known
     refers = "refers" in str(known)
-    what = (
-        "Something refers to it, or what it refers to is missing."
-        if refers
-        else "There is one with this value already."
-    )
+    what = _REFERS if refers else _THERE
     made = Conflict("; ".join(f"{name}: {what}" for name in names), constraint=known.constraint)
     made.errors = tuple(FieldError(name, what, "reference" if refers else "duplicate") for name in names)
     return made

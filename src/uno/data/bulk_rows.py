@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 from sqlalchemy import Column
 from sqlalchemy.engine import Dialect
@@ -16,7 +16,7 @@ from uno.errors import Conflict, Invalid, Misconfigured
 
 Key = tuple[Any, ...]
 Held = Mapping[str, Any]
-Refused = TypeVar("Refused", Invalid, Conflict)
+Refused: TypeAlias = Invalid | Conflict
 
 
 @dataclass(slots=True)
@@ -164,7 +164,8 @@ def told(error: Refused, number: int) -> Refused:
     if error.row is not None:
         return error
     found = [replace(one, message=_numbered(one.message, number)) for one in error.errors]
-    text = "; ".join(f"{one.field}: {one.message}" for one in found) or _numbered(str(error), number)
+    each = "; ".join(f"{one.field}: {one.message}" for one in found) if isinstance(error, Invalid) else ""
+    text = each or _numbered(str(error), number)
     # Not the error itself, which may be a constant of the program, and has any signature.
     made: Refused = error.__class__.__new__(error.__class__, text)
     made.__dict__.update(error.__dict__)

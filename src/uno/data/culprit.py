@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -10,16 +10,18 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import Column, Table, event
-from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine import Dialect, Engine, ExceptionContext
 
+from uno.data.changes import Values
 from uno.data.failures import chain
 from uno.data.statement import bind_processor
 from uno.data.unfit import problem_of
 
 # The value of a column in the row at a place.
 Look = Callable[[int, Column[Any]], Any]
-# On an error of SQLite: how many rows it had taken from the list.
+# On an error of SQLite: how many rows it had taken from the list; the rows, up to the one that it refused.
 _TAKEN: Final = "uno_taken"
+_REFUSED: Final = "uno_refused"
 _LINE = re.compile(r"COPY [^\n]*?, line (\d+)")
 # PostgreSQL may say the words around them in another language.
 _KEY = re.compile(r"\(([^()]*)\)=\((.*)\)", re.DOTALL)
@@ -48,6 +50,73 @@ def count_rows(engine: Engine) -> None:
             setattr(error, _TAKEN, taken)
             raise
         return True
+
+
+def find_refused(engine: Engine) -> None:
+    """Let errors of SQLite say the row: of many in one statement each is tried by itself, once they were refused."""
+
+    @event.listens_for(engine, "handle_error")
+    def _refused(context: ExceptionContext) -> None:
+        error, values = context.original_exception, context.parameters
+        execution: Any = context.execution_context
+        compiled: Any = getattr(execution, "compiled", None)
+        names = getattr(compiled, "positiontup", None)
+        if not (isinstance(error, sqlite3.IntegrityError) and isinstance(values, list | tuple)):
+            return
+        if not (names and compiled.isinsert):
+            return
+        taken = getattr(error, _TAKEN, None)
+        if taken is not None:
+            rows = [tuple(row) for row in values[:taken]]
+        else:
+            rows = [tuple(values[n : n + len(names)]) for n in range(0, len(values), len(names))]
+            rows = rows if len(rows) == 1 else rows[: _tried(execution.cursor, str(compiled), rows)]
+        if rows:
+            setattr(error, _REFUSED, [dict(zip(names, row, strict=False)) for row in rows])
+
+
+def _tried(cursor: Any, statement: str, rows: Sequence[Any]) -> int:
+    """The number of the first that is refused, 0 if none is; nothing of it stays."""
+    found = 0
+    cursor.execute("SAVEPOINT uno_tried")
+    try:
+        for number, row in enumerate(rows, 1):
+            try:
+                cursor.execute(statement, row)
+            except sqlite3.IntegrityError:
+                found = number
+                break
+    except sqlite3.Error:  # it takes more than a row
+        found = 0
+    finally:
+        cursor.execute("ROLLBACK TO uno_tried")
+        cursor.execute("RELEASE uno_tried")
+    return found
+
+
+def same_as_refused(
+    error: BaseException, columns: Sequence[Column[Any]], size: int, look: Look, dialect: Dialect
+) -> int | None:
+    """The place of the row that SQLite did not take, in whatever order SQLAlchemy wrote them."""
+    rows: Sequence[Values] = next((held for one in chain(error) if (held := getattr(one, _REFUSED, None))), [{}])
+    columns = [column for column in columns if column.key in rows[-1]]
+    processes = [bind_processor(column, dialect) for column in columns]
+
+    def known(n: int) -> Values:
+        given = ((column.key, process, look(n, column)) for column, process in zip(columns, processes, strict=True))
+        return {
+            name: value if process is None else process(value) for name, process, value in given if value is not None
+        }
+
+    def fits(sent: Values, row: Values) -> bool:
+        return all(row[name] == value for name, value in sent.items())
+
+    found = [n for n in range(size) if columns and fits(known(n), rows[-1])]
+    if not found:
+        return None
+    # Of several that are alike it is as many as were tried.
+    times = sum(fits(known(found[0]), row) for row in rows)
+    return found[min(times, len(found)) - 1]
 
 
 def culprit(error: BaseException, table: Table, size: int, look: Look, dialect: Dialect) -> int | None:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util.concurrency import await_
 
 from uno import clock
-from uno.data.culprit import count_rows
+from uno.data.culprit import count_rows, find_refused
 from uno.data.pool import WatchedPool
 from uno.data.sqlite_moments import keep_moments
 from uno.settings import DatabaseSettings
@@ -109,6 +109,7 @@ def sqlite_engine(
     keep_moments(engine.dialect)
     sync: Any = engine.sync_engine
     count_rows(sync)
+    find_refused(sync)
 
     @event.listens_for(sync, "connect")
     def _connected(connection: Any, _record: Any) -> None:

@@ -52,6 +52,22 @@ async def days(client: Client, query: str) -> list[int]:
     return sorted(one["day"] for one in response.json()["items"])
 
 
+async def test_a_bulk_error_of_a_hook_or_of_the_database_behind_hooks_says_the_item(asking: Client) -> None:
+    assert (await asking.post("/shifts", json=shift(1, email="a"))).status_code == 201
+    for email, code in (("nobody", "nobody"), ("a", "duplicate"), ("b", "duplicate")):
+        items = [shift(2, email="b"), shift(3), shift(4, email=email)]
+        response = await asking.post("/shifts/bulk", json={"items": items})
+        assert [(one["field"], one["code"]) for one in problems_in(response)] == [("items.2.email", code)]
+        assert "(row" not in response.text
+    assert await days(asking, "") == [1]
+
+
+async def test_a_value_that_a_hook_made_too_large_is_named(asking: Client, shifts: App) -> None:
+    response = await asking.post("/shifts", json=shift(1, email="rich"))
+    on_sqlite = shifts.database is not None and shifts.database.backend == "sqlite"  # which takes any number
+    assert response.status_code == 201 if on_sqlite else fields_in(response) == ["wage"], response.text
+
+
 async def test_who_refers_to_it_is_said(client: Client) -> None:
     supplier = (await client.post("/suppliers", json={"code": "S", "city": "Ulm"})).headers["location"]
     id = int(supplier.rpartition("/")[2])
