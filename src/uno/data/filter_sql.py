@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from uno.data.fields import Field, Searchable, Unreadable, from_text
+from uno.data.fields import Field, Searchable, TooMany, Unreadable, from_text
 from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
 from uno.errors import FieldError, Invalid
 
@@ -76,7 +76,7 @@ class _Compiler:
         try:
             value = self._value(field, operator, condition)
         except Unreadable as error:
-            return self._wrong(condition, str(error), "value")
+            return self._wrong(condition, str(error), error.code)
         found = _compared(field, operator, value, self._backend)
         return found if field.relation is None else _through(field.relation, found)
 
@@ -98,7 +98,7 @@ class _Compiler:
         if takes == TWO and len(values) != 2:
             raise Unreadable("It takes two values, the lowest and the highest.")
         if len(values) > self._limits.values:
-            raise Unreadable(f"It takes at most {self._limits.values} values.")
+            raise TooMany(f"It takes at most {self._limits.values} values.")
         return [
             None if one is None and takes == SEVERAL else self._one(field, operator, one, condition.raw)
             for one in values

@@ -68,6 +68,40 @@ async def test_a_value_that_a_hook_made_too_large_is_named(asking: Client, shift
     assert response.status_code == 201 if on_sqlite else fields_in(response) == ["wage"], response.text
 
 
+async def test_a_duration_is_asked_for_as_it_is_shown(asking: Client) -> None:
+    for day, took in enumerate((30, 90.5, 200), 1):
+        assert (await asking.post("/shifts", json=shift(day, took=took))).json()["took"] == took
+    for query, found in (
+        ("took=90.5", [2]),
+        ("took__gte=90", [2, 3]),
+        ("took__between=1e1,90.5", [1, 2]),
+        ("took__in=PT30S,200", [1, 3]),
+        ("took=PT1M30.5S", [2]),
+        ('filter={"took__gt":90.5}', [3]),
+        ('filter={"took__gt":"90.5"}', [3]),
+    ):
+        assert await days(asking, query) == found, query
+    for wrong in ("soon", "1e99", "nan", "--1"):
+        [error] = problems_in(await asking.get(f"/shifts?took={wrong}"))
+        assert error["code"] == "value"
+        assert "90.5" in error["message"] or "stored" in error["message"], error
+
+
+async def test_a_plus_in_a_query_is_read_as_a_space_and_meant(asking: Client) -> None:
+    assert (await asking.post("/shifts", json=shift(1, began="2025-12-31T23:30:00Z"))).status_code == 201
+    assert await days(asking, "began__gte=2026-01-01T00:00:00+01:00") == [1]
+    assert await days(asking, "began__gte=2026-01-01T00:00:00%2B00:00") == []
+    assert await days(asking, "began=2026-01-01 00:30:00.0+0100") == [1]
+
+
+async def test_a_condition_comes_once_and_has_not_too_many_values(asking: Client) -> None:
+    [error] = problems_in(await asking.get("/shifts?day=1&day=2"))
+    assert (error["field"], error["code"]) == ("day", "repeated")
+    assert await days(asking, "day__gte=1&day__lte=2") == []
+    [error] = problems_in(await asking.get("/shifts?day__in=1,2,3,4"))
+    assert (error["field"], error["code"]) == ("day__in", "too_many")
+
+
 async def test_who_refers_to_it_is_said(client: Client) -> None:
     supplier = (await client.post("/suppliers", json={"code": "S", "city": "Ulm"})).headers["location"]
     id = int(supplier.rpartition("/")[2])
