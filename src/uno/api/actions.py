@@ -192,13 +192,16 @@ def _change_reader(action: Action, message: type[Any]) -> Read:
 def _body_reader(resource: Resource, schema: Any, whole: Any = None) -> Callable[[Scope, bytes], Any]:
     """Reads a body, and says of what the server sets that it does. `whole` has a list `items` of what `schema` says."""
     read = body_reader(schema if whole is None else whole, ())
+    given = frozenset(resource.schemas.create.model_fields)
     owned = set(resource.names) - set(schema.model_fields)
 
     def read_body(scope: Scope, body: bytes) -> Any:
         try:
             return read(scope, body)
         except Invalid as error:
-            told = [_owned(one) if _name_in(one.field, whole is not None) in owned else one for one in error.errors]
+            names = [_name_in(one.field, whole is not None) for one in error.errors]
+            pairs = zip(error.errors, names, strict=True)
+            told = [_owned(one, name in given) if name in owned else one for one, name in pairs]
             if told == list(error.errors):
                 raise
             raise invalid(told, malformed=isinstance(error, Malformed)) from None
@@ -211,8 +214,10 @@ def _name_in(field: str, in_list: bool) -> str:
     return re.sub(r"^items\.\d+\.", "", field) if in_list else field
 
 
-def _owned(error: FieldError) -> FieldError:
-    return FieldError(error.field, "The server sets it; leave it out.", "read_only")
+def _owned(error: FieldError, is_given: bool) -> FieldError:
+    """What a client gives only with something new stays as it is."""
+    what = "It cannot be changed" if is_given else "The server sets it"
+    return FieldError(error.field, f"{what}; leave it out.", "read_only")
 
 
 # ── from a result to a response ──

@@ -102,6 +102,15 @@ async def test_a_condition_comes_once_and_has_not_too_many_values(asking: Client
     assert (error["field"], error["code"]) == ("day__in", "too_many")
 
 
+async def test_a_key_of_two_parts_has_two_and_stays(asking: Client) -> None:
+    made = await asking.post("/shifts", json=shift(1))
+    for path in ("/shifts/a", "/shifts/a,1,2"):
+        [error] = problems_in(await asking.get(path))
+        assert (error["field"], error["message"]) == ("id", "It takes two parts with a comma between.")
+    [error] = problems_in(await asking.patch(made.headers["location"], json={"day": 2}))
+    assert (error["code"], error["message"]) == ("read_only", "It cannot be changed; leave it out.")
+
+
 async def test_who_refers_to_it_is_said(client: Client) -> None:
     supplier = (await client.post("/suppliers", json={"code": "S", "city": "Ulm"})).headers["location"]
     id = int(supplier.rpartition("/")[2])
