@@ -111,6 +111,20 @@ async def test_a_key_of_two_parts_has_two_and_stays(asking: Client) -> None:
     assert (error["code"], error["message"]) == ("read_only", "It cannot be changed; leave it out.")
 
 
+async def test_a_patch_takes_a_merge_patch_only(client: Client) -> None:
+    there = (await client.post("/items", json={"sku": "A"})).headers["location"]
+    for kind, status in (
+        ("application/json", 200),
+        ("application/merge-patch+json; charset=utf-8", 200),
+        ("application/json-patch+json", 415),
+        ("application/vnd.api+json", 415),
+    ):
+        response = await client.patch(there, content=b'{"shelf": "x"}', headers={"content-type": kind})
+        assert response.status_code == status, response.text
+    assert "merge-patch" in response.json()["detail"]
+    assert "merge-patch" in response.headers["accept-patch"]
+
+
 async def test_who_refers_to_it_is_said(client: Client) -> None:
     supplier = (await client.post("/suppliers", json={"code": "S", "city": "Ulm"})).headers["location"]
     id = int(supplier.rpartition("/")[2])
