@@ -15,6 +15,11 @@ from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, 
 from uno.redact import redact
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
+# A mistake in a statement; SQLite has one number for all errors.
+_SQLITE_SQL = re.compile(
+    r"syntax error|no such (table|column|function|collation|index)|has no column|incomplete input|unrecognized token"
+    r"|ambiguous column|wrong number of arguments|misuse of|values (for|were supplied)|already exists|one statement"
+)
 # What comes before the name of a check, or of a column that must not be null.
 REFUSED = "The database refused a value: "
 _REFERENCE = "Something else refers to it, or what it refers to is missing"
@@ -90,6 +95,8 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return TimedOut("The database stopped a statement that took too long.")
     if state == "42501":
         return Misconfigured(f"The user of the database may not do this: {error}.")
+    if state.startswith("42") or state in ("0A000", "3F000"):
+        return Misconfigured(f"The database does not take this SQL: {_without_values(error)}.")
     if state == "25006":  # a standby, or a primary during a failover
         return Unavailable("The database only reads at the moment.")
     if state.startswith(("28", "3D")):
@@ -115,6 +122,8 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
         return Unavailable("The database file cannot be opened; check that its folder exists and can be written.")
     if isinstance(error, sqlite3.DatabaseError) and re.search("not a database|image is malformed|disk I/O", str(error)):
         return Unavailable(f"The database file cannot be used: {error}.")
+    if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError) and _SQLITE_SQL.search(str(error)):
+        return Misconfigured(f"The database does not take this SQL: {_without_values(error)}.")
     if isinstance(error, sqlite3.DataError):
         return Invalid(f"The database cannot store this: {error}.")
     return None

@@ -125,6 +125,27 @@ async def test_a_patch_takes_a_merge_patch_only(client: Client) -> None:
     assert "merge-patch" in response.headers["accept-patch"]
 
 
+@pytest.mark.parametrize(
+    "sql", ["SELEC 1", "SELECT x FROM depot_items", "SELECT 1 FROM nowhere", "DELETE FROM nowhere"]
+)
+async def test_sql_that_the_database_does_not_take_is_a_mistake_of_the_program(app: App, sql: str) -> None:
+    assert app.database is not None
+    async with app, UnitOfWork(app.database) as uow:
+        with pytest.raises(Misconfigured, match="does not take this SQL") as caught:
+            await uow.execute(sql)
+        assert not isinstance(caught.value, SQLAlchemyError)
+        assert "sqlalche.me" not in str(caught.value)
+
+
+async def test_in_blocking_mode_it_is_as_well(url: str) -> None:
+    def wrong() -> None:
+        with Database(url).blocking as database:
+            database.execute("SELEC 1")
+
+    with pytest.raises(Misconfigured, match="does not take this SQL"):
+        await asyncio.to_thread(wrong)
+
+
 async def test_who_refers_to_it_is_said(client: Client) -> None:
     supplier = (await client.post("/suppliers", json={"code": "S", "city": "Ulm"})).headers["location"]
     id = int(supplier.rpartition("/")[2])
