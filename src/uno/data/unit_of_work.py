@@ -215,7 +215,7 @@ class UnitOfWork:
         try:
             await (self.rounds.flush() if hooks.registered else self.write())
         except Conflict as error:
-            name_duplicate(error, self._inserts())
+            name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
             raise
 
     async def write(self) -> None:
@@ -402,7 +402,7 @@ class UnitOfWork:
             await commit(self)
         except BaseException as error:
             if isinstance(error, Conflict):
-                name_duplicate(error, self._inserts())
+                name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
                 error.repeatable = error.repeatable or self.lookups.explain(error, self._inserts())
             self.doom(error)
             raise

@@ -125,6 +125,31 @@ async def test_a_patch_takes_a_merge_patch_only(client: Client) -> None:
     assert "merge-patch" in response.headers["accept-patch"]
 
 
+async def test_in_python_a_duplicate_and_a_number_that_is_too_large_name_the_attribute(shifts: App) -> None:
+    repository: Repository[Shift] = Repository(Shift)
+    database = shifts.database
+    assert database is not None
+    async with database:
+        async with UnitOfWork(database):
+            await repository.create(place="a", day=1, email="a")
+        with pytest.raises(Conflict) as caught:
+            async with UnitOfWork(database):
+                await repository.create(place="a", day=2, email="a")
+        assert str(caught.value) == "email: There is one with this value already."
+        assert [one.field for one in caught.value.errors] == ["email"]
+        if database.backend == "postgresql":
+            with pytest.raises(Invalid) as wrong:
+                async with UnitOfWork(database):
+                    await repository.create(place="a", day=2, wage="12345.678")
+            assert [one.field for one in wrong.value.errors] == ["wage"]
+            with pytest.raises(Invalid) as wrong:
+                async with UnitOfWork(database):
+                    await repository.update_many(values={"wage": 12345}, everything=True)
+            assert [one.field for one in wrong.value.errors] == ["wage"]
+        with pytest.raises(Invalid, match="none of create, update"):
+            await AuditTrail(database).query(operation="updated")
+
+
 @pytest.mark.parametrize(
     "sql", ["SELEC 1", "SELECT x FROM depot_items", "SELECT 1 FROM nowhere", "DELETE FROM nowhere"]
 )
