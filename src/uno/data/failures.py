@@ -95,6 +95,8 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return TimedOut("The database stopped a statement that took too long.")
     if state == "42501":
         return Misconfigured(f"The user of the database may not do this: {error}.")
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return Unavailable("The tables were changed meanwhile; ask again.")
     if state.startswith("42") or state in ("0A000", "3F000"):
         return Misconfigured(f"The database does not take this SQL: {_without_values(error)}.")
     if state == "25006":  # a standby, or a primary during a failover

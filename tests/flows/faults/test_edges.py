@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 from tests.flows.faults.depot import ALL, Client, Item, Shift, calling, fields_in, problems_in
@@ -11,8 +12,9 @@ from tests.flows.faults.depot import ALL, Client, Item, Shift, calling, fields_i
 from uno.app import App, Module, resource
 from uno.audit import AuditTrail
 from uno.data import Database, Repository, UnitOfWork, hooks
+from uno.data.failures import translate
 from uno.data.filters import Limits
-from uno.errors import Conflict, Invalid, Misconfigured
+from uno.errors import Conflict, Invalid, Misconfigured, Unavailable
 
 SHIFTS = tuple(one for one in ALL if one not in ("restore",))
 
@@ -177,3 +179,8 @@ async def test_who_refers_to_it_is_said(client: Client) -> None:
     assert (await client.post("/items", json={"sku": "A", "supplier_id": id})).status_code == 201
     response = await client.delete(supplier)
     assert (response.status_code, response.json()["detail"]) == (409, f"{Item.__name__} refers to it.")
+
+
+def test_tables_that_were_changed_meanwhile_are_no_mistake_of_the_program() -> None:
+    changed = asyncpg.InvalidCachedStatementError("cached statement plan is invalid")
+    assert isinstance(translate(changed), Unavailable)
