@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -48,6 +50,11 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 def test_every_name_a_room_promises_resolves(room: str) -> None:
     module = import_module(f"uno.{room}")
     assert [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)] == []
+
+
+def test_a_module_that_is_a_name_of_a_room_is_there_at_once() -> None:
+    alone = "import sys, uno.data; assert uno.data.hooks is sys.modules['uno.data.hooks']"
+    subprocess.run([sys.executable, "-c", alone], check=True)
 
 
 def test_a_star_import_brings_the_names_of_the_front_door_and_nothing_else() -> None:

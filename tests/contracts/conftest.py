@@ -42,6 +42,11 @@ class Templates:
         self._made += 1
         return f"sqlite:///{shutil.copy(template, self._folder / f'{self._made}.db')}"
 
+    async def remove(self, url: str) -> None:
+        """A server with many databases is slow."""
+        if url.startswith("postgresql"):
+            await self._farm.drop(url)
+
     async def empty_url(self, backend: str) -> str:
         """The URL of a new database without any tables."""
         if backend == "postgresql":
@@ -91,6 +96,8 @@ def _fresh(templates: Templates, stack: AsyncExitStack) -> Fresh:
     ) -> Database:
         """`like` opens another one over the same data."""
         url = await templates.url(backend, tables) if like is None else like.url
+        if like is None:
+            stack.push_async_callback(templates.remove, url)
         return await stack.enter_async_context(Database(url, commit=commit, settings=settings))
 
     return make
@@ -111,8 +118,10 @@ def way(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def trip_url(templates: Templates, way: str) -> str:
-    return "sqlite://" if "memory" in way else await templates.url(way.split()[0], Base.metadata)
+async def trip_url(templates: Templates, way: str) -> AsyncIterator[str]:
+    url = "sqlite://" if "memory" in way else await templates.url(way.split()[0], Base.metadata)
+    yield url
+    await templates.remove(url)
 
 
 @pytest.fixture

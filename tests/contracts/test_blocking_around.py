@@ -6,10 +6,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from tests.contracts.conftest import Templates
 from tests.contracts.trips import Base, Tour, Trip, Trips, in_use, places, threaded, threads
 
@@ -341,6 +342,18 @@ async def test_a_writer_waits_for_sqlites_lock_with_a_limit(
     waited, name = await asyncio.to_thread(fight)
     assert 0.2 < waited < 5
     assert name in ("Unavailable", "TimedOut")
+
+
+def test_a_file_that_was_used_and_closed_elsewhere_is_opened_again(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/x.db")
+
+    async def elsewhere() -> None:
+        async with database:
+            await database.query(text("SELECT 1"))
+
+    asyncio.run(elsewhere())
+    assert database.blocking.execute("SELECT 2").scalar() == 2
+    database.blocking.close()
 
 
 @threaded

@@ -56,7 +56,12 @@ class Trips(Repository[Trip]):
 
 
 def audited(database: Database) -> Database:
-    database.open_unit = lambda: UnitOfWork(database, books=[AuditBook()])
+    """As that of an application."""
+
+    def furnish(uow: UnitOfWork) -> None:
+        uow.books = (AuditBook(),)
+
+    database.furnish = furnish
     return database
 
 

@@ -174,7 +174,8 @@ def _is_variable(room: ModuleType, name: str) -> bool:
 def _meaning(room: ModuleType, name: str) -> str:
     """The first sentence of what the code says of it; of constants and aliases nothing."""
     found = getattr(room, name)
-    own = str(getattr(found, "__module__", None)).startswith("uno") and callable(found)
+    ours = str(getattr(found, "__module__", None)).startswith("uno") and callable(found)
+    own = ours or isinstance(found, ModuleType)
     if own and str(found.__doc__).startswith(f"{name}("):  # what dataclasses make themselves
         return ""
     said = " ".join(str(found.__doc__ or "").split("\n\n")[0].split()) if own else ""

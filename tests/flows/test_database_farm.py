@@ -93,6 +93,16 @@ async def test_a_database_can_be_dropped_early_but_only_our_own(folder: Path) ->
             await farm.drop(farm.server_url)
 
 
+async def test_a_database_of_a_block_is_dropped_after_it_even_when_it_fails(folder: Path) -> None:
+    async with DatabaseFarm(folder=folder) as farm:
+        await farm.template("fruit", fill)
+        with pytest.raises(ZeroDivisionError):
+            async with farm.database("fruit") as url:
+                assert await run(url, "SELECT name FROM fruit") == "apple"
+                raise ZeroDivisionError
+        assert await databases(farm.server_url) == 1
+
+
 async def test_databases_of_a_killed_test_run_are_dropped_and_those_of_a_living_one_are_kept(folder: Path) -> None:
     async with DatabaseFarm(folder=folder) as living:
         url = await living.create()

@@ -85,7 +85,7 @@ def _explained(error: Exception, action: Action, message: Any) -> Exception:
     if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
-        better = named(error, action.resource.plan, _written(message))
+        better = named(error, action.resource.plan, _written(message), action.resource.names)
         return better if error.row is None or action.operation != "bulk_create" else _in_list(better, error.row)
     return error
 

@@ -70,8 +70,10 @@ def build_crud_router(
 
 
 def _bus(made: Resource, database: Database, *, audit: bool) -> Bus:
+    books = (AuditBook(),) if audit else ()
+
     def unit(*, read_only: bool = False) -> UnitOfWork:
-        return UnitOfWork(database, books=(AuditBook(),) if audit else (), read_only=read_only)
+        return UnitOfWork(database, books=books, read_only=read_only)
 
     # Keys are remembered in a table of uno's own, as audit rows are.
     keys = per_message(Once(unit)) if audit else refuse_keys

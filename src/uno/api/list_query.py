@@ -12,6 +12,7 @@ from uno.api.request import query_pairs
 from uno.app import Resource
 from uno.data.filters import Condition, Filter
 from uno.data.paging import Page
+from uno.data.recent import Recent
 from uno.data.rendered import Rows
 from uno.errors import FieldError, Invalid
 
@@ -21,7 +22,7 @@ PARAMETERS = ("limit", "offset", "after", "sort", "fields", "include", "total", 
 Gates: TypeAlias = Mapping[str, Sequence[Callable[[Scope], None]]]
 UNGUARDED: Final[Gates] = {}
 # Queries that are remembered, of a resource, and their length in bytes.
-_MOST_KNOWN, _LONGEST_KNOWN = 200, 200
+MOST_KNOWN, _LONGEST_KNOWN = 200, 200
 # What is the same with and without quoting.
 _PLAIN_QUERY = re.compile(r"(?:[\w.~-]+=[\w.~%+-]*(?:&(?!$)|$))*", re.ASCII)
 _PLAIN_PATH = re.compile(r"[\w/.~-]*", re.ASCII)
@@ -56,7 +57,7 @@ def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED
         made.answered_as_json()
         return made
 
-    known: dict[bytes, Any] = {}
+    known: Recent[bytes, Any] = Recent(MOST_KNOWN)
 
     def remembered(scope: Scope) -> Any:
         """What was asked before is the same message, which nobody can change."""
@@ -64,8 +65,8 @@ def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED
         made = known.get(asked)
         if made is None:
             made = read(scope)
-            if len(asked) <= _LONGEST_KNOWN and len(known) < _MOST_KNOWN:
-                known[asked] = made
+            if len(asked) <= _LONGEST_KNOWN:
+                known.keep(asked, made)
         if made.include:
             pass_gates(scope, made.include, gates)
         return made

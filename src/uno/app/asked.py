@@ -52,8 +52,8 @@ def unlisted(
     for target, wanted in _wanted(handlers, providers):
         entity = _entity_of(wanted)
         plan = None if entity is None else _mapped(database, entity)
-        if plan is None and storable(wanted) and (wrong := _unstorable(database, wanted)):
-            found[Problem("wrong model", wanted.__qualname__, wrong)] = None
+        if plan is None and storable(entity) and (wrong := _unstorable(database, entity)):
+            found[Problem("wrong model", entity.__qualname__, wrong)] = None
         if plan is not None and plan.table.metadata not in known:
             text = f"It asks for {plan.label}, whose table no module lists; add it to the models of one."
             found[Problem("unlisted model", name_of(target), text)] = None

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import BaseModel
 
 from uno.audit import AuditLog
 from uno.data import wire
 from uno.data.plan import MappedPlan
+from uno.data.traits import Plan
 
 if TYPE_CHECKING:
     from uno.app.resources import Resource
 
 _ENTRY = tuple(one.name for one in fields(AuditLog))
 Show = Callable[[Any], dict[str, Any]]
+Encoders: TypeAlias = Sequence[tuple[str, Callable[[Any], Any]]]
 
 
 def shown(resource: "Resource", entity: Any) -> dict[str, Any]:
@@ -25,18 +26,17 @@ def shown(resource: "Resource", entity: Any) -> dict[str, Any]:
 
 def shower(resource: "Resource", names: Sequence[str] = ()) -> Show:
     """What shows these fields of an object, or all that can be seen."""
-    pairs = _encoders(resource)
+    pairs = resource.encoders
     if names:
         wanted = set(names)
         pairs = [pair for pair in pairs if pair[0] in wanted]
     return lambda entity: {name: encode(getattr(entity, name)) for name, encode in pairs}
 
 
-@cache
-def _encoders(resource: "Resource") -> list[tuple[str, Callable[[Any], Any]]]:
-    plan = resource.plan
+def encoders(plan: Plan, names: Sequence[str]) -> Encoders:
+    """What makes JSON values of these attributes."""
     known = {one.name: wire.encoder(one.column) for one in plan.attributes} if isinstance(plan, MappedPlan) else {}
-    return [(name, known.get(name, wire.encode)) for name in resource.names]
+    return [(name, known.get(name, wire.encode)) for name in names]
 
 
 def entry_shown(entry: AuditLog) -> dict[str, Any]:

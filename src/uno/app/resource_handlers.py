@@ -10,13 +10,14 @@ from uno import context
 from uno.app.inclusions import joined
 from uno.app.listing import listed
 from uno.app.tags import tag_of
-from uno.audit import AuditTrail
+from uno.audit import AuditLog, AuditTrail
 from uno.bus import command_handler, query_handler
 from uno.data.aggregates import contended
 from uno.data.filters import Filter
 from uno.data.making import maker
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
+from uno.data.recent import Recent
 from uno.data.related import Extending, Related
 from uno.data.rendered import Renderer, Row
 from uno.data.reread import made_whole
@@ -78,23 +79,20 @@ def _get(resource: "Resource") -> Any:
 
 def _renderer(resource: "Resource") -> Callable[..., Renderer | None]:
     """What makes JSON in the database of a unit of work; nothing where Python has a part in it."""
-    found: dict[tuple[str, tuple[Related, ...]], Renderer | None] = {}
+    plan, names = resource.plan, resource.names
+    found: Recent[tuple[str, tuple[Related, ...]], Renderer] = Recent(MOST_RENDERERS)
 
     def renderer(unit: UnitOfWork, related: tuple[Related, ...] = ()) -> Renderer | None:
+        if not isinstance(plan, MappedPlan) or not resource.in_sql:
+            return None
         asked = unit.database.backend, related
-        if asked not in found:
-            made = _made(resource, *asked)
-            found[asked] = made if made is not None and made.possible else None
-        return found[asked]
+        made = found.get(asked)
+        if made is None:
+            own = Extending(plan, names, asked[0], related) if related else Renderer(plan, names, asked[0])
+            made = found.keep(asked, own)
+        return made if made.possible else None
 
     return renderer
-
-
-def _made(resource: "Resource", backend: str, related: tuple[Related, ...]) -> Renderer | None:
-    plan, names = resource.plan, resource.names
-    if resource.serialise is not None or not isinstance(plan, MappedPlan) or not resource.usual(*_READING):
-        return None
-    return Extending(plan, names, backend, related) if related else Renderer(plan, names, backend)
 
 
 def _history(resource: "Resource") -> Any:
@@ -104,13 +102,21 @@ def _history(resource: "Resource") -> Any:
         unit = ambient_unit()
         record = record_id(plan.key(query.id), plan)
         trail = AuditTrail(unit.database)
-        page = await trail.page(component=plan.label, record_id=record, limit=query.limit, after=query.after)
-        if not page.items and await resource.repository.get_by_id(query.id, include_deleted=True) is None:
-            raise NotFound(resource.cls.__name__, query.id)
+        # Before the repository is asked, which may hold a connection from then on.
+        page = await trail.page(component=plan.component, record_id=record, limit=query.limit, after=query.after)
+        if not (page.items and resource.usual(*_ONE) and await _is_gone(trail, page.items[-1])):
+            await resource.repository.get(query.id, include_deleted=True)
         shown_of = [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in page.items]
         return replace(page, items=shown_of)
 
     return handle
+
+
+async def _is_gone(trail: AuditTrail, entry: AuditLog) -> bool:
+    """Whether what this entry is about was deleted for good; otherwise it may be there, and hidden."""
+    about, record = entry.component, entry.record_id
+    newest = await trail.query(component=about, record_id=record, kind="change", limit=1, newest_first=True)
+    return newest[0].operation == "delete"
 
 
 def _part(image: Mapping[str, Any] | None, shown: frozenset[str]) -> dict[str, Any] | None:
@@ -127,9 +133,7 @@ def _create(resource: "Resource") -> Any:
     async def handle(command: Any) -> Any:
         unit = ambient_unit()
         if direct is not None and command.as_json and not contended.get() and await direct.ready(unit):
-            row = direct.create(unit, _given(command.values, tenants))
-            if row is not None:
-                return row
+            return direct.create(unit, _given(command.values, tenants))
         entity = await resource.repository.add(make(command.values))
         await _settled(resource, entity)
         return entity
@@ -224,9 +228,9 @@ def _bulk_delete(resource: "Resource") -> Any:
 
 
 async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
-    """Those with these ids, in one query where the id is one value. Raises `NotFound`."""
+    """Those with these ids, in one query where the id is one value, looked up as usual. Raises `NotFound`."""
     names = resource.plan.key_names if isinstance(resource.plan, MappedPlan) else ()
-    if len(names) != 1:
+    if len(names) != 1 or not resource.usual(*_ONE):
         return [await resource.repository.get(id) for id in ids]
     found = {getattr(one, names[0]): one for one in await resource.repository.find(Filter(**{f"{names[0]}__in": ids}))}
     lost = next((id for id in ids if id not in found), None)
@@ -242,6 +246,8 @@ async def _expected(resource: "Resource", command: Any, *, include_deleted: bool
     """
     tags = command.expected
     lock = tags is not None and _version_of(resource) is None
+    if lock and not resource.usual(*_ONE):
+        await resource.repository.get(command.id, include_deleted=include_deleted)
     read = resource.repository.get_for_update if lock else resource.repository.get
     entity = await read(command.id, include_deleted=include_deleted)
     if tags is not None and "*" not in tags and tag_of(resource, entity) not in tags:
@@ -308,8 +314,10 @@ def _given(values: BaseModel, tenants: Collection[str]) -> dict[str, Any]:
     return found if tenant is None else found | dict.fromkeys(tenants, tenant)
 
 
-# What a repository may do in a way of its own, which then is the only one.
-_READING = ("get", "get_by_id", "find", "page", "count")
+# Renderers that are kept: there is one for each set of what is included.
+MOST_RENDERERS = 50
+# What says whether there is one with an id.
+_ONE = ("get", "get_by_id")
 _HANDLERS: Mapping[str, Callable[["Resource"], Any]] = {
     "list": _list,
     "create": _create,

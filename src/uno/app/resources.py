@@ -15,7 +15,8 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel
 
 from uno.app.endpoints import collection_of
-from uno.app.inclusions import check_includable, inclusion
+from uno.app.inclusions import check_includable, inclusion, shown_schemas
+from uno.app.representation import Encoders, encoders
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
 from uno.data import Repository
@@ -43,7 +44,8 @@ OPERATIONS: Final[Mapping[str, tuple[str, str, int]]] = {
     "bulk_create": ("POST", "/bulk", 201),
     "bulk_delete": ("POST", "/bulk/delete", 204),
 }
-# What a repository may do in a way of its own, and changing something needs.
+# What a repository may do in a way of its own, which then is the only one.
+_READING: Final = ("get", "get_by_id", "find", "page", "count")
 _CHANGING: Final = ("add", "save", "get", "get_by_id", "get_for_update")
 _USUAL_LIMIT: Final = 100
 _USUAL: Final = frozenset(OPERATIONS) - {"bulk_create", "bulk_delete"}
@@ -73,6 +75,8 @@ class Resource(Bundle):
     includable: tuple[str, ...] = ()
     # All resources of the application, itself too: what one of them hides of a class no other shows.
     known: list["Resource"] = field(default_factory=list, init=False, repr=False)
+    # By relationship what is shown of it, once it was asked for.
+    beside: dict[str, Related] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def schemas(self) -> Schemas:
@@ -90,6 +94,15 @@ class Resource(Bundle):
     def names(self) -> tuple[str, ...]:
         """What can be seen."""
         return tuple(one.name for one in self.schemas.visible)
+
+    @cached_property
+    def encoders(self) -> Encoders:
+        return encoders(self.plan, self.names)
+
+    @cached_property
+    def in_sql(self) -> bool:
+        """Whether Python has no part in how they are read and shown."""
+        return self.serialise is None and isinstance(self.plan, MappedPlan) and self.usual(*_READING)
 
     @cached_property
     def in_one_statement(self) -> OneRow | None:
@@ -114,8 +127,11 @@ class Resource(Bundle):
         return frozenset(self._allowed("sortable", self.sorts))
 
     def related(self, names: Sequence[str]) -> tuple[Related, ...]:
-        """What is shown of the objects of these relationships, all `includable`."""
-        return tuple(inclusion(self, name) for name in names)
+        """What is shown of the objects of these relationships, all `includable`; the same in whatever order."""
+        for name in names:
+            if name not in self.beside:
+                self.beside[name] = inclusion(self, name)
+        return tuple(self.beside[name] for name in sorted(names))
 
     @cached_property
     def operations(self) -> tuple[str, ...]:
@@ -123,6 +139,9 @@ class Resource(Bundle):
         if self.wanted is not None:
             if "restore" in self.wanted and not deletes_softly:
                 raise Misconfigured(f"{self.cls.__name__} has no deleted_at, so nothing can be restored; leave it out.")
+            if self.require_if_match and "bulk_delete" in self.wanted:
+                name = self.cls.__name__
+                raise Misconfigured(f"bulk_delete of {name} knows no conditions; leave it or require_if_match= out.")
             return self.wanted
         usual = _USUAL if self.schemas.writable else _USUAL - {"replace", "merge"}
         return tuple(one for one in OPERATIONS if one in usual and (one != "restore" or deletes_softly))
@@ -131,7 +150,8 @@ class Resource(Bundle):
     def messages(self) -> Mapping[str, type[Any]]:
         """The message of each operation, for `bus.dispatch`."""
         made = {operation: message_of(operation, self) for operation in self.operations}
-        self._check_names()
+        self.check_names()
+        self._check_repository()
         for operation, message in made.items():
             message.__uno_action__ = Action(operation, self)
         return made
@@ -173,19 +193,23 @@ class Resource(Bundle):
             raise Misconfigured(f"{what}={wrong!r}: {self.cls.__name__} has no such attribute that can be seen.")
         return given
 
-    def _check_names(self) -> None:
+    def check_names(self) -> None:
         """Names that nobody knows are found when the application is put together, not by the first request."""
         for what, given in (("filterable", self.filters), ("sortable", self.sorts)):
             self._allowed(what, given)
         check_includable(self)
+
+    def _check_repository(self) -> None:
+        if "list" in self.operations and self.usual("page") and not self.usual("find"):
+            name = type(self.repository).__name__
+            raise Misconfigured(f"{name} has a find of its own, but a list asks page and count; override those, too.")
 
     def _is_inside(self, name: str) -> bool:
         """Whether it is a place in JSON, or an attribute of a related object that can be seen."""
         head, _, rest = name.partition(".")
         if head in self.names or not rest or isinstance(self.plan, DocumentPlan):
             return bool(rest) and head in self.names
-        related = self.plan.mapper.relationships.get(head)
-        return related is not None and rest in (t.name for t in schemas_of(related.mapper.class_).visible)
+        return head in self.plan.mapper.relationships and rest in (t.name for t in shown_schemas(self, head).visible)
 
 
 @dataclass(frozen=True)
@@ -201,6 +225,10 @@ def introduce(resources: Iterable[Resource]) -> None:
     found = list(resources)
     for one in found:
         one.known.extend(other for other in found if other not in one.known)
+        one.beside.clear()
+    for one in found:
+        # What another hides of its class is known only now.
+        one.check_names()
 
 
 def action_of(message: Any) -> Action | None:

@@ -15,6 +15,7 @@ from uno.bus.idempotency import refuse_keys
 from uno.context import Context, current
 from uno.data import Database, Once, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
 from uno.data.aggregates import Aggregates
+from uno.data.references import check_references, in_order
 from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, singleton, use_service_provider, value
 from uno.errors import Misconfigured, Problem
@@ -96,7 +97,8 @@ class Wiring:
         """The metadata of the application's own tables."""
         database = self.database
         plans = [] if database is None else [database.plan(model) for model in self.models]
-        return list({id(p.table.metadata): p.table.metadata for p in plans if p.table.name != "uno_document"}.values())
+        own = {id(p.table.metadata): p.table.metadata for p in plans if p.table.name != "uno_document"}
+        return in_order(own.values())
 
     def migrations(self, folder: Path | None) -> "Migrations | None":
         """Those in a folder, over the application's database."""
@@ -149,7 +151,7 @@ class Wiring:
         for model in self.models:
             try:
                 if self.database is not None:
-                    self.database.plan(model)
+                    check_references(model, self.database.plan(model).table)
             except Misconfigured as error:
                 found.append(Problem("wrong model", model.__qualname__, str(error)))
         return found

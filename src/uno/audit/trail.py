@@ -10,6 +10,7 @@ from uno.audit.tables import behind, chosen, entries, in_order, key_text, number
 from uno.data import Database, Page, paging
 from uno.data.changes import Kind, Values
 from uno.data.decode import decoded
+from uno.data.marks import component_of
 from uno.errors import Invalid
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _OPERATIONS: tuple[str, ...] = get_args(Kind)
 
 
 class Chosen(TypedDict, total=False):
-    """Which entries: `component` is a class or its name, `operation` one or several, `until` is left out itself."""
+    """Which entries: `component` is a class or its name there, `operation` one or several, `until` is left out."""
 
     component: str | type | None
     record_id: object
@@ -111,7 +112,7 @@ def _where(
     until: datetime | None = None,
 ) -> "list[Criterion]":
     equal: dict[str, Any] = {
-        "component": component.__name__ if isinstance(component, type) else component,
+        "component": component_of(component) if isinstance(component, type) else component,
         "record_id": None if record_id is None else key_text(record_id),
         "actor": actor,
         "tenant": tenant,

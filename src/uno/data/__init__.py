@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from uno.data import hooks
     from uno.data.blocking import Blocking
     from uno.data.changes import Book, Change, Changes
     from uno.data.database import Database
@@ -57,6 +58,7 @@ _HOMES = {
     "UnitOfWork": "uno.data.unit_of_work",
     "UtcDateTime": "uno.data.model",
     "VersionMixin": "uno.data.model",
+    "hooks": "uno.data.hooks",
     "repeated": "uno.data.middleware",
     "schemas_of": "uno.data.schemas",
     "session": "uno.data.scopes",
@@ -89,6 +91,7 @@ __all__ = [
     "UnitOfWork",
     "UtcDateTime",
     "VersionMixin",
+    "hooks",
     "repeated",
     "schemas_of",
     "session",
@@ -100,7 +103,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    # A whole module is a name, too.
+    found = globals()[name] = home if _HOMES[name] == f"{__name__}.{name}" else getattr(home, name)
     return found
 
 

@@ -25,7 +25,6 @@ from uno.data import scopes
 from uno.data.changes import Changes
 from uno.data.database import Database
 from uno.data.facades import BlockingGroup, BlockingRepository, BlockingSession, BlockingUnit, Facade
-from uno.data.guards import Reads
 from uno.data.literal import Parameters
 from uno.data.orm import Session
 from uno.data.repository import Repository
@@ -53,7 +52,7 @@ class Blocking:
         drivable = not database.embedded and database.backend == "sqlite" and not database.in_memory
         self._direct = DirectDatabase(database) if drivable else None
         if self._direct is not None:
-            self._direct.open_unit = self._open_unit
+            self._direct.furnish = self._furnish
         self._turn = threading.Lock()
         self._opened = False
         # They have no state: one of each class serves all threads.
@@ -171,13 +170,10 @@ class Blocking:
             )
         return self._main.loop
 
-    def _open_unit(self) -> UnitOfWork:
-        opened = UnitOfWork(self._main) if self._main.open_unit is None else self._main.open_unit()
-        opened.database = opened.reading = self.database
-        opened.reads = Reads(self.database.guards)
-        if opened._after:
-            opened._after = (partial(self._tell, opened._after),)
-        return opened
+    def _furnish(self, uow: UnitOfWork) -> None:
+        if self._main.furnish is not None:
+            self._main.furnish(uow)
+            uow.after = (partial(self._tell, uow.after),)
 
     async def _tell(self, those: Iterable[AfterCommit], changes: Changes) -> None:
         """Subscribers of events use the database itself, so they are told where it is open."""

@@ -137,7 +137,7 @@ def _written(plan: MappedPlan, both: Any, old: Any, new: Any, change: Update | N
     key = tuple(old.c[column.key] for column in plan.mapper.primary_key)
     number = func.row_number().over(order_by=key)
     return Written(
-        component=plan.label,
+        component=plan.component,
         marks=plan.marks,
         source=both,
         number=number,
@@ -220,4 +220,4 @@ async def _write(
 def _change(plan: MappedPlan, before: Sequence[Any], after: Sequence[Any] | None) -> Change:
     entity = plan.build(before)
     state = None if after is None else plan.state(plan.build(after))
-    return Change(plan.label, record_id(plan.key_of(entity), plan), plan.state(entity), state, plan.marks)
+    return Change(plan.component, record_id(plan.key_of(entity), plan), plan.state(entity), state, plan.marks)

@@ -57,7 +57,7 @@ def named_alone(error: Refused, plan: MappedPlan | DocumentPlan) -> Refused:
 
 def _conflict(known: Conflict, plan: MappedPlan, is_new: bool) -> Conflict:
     if is_new:
-        found = violations.named(known, plan, plan.names)
+        found = violations.named(known, plan, plan.names, plan.names)
         return found if isinstance(found, Conflict) else known
     names = fields_of(known.constraint, plan)
     if not names:

@@ -155,7 +155,7 @@ async def _enter(transaction: Transaction, rows: Rows, books: Books) -> None:
     if books.of_changes:
         states = rows.states() if len(rows.given()) == 1 and _complete(rows) else await _stored(transaction, rows)
         changes = (
-            Change(plan.label, record_id(key, plan), None, state, plan.marks)
+            Change(plan.component, record_id(key, plan), None, state, plan.marks)
             for key, state in zip(rows.keys(), states, strict=True)
         )
         await enter(transaction, books.of_changes, changes, books.captured)
@@ -190,7 +190,7 @@ def _written(rows: Rows, books: Books) -> Written:
     images = {a.name: a.column for a in plan.attributes if a.name in plan.state_names}
     source = plan.table.join(keys, found)
     return Written(
-        component=plan.label,
+        component=plan.component,
         marks=plan.marks,
         source=source,
         number=keys.c.n,

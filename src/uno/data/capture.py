@@ -8,6 +8,7 @@ writes the rows.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -96,6 +97,19 @@ _STATE = text(
     "SELECT p.prosrc, (SELECT count(*) FROM pg_trigger t WHERE t.tgfoid = p.oid AND t.tgrelid = to_regclass(:table) "
     "AND t.tgenabled <> 'D') FROM pg_proc p WHERE p.oid = to_regprocedure(:function)"
 )
+_TRIGGERED = text(
+    "SELECT DISTINCT n.nspname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
+    "WHERE starts_with(t.tgname, 'uno_audit_') AND starts_with(p.proname, 'uno_audit_')"
+)
+# Functions of triggers that went, as with their table.
+_UNUSED = text(
+    "SELECT CAST(CAST(p.oid AS regprocedure) AS text) FROM pg_proc p WHERE starts_with(p.proname, 'uno_audit_') "
+    "AND p.prorettype = CAST('trigger' AS regtype) AND pg_has_role(p.proowner, 'USAGE') "
+    "AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = p.oid)"
+)
+# Texts are passed over.
+_REFERENCE = re.compile(r"""'(?:[^']|'')*'|\b[on]\.("(?:[^"]|"")*"|\w+)""")
 
 
 def by_trigger(cls: C) -> C:
@@ -130,16 +144,51 @@ def triggers(table: Table, *, schema: str = "public") -> list[str]:
 
 
 def renew(connection: Connection, tables: Iterable[Table]) -> None:
-    """Create the triggers that are missing or of another version of their class."""
-    for table in outdated(connection, tables):
-        _created(table, connection)
+    """Make the triggers of the tables those of their classes, and drop them where a class wants none.
+
+    Where columns that they would name are not there yet, triggers stay as they are; those that name a column that
+    is gone would refuse every change, and are dropped.
+    """
+    if connection.dialect.name != "postgresql" or not inspect(connection).has_table("uno_audit"):
+        return
+    there, schema, wanted = inspect(connection), str(connection.dialect.default_schema_name), list(tables)
+    for table in outdated(connection, wanted):
+        if there.has_table(table.name, schema=table.schema):
+            columns = {one["name"] for one in there.get_columns(table.name, schema=table.schema)}
+            if columns.issuperset(_named(_body(table, schema))):
+                _created(table, connection)
+            elif not columns.issuperset(_named(_there(connection, table, schema)[0])):
+                _drop(connection, table, schema)
+    for table in unwanted(connection, wanted):
+        _drop(connection, table, schema)
+    for (function,) in connection.execute(_UNUSED).all():
+        connection.exec_driver_sql(f"DROP FUNCTION {function}")
 
 
 def outdated(connection: Connection, tables: Iterable[Table]) -> list[Table]:
     """Tables whose triggers are missing, disabled, or of another version of their class."""
     wanted = captured(tables) if connection.dialect.name == "postgresql" else []
     schema = str(connection.dialect.default_schema_name)
-    return [table for table in wanted if not _is_current(connection, table, schema)]
+    return [one for one in wanted if _there(connection, one, schema) != (_body(one, schema), len(_VERBS))]
+
+
+def unwanted(connection: Connection, tables: Iterable[Table]) -> list[Table]:
+    """Tables that have triggers though their class does not say so."""
+    if connection.dialect.name != "postgresql":
+        return []
+    schema, there = connection.dialect.default_schema_name, {tuple(one) for one in connection.execute(_TRIGGERED)}
+    return [one for one in tables if _CLASS not in one.info and (one.schema or schema, one.name) in there]
+
+
+def _drop(connection: Connection, table: Table, schema: str) -> None:
+    for verb in _VERBS:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS uno_audit_{verb} ON {_names(table, schema)[1]}")
+
+
+def _named(body: str) -> set[str]:
+    """The columns of the table that the text of a function names."""
+    names = (found[1] for found in _REFERENCE.finditer(body) if found[1])
+    return {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names}
 
 
 def setting(context: Context) -> str:
@@ -161,10 +210,11 @@ def _created(table: Table, connection: Connection, **_: Any) -> None:
             connection.exec_driver_sql(statement)
 
 
-def _is_current(connection: Connection, table: Table, schema: str) -> bool:
+def _there(connection: Connection, table: Table, schema: str) -> tuple[str, int]:
+    """The text of the function, and how many triggers call it."""
     function, target = _names(table, schema)
     found = connection.execute(_STATE, {"function": function, "table": target}).one_or_none()
-    return found is not None and tuple(found) == (_body(table, schema), len(_VERBS))
+    return ("", 0) if found is None else (found[0], found[1])
 
 
 def _names(table: Table, schema: str) -> tuple[str, str]:
@@ -202,9 +252,9 @@ def _body(table: Table, schema: str) -> str:
     return _BODY.format(
         audit=f"{_quote(schema)}.uno_audit",
         columns=_COLUMNS,
-        same=_SAME.format(component=_text(plan.label), place=_PLACE.format(order="")),
+        same=_SAME.format(component=_text(plan.component), place=_PLACE.format(order="")),
         # Rows come out of the join in any order.
-        same_joined=_SAME.format(component=_text(plan.label), place=_PLACE.format(order=f"ORDER BY {ordered}")),
+        same_joined=_SAME.format(component=_text(plan.component), place=_PLACE.format(order=f"ORDER BY {ordered}")),
         table=_names(table, schema)[1],
         new_id=_key(plan, "n"),
         old_id=_key(plan, "o"),

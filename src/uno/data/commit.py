@@ -9,7 +9,7 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from uno import clock, context, sync
-from uno.data import capture
+from uno.data import capture, deadlines
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
@@ -30,16 +30,19 @@ async def commit(uow: "UnitOfWork") -> None:
     if uow.direct is not None:
         if not uow.untouched:
             raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
+        deadlines.left()
         await _to_the_end(_in_time(uow, uow.direct.run(uow)))
         uow.direct = None
         return None
     if uow.explicit is not None:
+        deadlines.left()
         return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
     if all(is_beside(*pair) for pair in pairs) and not uow.fenced and not uow.has_events():
         return None
     if pairs:
         uow.writable()
+    deadlines.left()  # nothing is begun after it
     restricted = await uow.database.restricted_tables()
     writer = _writer(uow, pairs, restricted)
     if writer is None:
@@ -64,10 +67,14 @@ def _writer(
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
     """Run `work` whatever happens to the caller."""
-    if sync.without_loop():
-        return await work
-    loop = asyncio.get_running_loop()
-    task, done = loop.create_task(work), loop.create_future()
+    under_way = deadlines.committing.set(True)
+    try:
+        if sync.without_loop():
+            return await work
+        loop = asyncio.get_running_loop()
+        task, done = loop.create_task(work), loop.create_future()
+    finally:
+        deadlines.committing.reset(under_way)
     # asyncio.shield() by hand, in half its time: this runs for every commit.
     task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     try:
@@ -108,12 +115,24 @@ async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
+    if uow.asks:
+        return await _events_of_a_query(uow)
     transaction = await uow.transaction()
     if uow.database.captured and context.get() is not None:
         await capture.say(transaction, context.current())
     await uow.write()
     await write_in_order(transaction, uow.book_rows(uow.collect()))
     await transaction.commit()
+
+
+async def _events_of_a_query(uow: "UnitOfWork") -> None:
+    """Its own transaction cannot write what it publishes; nothing else may be there."""
+    await uow.write()
+    rows = uow.book_rows(uow.collect())
+    await uow.close()
+    if rows:
+        async with uow.database.transaction() as transaction:
+            await write_in_order(transaction, rows)
 
 
 async def _in_one_statement(

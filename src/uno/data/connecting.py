@@ -11,8 +11,9 @@ from uno.settings import DatabaseSettings
 
 def break_connecting(engine: Engine, settings: DatabaseSettings) -> None:
     """After some failures in a row it fails at once, with `CircuitBreakerOpen`, which says when to come back."""
+    url = engine.url
     breaker = CircuitBreaker(
-        f"database {engine.url.host or ''}".strip(),
+        f"database {url.host or 'localhost'}:{url.port or 5432}/{url.database or url.username or ''}",
         failure_threshold=settings.breaker_failures,
         recovery_timeout=settings.breaker_recovery,
         success_threshold=1,

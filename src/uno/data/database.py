@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Result, Select, Table, and_, bindparam, event, select, text
+from sqlalchemy import MetaData, Result, Select, and_, bindparam, event, select, text
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from uno.data.capture import by_trigger
+from uno.data.components import Classes
 from uno.data.connecting import break_connecting
+from uno.data.deadlines import keep_deadlines
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
@@ -86,14 +88,14 @@ class Database:
         self.commit = commit
         self.guards = Guards(self.settings)
         self.progress = progress
-        # What an application opens instead of a plain unit of work: with its audit trail and its deliveries.
-        self.open_unit: Callable[[], UnitOfWork] | None = None
+        # What an application gives to each unit of work: its audit trail and its deliveries.
+        self.furnish: Callable[[UnitOfWork], None] | None = None
         self._server: Any = None
         self._revival: Revival | None = None
         self._engine: AsyncEngine | None = None
         self._plans: dict[type, Plan] = {}
         self._fields: dict[Plan, Searchable] = {}
-        self._by_table: dict[Table, MappedPlan] = {}
+        self._classes = Classes()
         self._by_key: dict[Plan, Prepared] = {}
         self._users = 0
         # The event loop it was opened in, as long as it is open.
@@ -154,7 +156,7 @@ class Database:
     @property
     def backend(self) -> str:
         """ "postgresql" or "sqlite"."""
-        return self.dialect.name
+        return "postgresql" if self.embedded else self._parsed.get_backend_name()
 
     @property
     def url(self) -> str:
@@ -172,6 +174,7 @@ class Database:
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
         name_unfit(self._engine.sync_engine)
         watch(self._engine.sync_engine)
+        keep_deadlines(self._engine.sync_engine)
         if url.get_backend_name() == "postgresql":
             event.listen(self._engine.sync_engine, "connect", self._opened)
             # An embedded server has what starts it again instead.
@@ -298,7 +301,7 @@ class Database:
         return self._lease(self.engine)
 
     async def begin(self, *, writing: bool = True) -> Transaction:
-        """An open transaction; close it."""
+        """An open transaction, which locks nothing and refuses to write where it is not `writing`; close it."""
         return await Transaction(self.engine, self.guards if writing else None).begin()
 
     def new_session(
@@ -349,12 +352,12 @@ class Database:
         return Prepared(statement, self.dialect, columns)
 
     def plan(self, cls: type) -> Plan:
-        """How objects of `cls` are stored."""
+        """How objects of `cls` are stored. Raises `Misconfigured` where it cannot be, or beside another class."""
         plan = self._plans.get(cls)
         if plan is None:
             plan = _plan(cls)
+            self._classes.add(plan)
             if isinstance(plan, MappedPlan):
-                self._refuse_twin(plan)
                 name_what_is_not_loaded(plan.mapper)
                 # Compiled before the first message.
                 _ = plan.check
@@ -375,15 +378,6 @@ class Database:
             return DocumentFields(plan, self.backend)
         related = {p.key: mapped_plan(p.mapper.class_) for p in plan.mapper.relationships}
         return Fields(plan, relations={name: Fields(one) for name, one in related.items() if one is not None})
-
-    def _refuse_twin(self, plan: MappedPlan) -> None:
-        """Each class would have its own object of one row, and the later write would undo the earlier."""
-        other = self._by_table.setdefault(plan.table, plan)
-        if other.mapper.base_mapper is not plan.mapper.base_mapper:
-            raise Misconfigured(
-                f"{other.cls.__qualname__} and {plan.cls.__qualname__} are both mapped to the table {plan.table}, so "
-                "changes of one would be lost in the other; map one class, or let one inherit from the other."
-            )
 
     def by_key(self, plan: Plan) -> Prepared:
         """What reads one row by its key, compiled once; the parts of the key are `k0`, `k1`, …"""

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Integer,
+    SmallInteger,
     Text,
     Uuid,
     and_,
@@ -39,6 +40,7 @@ from uno.data.commit import run_statement
 from uno.data.lookups import Row as Key
 from uno.data.model import UtcDateTime
 from uno.data.plan import MappedPlan
+from uno.data.recent import Recent
 from uno.data.rendered import Renderer, Row
 from uno.data.statement import Prepared
 from uno.data.unfit import raise_named
@@ -57,9 +59,9 @@ _SAID = [
     (f"said_{name}", name)
     for name in ("actor", "actor_source", "tenant", "correlation_id", "message_id", "traceparent")
 ]
-# Statements that are kept for a class.
+# Statements that are kept for a class: clients choose which attributes they give.
 MOST_SHAPES = 100
-# Digits of a version that certainly fits.
+# Digits of a version that fits into other columns than the smallest.
 _DIGITS = 9
 
 
@@ -92,12 +94,16 @@ class OneRow:
         self._names = names
         self._by_name = {a.name: a.column for a in plan.attributes}
         self._binds = [(f"v_{name}", name) for name in self._by_name]
-        self._prepared: dict[Any, Prepared] = {}
+        self._prepared: Recent[Any, Prepared] = Recent(MOST_SHAPES)
+        # For which the statements are, and what was asked last.
+        self._in_sql: Sequence[Any] = ()
         self._books: tuple[Sequence[Any], Books] | None = None
         plain = plan.version_name is not None and not plan.has_events and is_plain(plan)
         self._check = plan.check
         self.possible = plain and Renderer(plan, names, "postgresql").possible
         self._new = [(a.name, a.default, a.generated) for a in plan.attributes if a.name != plan.version_name]
+        version = None if plan.version_name is None else self._by_name[plan.version_name].type
+        self._small = isinstance(version, SmallInteger)
         # What cannot be compared in SQL, or is changed by parts of it.
         self._unfit = {n for n, c in self._by_name.items() if isinstance(c.type, JSON | ARRAY)}
 
@@ -112,13 +118,16 @@ class OneRow:
         return not self._books_of(uow).of_changes
 
     def _books_of(self, uow: "UnitOfWork") -> Books:
-        """Those of an application are the same each time."""
-        if self._books is None or self._books[0] is not uow.books:
-            self._books, self._prepared = (uow.books, books_for(uow, self._plan)), {}
+        """Those of an application are the same each time, but for one that keeps the answer to a request."""
+        if self._books is None or self._books[0] != uow.books:
+            found = books_for(uow, self._plan)
+            if not found.of_changes and found.in_sql != self._in_sql:
+                self._in_sql, self._prepared = found.in_sql, Recent(MOST_SHAPES)
+            self._books = uow.books, found
         return self._books[1]
 
-    def create(self, uow: "UnitOfWork", given: Mapping[str, Any]) -> Row | None:
-        """The row that the commit will insert; its JSON is there afterwards. None where it has to go the usual way."""
+    def create(self, uow: "UnitOfWork", given: Mapping[str, Any]) -> Row:
+        """The row that the commit will insert; its JSON is there afterwards."""
         plan, row = self._plan, Row("", None)
         values: Values = {}
         for name, default, generated in self._new:
@@ -130,8 +139,6 @@ class OneRow:
         values |= self._checked(values)
         names = tuple(values)
         prepared = self._text(uow, ("create", names), lambda: self._insert(uow, names))
-        if prepared is None:
-            return None
         key = tuple([values.get(name) for name in plan.key_names])
 
         def operation() -> Operation:
@@ -145,13 +152,10 @@ class OneRow:
 
         Who names none has to read first: the time of a change is after that of the change before.
         """
-        return bool(names) and any(_is_version(one) for one in versions) and self._unfit.isdisjoint(names)
+        return bool(names) and any(map(self._is_version, versions)) and self._unfit.isdisjoint(names)
 
-    def change(self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str]) -> Row | None:
-        """The row that the commit will change, where something of it differs; its JSON is there afterwards.
-
-        None where it has to go the usual way.
-        """
+    def change(self, uow: "UnitOfWork", id: Any, given: Mapping[str, Any], versions: Sequence[str]) -> Row:
+        """The row that the commit will change, where something of it differs; its JSON is there afterwards."""
         plan, row = self._plan, Row("", None)
         values = {a.name: given[a.name] for a in plan.attributes if a.name in given}
         values |= self._checked(values)
@@ -160,16 +164,18 @@ class OneRow:
         also = tuple(values)[len(names) :]
         key = plan.key(id)
         more: Values = {f"k{n}": part for n, part in enumerate(key)}
-        more["versions"] = [int(one) for one in versions if _is_version(one)]
+        more["versions"] = [int(one) for one in versions if self._is_version(one)]
         prepared = self._text(uow, ("change", names), lambda: self._update(uow, names, also))
-        if prepared is None:
-            return None
 
         def operation() -> Operation:
             return Operation("update", plan.table, plan.label, plan.key_row(key), self._columns(values), {})
 
         uow.direct = Direct(self._run(prepared, values, operation, row, more), [])
         return row
+
+    def _is_version(self, text: str) -> bool:
+        plain = text.isascii() and text.isdigit() and len(text) <= _DIGITS and text == str(int(text))
+        return plain and (not self._small or int(text) < 2**15)
 
     def _checked(self, values: Values) -> Values:
         """What the class makes of some. Raises `Invalid`."""
@@ -206,12 +212,9 @@ class OneRow:
 
     # -- statements
 
-    def _text(self, uow: "UnitOfWork", shape: Any, make: Callable[[], Executable]) -> Prepared | None:
-        """The statement of a shape; None where there are too many: clients choose which attributes they give."""
+    def _text(self, uow: "UnitOfWork", shape: Any, make: Callable[[], Executable]) -> Prepared:
         found = self._prepared.get(shape)
-        if found is None and len(self._prepared) < MOST_SHAPES:
-            found = self._prepared[shape] = uow.database.prepare(make())
-        return found
+        return self._prepared.keep(shape, uow.database.prepare(make())) if found is None else found
 
     def _insert(self, uow: "UnitOfWork", names: Sequence[str]) -> Executable:
         plan = self._plan
@@ -254,7 +257,7 @@ class OneRow:
         said = Said(*(bindparam(bind, type_=Text) for bind, _ in _SAID))
         id, captured = bindparam("said_id", type_=Uuid), uow.database.captured
         one = literal(1, Integer)
-        written = Written(plan.label, plan.marks, new, one, key, before, after, said, at, captured, id)
+        written = Written(plan.component, plan.marks, new, one, key, before, after, said, at, captured, id)
         parts = [part for book in self._books_of(uow).in_sql if (part := book.insert_from(written)) is not None]
         forms: list[Any] = []
         for name in self._names:
@@ -266,7 +269,3 @@ class OneRow:
         shown: Any = select(text, row.c[str(plan.version_name)], *(cast(part, Text) for part in key))
         found: Executable = shown.select_from(row).add_cte(*(part.cte(f"book{n}") for n, part in enumerate(parts)))
         return found
-
-
-def _is_version(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= _DIGITS and text == str(int(text))

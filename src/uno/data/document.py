@@ -24,7 +24,8 @@ from sqlalchemy import Table
 from uno import clock
 from uno.data.checks import check_of_types
 from uno.data.document_fields import Form, class_values, defaults_of, fields_of, form_of, id_type
-from uno.data.marks import marks_of_fields
+from uno.data.frozen import Frozen, unchangeable
+from uno.data.marks import component_of, marks_of_fields
 from uno.data.tables import documents
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
@@ -55,10 +56,12 @@ class DocumentPlan:
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.label = cls.__name__
+        self.component = component_of(cls)
         self.table: Table = documents
         self.fields = fields_of(cls)
         self.kind = _kind(cls, self.fields)
         self._on_class = class_values(cls, self.fields)
+        self._fixed = unchangeable(self._on_class.values())
         self._adapters = {name: self._adapter(name, wanted) for name, wanted in self.fields.items()}
         self.defaults = defaults_of(cls, self.fields)
         self.check = check_of_types(self.label, self.fields)
@@ -147,6 +150,10 @@ class DocumentPlan:
             return getattr(loader.model_validate_json(_as_json({name: value})), name)
         except ValidationError as error:
             raise Invalid.field(name, _reasons(error), "value") from None
+
+    def frozen(self, entity: Any) -> Frozen | None:
+        """What is `modified` once an attribute is set; None where one can change in its place."""
+        return Frozen(entity) if self._fixed and unchangeable(vars(entity).values()) else None
 
     def version(self, entity: Any) -> int:
         return int(entity.version)

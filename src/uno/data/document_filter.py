@@ -31,13 +31,14 @@ class DocumentFields:
     def __init__(self, plan: DocumentPlan, backend: str) -> None:
         self._plan = plan
         self._backend = backend
-        self._known: dict[str, Field | None] = {}
+        self._known: dict[str, Field] = {}
 
     def find(self, name: str) -> Field | None:
         """The field of this name, None where there is none, or where what is stored cannot be compared."""
-        if name not in self._known:
-            self._known[name] = self._field(name)
-        return self._known[name]
+        found = self._known.get(name) or self._field(name)
+        if found is not None:  # clients ask for any name
+            self._known[name] = found
+        return found
 
     def _field(self, name: str) -> Field | None:
         plan = self._plan
@@ -76,6 +77,8 @@ class DocumentFields:
         plan, backend = self._plan, self._backend
         if operator == "eq":
             return document_query.equals(plan, backend, name, value)
+        if operator == "in":
+            return document_query.equals_any(plan, backend, name, value)
         if operator in TEXT_OPERATORS:
             return TEXT_OPERATORS[operator](document_query.text_of(plan, backend, name), value, backend)
         key, bound = document_query.sort_key(plan, backend, name), document_query.bound(plan, backend, name, value)

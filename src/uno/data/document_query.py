@@ -4,11 +4,13 @@ They compare what is stored, which is JSON, so each kind of value needs a compar
 """
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     JSON,
     ColumnElement,
     DateTime,
@@ -17,6 +19,8 @@ from sqlalchemy import (
     Numeric,
     Text,
     and_,
+    any_,
+    bindparam,
     case,
     cast,
     func,
@@ -49,9 +53,22 @@ def equals(plan: DocumentPlan, backend: str, name: str, value: Any) -> ColumnEle
         )
     dumped = plan.dump(name, value)
     if form == "decimal" and backend == "sqlite":
-        return _same_decimal(_text(_body(plan, backend, name), backend, name), Decimal(dumped))
+        return _same_decimal(_text(_body(plan, backend, name), backend, name), [Decimal(dumped)])
     same: ColumnElement[bool] = _key(plan, backend, name) == _bound(form, backend, dumped)
     return same
+
+
+def equals_any(plan: DocumentPlan, backend: str, name: str, values: Sequence[Any]) -> ColumnElement[bool]:
+    """`name` of the document is one of `values`, of which none is None."""
+    form, dumped = plan.forms[name], [plan.dump(name, value) for value in values]
+    if form == "decimal" and backend == "sqlite":
+        return _same_decimal(_text(_body(plan, backend, name), backend, name), [Decimal(one) for one in dumped])
+    key, plain = _key(plan, backend, name), [_plain(form, backend, one) for one in dumped]
+    if backend == "postgresql" and form == "instant":
+        moments = cast(literal(plain, ARRAY(Text())), ARRAY(DateTime(timezone=True)))
+        return key == any_(moments)
+    given = bindparam(None, plain, type_=JSONB(), expanding=True, unique=True)
+    return key.in_(given if backend == "postgresql" and form in ("number", "boolean") else plain)
 
 
 def sort_key(plan: DocumentPlan, backend: str, name: str) -> ColumnElement[Any]:
@@ -106,28 +123,41 @@ def _text(body: ColumnElement[Any], backend: str, name: str) -> ColumnElement[An
 
 
 def _bound(form: str, backend: str, dumped: Any) -> Any:
+    plain = _plain(form, backend, dumped)
+    if backend == "postgresql" and form == "instant":
+        return cast(literal(plain, Text()), DateTime(timezone=True))
+    return literal(plain, JSONB()) if backend == "postgresql" and form in ("number", "boolean") else plain
+
+
+def _plain(form: str, backend: str, dumped: Any) -> Any:
+    """A value of Python that is sent."""
     if form == "instant":
         moment = datetime.fromisoformat(dumped)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
         if backend == "sqlite":
             return (moment - _EPOCH) // timedelta(microseconds=1)
         # As text: asyncpg takes the first and the last moment of Python for infinity.
-        return cast(literal(moment.isoformat(), Text()), DateTime(timezone=True))
+        return moment.isoformat()
     if form == "decimal":
         return Decimal(dumped)
     if form == "number":
         dumped = dumped if isinstance(dumped, float) else int(dumped)
-        dumped = float(dumped) if backend == "sqlite" and abs(dumped) > _LARGEST else dumped
-    return literal(dumped, JSONB()) if backend == "postgresql" and form in ("number", "boolean") else dumped
+        return float(dumped) if backend == "sqlite" and abs(dumped) > _LARGEST else dumped
+    return dumped
 
 
-def _same_decimal(text: ColumnElement[Any], value: Decimal) -> ColumnElement[bool]:
+def _same_decimal(text: ColumnElement[Any], values: Sequence[Decimal]) -> ColumnElement[bool]:
     """SQLite has no decimals: the digits are compared as text, without the zeros at the end."""
-    digits = format(value, "f") if abs(value.adjusted()) < _DIGITS else str(value)
-    digits = digits.rstrip("0").rstrip(".") if "." in digits else digits
     stored = case((text.contains("."), func.rtrim(func.rtrim(text, "0"), ".")), else_=text)
-    exponent = and_(text.contains("E"), cast(text, Float) == float(value))
-    return or_(stored.in_(["0", "-0"] if value == 0 else [digits]), exponent)
+    exponent = and_(text.contains("E"), cast(text, Float).in_([float(value) for value in values]))
+    return or_(stored.in_([digits for value in values for digits in _digits(value)]), exponent)
+
+
+def _digits(value: Decimal) -> list[str]:
+    if value == 0:
+        return ["0", "-0"]
+    digits = format(value, "f") if abs(value.adjusted()) < _DIGITS else str(value)
+    return [digits.rstrip("0").rstrip(".") if "." in digits else digits]
 
 
 def _microseconds(text: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -23,6 +23,7 @@ _SQLITE_SQL = re.compile(
 # What comes before the name of a check, or of a column that must not be null.
 REFUSED = "The database refused a value: "
 _REFERENCE = "Something else refers to it, or what it refers to is missing"
+_READ_ONLY = "attempt to write a readonly database"
 _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -54,6 +55,8 @@ def translate(error: BaseException) -> UnoError | None:
             return Unavailable("All database connections are in use.")
         if isinstance(one, StaleDataError):
             return VersionConflict("row", (), repeatable=True)
+        if isinstance(one, asyncpg.InterfaceError) and "number of query arguments" in str(one):
+            return Invalid("One statement has more values than the database takes.")
         if isinstance(one, asyncpg.DataError | OverflowError):
             return Invalid(f"The database cannot store this: {_without_values(one)}.")
     return _lost(error)
@@ -124,11 +127,19 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
         return Unavailable("The database file cannot be opened; check that its folder exists and can be written.")
     if isinstance(error, sqlite3.DatabaseError) and re.search("not a database|image is malformed|disk I/O", str(error)):
         return Unavailable(f"The database file cannot be used: {error}.")
+    if _READ_ONLY in str(error):
+        return Unavailable("The database only reads at the moment.")
     if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError) and _SQLITE_SQL.search(str(error)):
         return Misconfigured(f"The database does not take this SQL: {_without_values(error)}.")
     if isinstance(error, sqlite3.DataError):
         return Invalid(f"The database cannot store this: {error}.")
     return None
+
+
+def refuses_to_write(error: BaseException) -> bool:
+    """Whether the database said that it only reads: it itself, or the transaction."""
+    states = (getattr(one, "sqlstate", None) == "25006" or _READ_ONLY in str(one) for one in chain(error))
+    return any(states)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -70,7 +70,7 @@ class Unreadable(ValueError):
 
 
 class TooMany(Unreadable):
-    """More values than a condition may have."""
+    """More values than anybody should ask for."""
 
     code = "too_many"
 

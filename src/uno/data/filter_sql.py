@@ -1,12 +1,13 @@
 """A filter as a SQL expression. Every name in it comes from a declared column, every value is bound."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
     String,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -23,6 +24,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from uno.data.fields import Field, Searchable, TooMany, Unreadable, from_text
 from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
+from uno.data.letters import SMALL, small
+from uno.data.plan import DELETED
 from uno.errors import FieldError, Invalid
 
 Sql: TypeAlias = ColumnElement[bool]
@@ -51,6 +54,8 @@ class _Compiler:
         self._fields = fields
         self._backend = backend
         self._limits = limits
+        # Values in lists so far.
+        self._listed = 0
         self.errors: list[FieldError] = []
 
     def group(self, part: Filter | Condition) -> Sql:
@@ -99,6 +104,9 @@ class _Compiler:
             raise Unreadable("It takes two values, the lowest and the highest.")
         if len(values) > self._limits.values:
             raise TooMany(f"It takes at most {self._limits.values} values.")
+        self._listed += len(values)
+        if self._listed > self._limits.all_values:
+            raise TooMany(f"All lists of a filter take at most {self._limits.all_values} values together.")
         return [
             None if one is None and takes == SEVERAL else self._one(field, operator, one, condition.raw)
             for one in values
@@ -151,7 +159,8 @@ def _compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
 def _by_itself(compare: Callable[[str, Any], Sql], operator: str, value: Any) -> Sql:
     """What a field that knows only some comparisons makes of the others."""
     if operator in ("in", "not_in"):
-        found = or_(false(), *(compare("eq", one) for one in value))
+        found = compare("in", [one for one in value if one is not None])
+        found = or_(found, compare("eq", None)) if None in value else found
         return found if operator == "in" else not_(func.coalesce(found, false()))
     if operator == "between":
         return and_(compare("gte", value[0]), compare("lte", value[1]))
@@ -205,13 +214,24 @@ def _ends(column: Any, value: str, backend: str) -> Sql:
     return column.endswith(value, autoescape=True)  # type: ignore[no-any-return]
 
 
+def _caseless(compare: Callable[[Any, str, str], Sql], on_postgres: str) -> Callable[[Any, str, str], Sql]:
+    """SQLite's LIKE takes no pattern longer than 50,000 bytes; its `lower` knows ASCII letters only."""
+
+    def compared(column: Any, value: str, backend: str) -> Sql:
+        if backend == "sqlite":
+            return compare(getattr(func, SMALL)(column, type_=String()), small(value), backend)
+        return getattr(column, on_postgres)(value, autoescape=True)  # type: ignore[no-any-return]
+
+    return compared
+
+
 TEXT_OPERATORS: Final[Mapping[str, Callable[[Any, str, str], Sql]]] = {
     "contains": _contains,
     "starts_with": _starts,
     "ends_with": _ends,
-    "icontains": lambda column, value, _: column.icontains(value, autoescape=True),
-    "istarts_with": lambda column, value, _: column.istartswith(value, autoescape=True),
-    "iends_with": lambda column, value, _: column.iendswith(value, autoescape=True),
+    "icontains": _caseless(_contains, "icontains"),
+    "istarts_with": _caseless(_starts, "istartswith"),
+    "iends_with": _caseless(_ends, "iendswith"),
 }
 
 
@@ -249,7 +269,7 @@ def _text_of(field: Field, backend: str) -> Any:
 
 def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
     if operator in ("in", "not_in"):
-        found = or_(false(), *(_json_compared(field, "eq", one, backend) for one in value))
+        found = _json_among(field, value, backend)
         return found if operator == "in" else not_(func.coalesce(found, false()))
     if operator == "between":
         low, high = value
@@ -262,6 +282,21 @@ def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql
     if operator in TEXT_OPERATORS:
         return and_(_is_kind(field, "", backend), TEXT_OPERATORS[operator](_text_of(field, backend), value, backend))
     return _json_ordered(field, operator, value, backend)
+
+
+def _json_among(field: Field, values: Sequence[Any], backend: str) -> Sql:
+    """One term for all of a kind: SQLite takes no more than 1,000 beside each other."""
+    given = [one for one in values if one is not None]
+    found = [_text_of(field, backend).is_(None)] if None in values else []
+    if backend == "sqlite":
+        stored: Any = func.json_extract(field.column, _sqlite_path(field))
+        kinds: list[list[Any]] = [[one for one in given if isinstance(one, str)]]
+        kinds.append([one for one in given if isinstance(one, int | float) and not isinstance(one, bool)])
+        found += [and_(_is_kind(field, kind[0], backend), stored.in_(kind)) for kind in kinds if kind]
+        found += [_is_kind(field, one, backend) for one in (True, False) if any(it is one for it in given)]
+    elif given:
+        found.append(_jsonb(field).in_(bindparam(None, given, type_=JSONB(), expanding=True, unique=True)))
+    return or_(false(), *found)
 
 
 def _json_ordered(field: Field, operator: str, value: Any, backend: str) -> Sql:
@@ -295,5 +330,9 @@ def _sqlite_same(stored: Any, kind: Any, value: Any) -> Sql:
 
 
 def _through(relation: Any, found: Sql) -> Sql:
+    """What is softly deleted is not there."""
+    target = relation.property.mapper
+    if DELETED in target.column_attrs:
+        found = and_(found, getattr(target.class_, DELETED).is_(None))
     is_many: bool = relation.property.uselist
     return relation.any(found) if is_many else relation.has(found)  # type: ignore[no-any-return]

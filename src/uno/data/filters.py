@@ -48,13 +48,15 @@ class Condition:
 class Limits:
     """What a question from outside may cost.
 
-    Conditions in all, groups inside each other, values of one list; objects of one relationship beside one object.
+    Conditions in all, groups inside each other, values of one list; objects of one relationship beside one object;
+    values of all lists of a filter.
     """
 
     conditions: int = 50
     depth: int = 5
     values: int = 1_000
     included: int = 100
+    all_values: int = 5_000
 
 
 class Filter:

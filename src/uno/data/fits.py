@@ -1,11 +1,9 @@
 """Whether an object fits a filter: what the database would say, decided in Python.
 
-Values are those of the attribute's own type. Nothing is less or greater than None, and only ASCII letters
-have a case where that does not matter, as on SQLite.
+Values are those of the attribute's own type. Nothing is less or greater than None.
 """
 
 import operator
-import string
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -13,11 +11,12 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import NoInspectionAvailable
 
 from uno.data.filters import Condition, Filter
+from uno.data.letters import small
+from uno.data.plan import DELETED
 from uno.errors import Invalid
 
 # What a relation leads to that leads nowhere: no object, so none that fits anything.
 _NOWHERE = object()
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "lt": operator.lt,
     "lte": operator.le,
@@ -48,8 +47,8 @@ def _find(candidate: Any, name: str) -> tuple[Any, bool]:
     for step in name.split("."):
         holder, value = value, _step(value, step, name)
         nested = nested or isinstance(holder, Mapping | None)
-        if value is None and not nested and _leads_elsewhere(holder, step):
-            return _NOWHERE if step != name else None, False
+        if not nested and step != name and _leads_nowhere(holder, step, value):
+            return _NOWHERE, False
     return value, nested
 
 
@@ -62,11 +61,15 @@ def _step(value: Any, step: str, name: str) -> Any:
         raise Invalid.field(name, f"{type(value).__name__} has no attribute {step!r}.", "unknown") from None
 
 
-def _leads_elsewhere(holder: Any, step: str) -> bool:
+def _leads_nowhere(holder: Any, step: str, value: Any) -> bool:
+    """Whether a relationship has nothing at its end, or only what is softly deleted."""
     try:
-        return step in inspect(type(holder)).relationships
+        relation = inspect(type(holder)).relationships.get(step)
     except NoInspectionAvailable:
         return False
+    if relation is None or value is None:
+        return relation is not None
+    return DELETED in relation.mapper.column_attrs and getattr(value, DELETED, None) is not None
 
 
 def _compare(stored: Any, kind: str, value: Any, nested: bool) -> bool:
@@ -101,5 +104,5 @@ def _ordered(stored: Any, kind: str, value: Any, nested: bool) -> bool:
 
 def _text(stored: str, kind: str, value: str) -> bool:
     if kind.startswith("i"):
-        stored, value = stored.translate(_LOWER), value.translate(_LOWER)
+        stored, value = small(stored), small(value)
     return _TEXT[kind.removeprefix("i")](stored, value)

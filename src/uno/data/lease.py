@@ -14,16 +14,22 @@ from sqlalchemy.exc import DBAPIError, MissingGreenlet, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util.concurrency import in_greenlet
 
-from uno import sync
-from uno.data import literal
+from uno import clock, sync
+from uno.data import deadlines, literal
 from uno.data.failures import is_lost, translate
 from uno.data.guards import Guards
 from uno.data.held import Watch
 from uno.data.pool import WatchedPool
+from uno.data.sqlite import MAY_WRITE
 from uno.data.statement import Prepared
 from uno.data.watched import watched
 from uno.errors import OutcomeUnknown
 from uno.telemetry import trace
+
+# Seconds in which the server ends what a connection still does.
+_PARTING = 2.0
+# How a transaction is told that it only reads.
+_READING = {"postgresql": {"postgresql_readonly": True}, "sqlite": {"uno_read": True}}
 
 
 def raise_translated(error: BaseException) -> None:
@@ -72,14 +78,19 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        self._give_back(error)
+        if error is None or isinstance(error, asyncpg.PostgresError):
+            self._give_back(error)
+        else:
+            try:
+                await sync.shielded(_part_from(self.driver))
+            finally:  # cancelled meanwhile, its place in the pool must not be lost
+                self._invalidate(error)
         if error is not None:
             raise_translated(error)
 
     def _give_back(self, error: BaseException | None) -> None:
         driver = self.driver
-        spoiled = error is not None and not isinstance(error, asyncpg.PostgresError)
-        if driver.is_closed() or driver.is_in_transaction() or spoiled or self._surplus():
+        if driver.is_closed() or driver.is_in_transaction() or self._surplus():
             driver.terminate()
             self._invalidate(error)
         else:
@@ -104,17 +115,25 @@ class Lease:
 
     async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         """The rows of one statement, as the driver gives them."""
-        work = self.driver.fetch(prepared.sql, *prepared.arguments(parameters))
+        work = self.driver.fetch(prepared.sql, *prepared.arguments(parameters), timeout=deadlines.left())
         tracer = trace.detail
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, prepared.sql, "postgresql", work))
         return rows
 
     async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """The rows of a statement whose text uno made from declared columns."""
-        work = self.driver.fetch(sql, *arguments)
+        work = self.driver.fetch(sql, *arguments, timeout=deadlines.left())
         tracer = trace.detail
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, sql, "postgresql", work))
         return rows
+
+
+async def _part_from(driver: Any) -> None:
+    """Close a connection that may still do something, which the server is told to stop."""
+    try:
+        await driver.close(timeout=_PARTING)
+    except Exception:  # it is gone, or does not answer
+        driver.terminate()
 
 
 class SqliteLease(Lease):
@@ -142,7 +161,8 @@ class SqliteLease(Lease):
 
     async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         tracer = trace.detail
-        work = self._rows(sql, arguments)
+        seconds = deadlines.to_wait()
+        work = self._rows(sql, arguments) if seconds is None else self._in_time(sql, arguments, seconds)
         return await (work if tracer is None else watched(tracer, sql, "sqlite", work))
 
     async def _rows(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
@@ -150,11 +170,19 @@ class SqliteLease(Lease):
         rows: Sequence[Any] = await self.driver.execute_fetchall(sql, arguments)
         return rows
 
+    async def _in_time(self, sql: str, arguments: Sequence[Any], seconds: float) -> Sequence[Any]:
+        try:
+            async with clock.timeout(seconds):
+                return await self._rows(sql, arguments)
+        except TimeoutError:
+            await self.driver.interrupt()
+            raise
+
 
 class Transaction:
     """One explicit transaction on one connection, through SQLAlchemy.
 
-    Without `guards` it only reads: it locks nothing on SQLite, and may be held for long.
+    Without `guards` it only reads, which the database sees to: it locks nothing on SQLite, and may be held for long.
     """
 
     def __init__(self, engine: AsyncEngine, guards: Guards | None) -> None:
@@ -179,6 +207,8 @@ class Transaction:
                 watched = self._guards.transaction_idle and not sync.without_loop()
                 watch = self.watch = Watch(self._guards) if watched else None
                 await self._connection.execution_options(uno_begin=True, uno_watch=watch)
+            else:
+                await self._connection.execution_options(**_READING[self._connection.dialect.name])
             await self._connection.begin()
         except BaseException as error:
             await self.close()
@@ -210,7 +240,7 @@ class Transaction:
         if not driver.is_in_transaction():  # SQLAlchemy begins with the first statement of its own
             await self.connection.exec_driver_sql("SELECT 1")
         work = driver.copy_records_to_table(
-            table.name, schema_name=table.schema, columns=columns, records=records, timeout=None
+            table.name, schema_name=table.schema, columns=columns, records=records, timeout=deadlines.left()
         )
         tracer = trace.detail
         await (work if tracer is None else watched(tracer, f"COPY {table.fullname}", "postgresql", work))
@@ -235,14 +265,17 @@ class Transaction:
         if self.watch is not None:
             self.watch.stop()
         if connection is not None:
-            await sync.shielded(_close(connection, clean=self._committed))
+            await sync.shielded(_close(connection, clean=self._committed, reads=self._guards is None))
 
 
-async def _close(connection: AsyncConnection, *, clean: bool) -> None:
+async def _close(connection: AsyncConnection, *, clean: bool, reads: bool) -> None:
     try:
         if not clean:
             await connection.rollback()
             await _end(connection)
+        if reads and connection.dialect.name == "sqlite" and not connection.invalidated:
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            await driver.execute_fetchall(MAY_WRITE)
         await connection.close()
     except Exception:  # a connection that cannot even roll back is thrown away; nothing is lost by it
         await connection.invalidate()

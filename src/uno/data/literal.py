@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import TextClause, text
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.visitors import iterate
 
 from uno.errors import Misconfigured
 
@@ -85,5 +87,17 @@ def reads(given: Any) -> bool:
     if writes(given):
         return False
     if isinstance(given, str | TextClause):
-        return all(name.lower() in _HARMLESS for name in _CALL.findall(str(given)))
-    return bool(getattr(given, "is_select", False))
+        return reads_only(str(given))
+    return bool(getattr(given, "is_select", False)) and all(map(_is_harmless, iterate(given)))
+
+
+def _is_harmless(part: Any) -> bool:
+    """Whether a part of a SELECT calls nothing that is not known."""
+    if isinstance(part, FunctionElement):
+        return part.name in _HARMLESS
+    return reads_only(str(part)) if isinstance(part, TextClause) or getattr(part, "is_literal", False) else True
+
+
+def reads_only(sql: str) -> bool:
+    """Whether all functions in it are known."""
+    return all(name.lower() in _HARMLESS for name in _CALL.findall(sql))

@@ -52,7 +52,7 @@ def name_duplicate(error: Conflict, inserts: Iterable[Row], plans: Iterable[Mapp
 
 def _name_fields(error: Conflict, plans: Iterable[MappedPlan | DocumentPlan]) -> None:
     for plan in plans:
-        better = named(error, plan, ())
+        better = error if isinstance(plan, DocumentPlan) else named(error, plan, (), plan.names)
         if isinstance(better, Conflict) and better.errors:
             error.args, error.errors = better.args, better.errors
             return

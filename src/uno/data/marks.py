@@ -1,5 +1,6 @@
 """What of a class is written down in the audit trail.
 
+`__component__ = "bank.Order"` is what a class is called there instead of its name.
 `__audit__ = False` leaves a class out. `info={"audit": False}` leaves a column out, `info={"audit": "redact"}`
 shows that it changed but not its values; an attribute of a document says so with `Annotated[str, Redacted]`.
 What REST hides (`info={"hidden": True}`) and what is called like a secret is redacted without being told;
@@ -55,6 +56,14 @@ def marks_of_fields(cls: type, table: str, fields: Mapping[str, Any]) -> Marks:
     if _audited(cls) and wants_triggers(cls):
         raise Misconfigured(f"{cls.__qualname__} is stored as a document, which no trigger writes down; map it.")
     return Marks(_audited(cls), table, forms, redacted)
+
+
+def component_of(cls: type) -> str:
+    """What its changes are filed under: `__component__` of the class itself, not of one it inherits from."""
+    said = cls.__dict__.get("__component__", cls.__name__)
+    if not isinstance(said, str) or not said:
+        raise Misconfigured(f"{cls.__qualname__}.__component__ is a text like 'bank.Order', not {said!r}.")
+    return said
 
 
 def wants_triggers(cls: type) -> bool:

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from uno import sync
 from uno.data import literal
+from uno.data.failures import refuses_to_write
 from uno.data.lazy import WatchedSession
 from uno.data.lease import raise_translated
 
@@ -71,5 +72,7 @@ class Session(AsyncSession):
         try:
             return await call(statement, params, **options)
         except Exception as error:  # whoever runs the statement sees it, translated
+            if self._writable is not None and refuses_to_write(error):
+                self._writable()
             raise_translated(error)
             raise

@@ -7,6 +7,7 @@ A cursor is the position of a row: opaque to who carries it, and read as careful
 
 import binascii
 import json
+import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ T = TypeVar("T")
 _LONGEST = 60_000
 # Fields of one order, and the kinds that have one.
 MOST_FIELDS = 8
+# As texts, which is what they are in JSON.
+_BEYOND = frozenset({"NaN", "Infinity", "-Infinity"})
 SORTABLE = frozenset({"text", "number", "moment", "boolean", "choice"})
 
 
@@ -101,10 +104,14 @@ def after(order: Sequence[Order], values: Sequence[Any]) -> ColumnElement[bool]:
 
 
 def cursor(order: Sequence[Order], entity: Any, value_of: Callable[[Any, str], Any] = getattr) -> str:
-    """The position of `entity`."""
+    """The position of `entity`. Raises `Invalid` where it is too long to be handed around."""
     values = [to_jsonable_python(value_of(entity, one.field.name), bytes_mode="base64") for one in order]
-    text = json.dumps([_place(order), values], separators=(",", ":"))
-    return urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    text = json.dumps([_place(order), values], separators=(",", ":"), ensure_ascii=False)
+    made = urlsafe_b64encode(text.encode("utf-8", "surrogatepass")).decode().rstrip("=")
+    if len(made) > _LONGEST:
+        text = "A text that it sorts by is too long for a cursor; sort by something else, or ask for a larger page."
+        raise Invalid.field("sort", text, "too_long")
+    return made
 
 
 def position(text: str, order: Sequence[Order]) -> list[Any]:
@@ -114,9 +121,22 @@ def position(text: str, order: Sequence[Order]) -> list[Any]:
         text = "The cursor is of another list, or of one that was sorted otherwise; begin anew."
         raise Invalid.field("after", text, "cursor")
     try:
-        return [None if value is None else one.field.read(value) for one, value in zip(order, values, strict=True)]
-    except (Unreadable, ValueError):
+        return [None if value is None else _read(one.field, value) for one, value in zip(order, values, strict=True)]
+    except (Unreadable, ValueError, OverflowError):
         raise _tampered() from None
+
+
+def _read(field: Field, value: Any) -> Any:
+    """NaN and infinities are no values to look for, and yet there may be some, in their place."""
+    is_text = isinstance(value, str) and value in _BEYOND
+    # JSON has none, so documents have none.
+    if (
+        field.kind == "number"
+        and field.compare is None
+        and (is_text or (isinstance(value, float) and not math.isfinite(value)))
+    ):
+        return type(field.read(0))(value)
+    return field.read(value)
 
 
 def _place(order: Sequence[Order]) -> list[str]:

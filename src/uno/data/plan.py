@@ -23,7 +23,8 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from uno.data.changes import differs
 from uno.data.checks import Check, check_of
 from uno.data.declared import declared
-from uno.data.marks import marks_of_columns
+from uno.data.marks import component_of, marks_of_columns
+from uno.data.references import connect
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
 
@@ -70,6 +71,7 @@ class MappedPlan:
         self.cls = cls
         self.mapper = mapper
         self.label = cls.__name__
+        self.component = component_of(cls)
         self.table: Table = mapper.local_table  # type: ignore[assignment]
         self.attributes = tuple(_attribute(p) for p in mapper.column_attrs if isinstance(p.columns[0], Column))
         self.names = tuple(a.name for a in self.attributes)
@@ -416,7 +418,7 @@ def mapped_plan(cls: type) -> MappedPlan | None:
         return None
     if not isinstance(mapper, Mapper):
         return None
-    mapper.registry.configure()
+    connect(cls, mapper)
     plan = MappedPlan(cls, mapper)
     if plan.has_events and plan.version_name is None:
         raise Misconfigured(

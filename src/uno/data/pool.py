@@ -7,6 +7,7 @@ from sqlalchemy import AsyncAdaptedQueuePool
 from sqlalchemy.exc import MissingGreenlet
 
 from uno import clock
+from uno.data import deadlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class WatchedPool(AsyncAdaptedQueuePool):
         self.waiting += 1
         since = clock.monotonic()
         try:
-            return super().connect()
+            seconds = deadlines.to_wait()
+            return super().connect() if seconds is None else deadlines.in_time(super().connect, seconds)
         finally:
             self.waiting -= 1
             self.waited += clock.monotonic() - since

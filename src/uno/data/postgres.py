@@ -20,12 +20,14 @@ from sqlalchemy.engine import Dialect
 
 from uno.data.changes import Operation
 from uno.data.plan import cast_type, is_array
+from uno.data.recent import Recent
 from uno.data.statement import Processor, bind_processor
 from uno.data.writer import stale
 
 MAX_ROWS = 1_000
 # Each is a part of the statement; this also bounds the parameters, of which there may be 32,767.
 MAX_GROUPS = 24
+# Remembered: clients choose which columns are changed.
 MAX_TEXTS = 1_000
 
 Shape = tuple[Any, ...]
@@ -108,8 +110,8 @@ class PostgresWriter:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._texts: dict[Shape, str] = {}
-        self._known: dict[tuple[Table, tuple[str, ...]], Converters] = {}
+        self._texts: Recent[Shape, str] = Recent(MAX_TEXTS)
+        self._known: Recent[tuple[Table, tuple[str, ...]], Converters] = Recent(MAX_TEXTS)
 
     def possible(self, operations: Sequence[Operation], restricted: Collection[str]) -> bool:
         """Whether one statement gives the same rows as writing them in order."""
@@ -132,9 +134,7 @@ class PostgresWriter:
         shape = (said is not None, *(g.shape for g in groups))
         sql = self._texts.get(shape)
         if sql is None:
-            if len(self._texts) >= MAX_TEXTS:
-                self._texts.clear()
-            sql = self._texts[shape] = _Text(self._dialect).write(groups, gates, own, said is not None)
+            sql = self._texts.keep(shape, _Text(self._dialect).write(groups, gates, own, said is not None))
         arguments = self._arguments(groups, gates, own)
         return OneStatement(sql, arguments if said is None else [*arguments, said], gates)
 
@@ -170,7 +170,8 @@ class PostgresWriter:
     def _converters(self, table: Table, columns: tuple[str, ...]) -> Converters:
         found = self._known.get((table, columns))
         if found is None:
-            found = self._known[table, columns] = [(n, bind_processor(table.c[n], self._dialect)) for n in columns]
+            made = [(n, bind_processor(table.c[n], self._dialect)) for n in columns]
+            found = self._known.keep((table, columns), made)
         return found
 
 

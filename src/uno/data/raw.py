@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Result
 
 from uno.data import literal
+from uno.data.failures import refuses_to_write
+from uno.errors import Unavailable
 
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
@@ -17,8 +19,29 @@ async def run(uow: "UnitOfWork", given: Any, parameters: literal.Parameters) -> 
     if literal.writes(statement):
         uow.writable()
     await uow.flush()
-    if uow.explicit is None and (uow.reads_only or literal.reads(statement)):
+    try:
+        return await _run(uow, statement, parameters)
+    except Unavailable as error:
+        if refuses_to_write(error):
+            uow.writable()
+        raise
+
+
+async def _run(uow: "UnitOfWork", statement: Any, parameters: literal.Parameters) -> Result[Any]:
+    if uow.explicit is None and literal.reads(statement):
         return await uow.reading.read(statement, parameters)
+    if uow.explicit is None and uow.asks:
+        return await _refusing(uow, statement, parameters)
     transaction = await uow.transaction()
     result: Result[Any] = await transaction.execute(statement, parameters)
     return result
+
+
+async def _refusing(uow: "UnitOfWork", statement: Any, parameters: literal.Parameters) -> Result[Any]:
+    """What it gives where it only reads: a function may write, and only the database knows."""
+    reading = await uow.reading.begin(writing=False)
+    try:
+        result: Result[Any] = await reading.execute(statement, parameters)
+        return result.freeze()()
+    finally:
+        await reading.close()

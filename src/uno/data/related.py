@@ -35,6 +35,7 @@ from uno.data.plan import MappedPlan
 from uno.data.rendered import Renderer, Row, Rows
 from uno.data.statement import fixed
 from uno.data.unit_of_work import UnitOfWork
+from uno.data.untyped import chosen
 from uno.errors import Invalid
 
 # Keys in one statement: SQLite takes 32,766 parameters.
@@ -97,7 +98,7 @@ class Related:
         own = [getattr(owner, name) for name in self.plan.key_names]
         wanted = own[0].in_([key[0] for key in keys]) if len(own) == 1 else tuple_(*own).in_(keys)
         shown = [getattr(other, name) for name in self.names]
-        statement: Select[Any] = self._joined(select(*own, *shown), owner, other).where(wanted)
+        statement: Select[Any] = self._joined(chosen(*own, *shown), owner, other).where(wanted)
         rows = await uow.read(statement.limit(len(keys) * self.most + 1))
         columns = {a.name: a.column for a in self.target.attributes}
         encoders = [wire.encoder(columns[name]) for name in self.names]
@@ -155,9 +156,10 @@ class Extending(Renderer):
         shown = [self._object(), self._version().label("version")] if on_sqlite else forms
         primary = enumerate(self._plan.mapper.primary_key)
         keys: list[ColumnElement[Any]] = [column.label(f"key {n}") for n, column in primary]
-        chosen: Select[Any] = select(*shown, *keys).where(*where, self._living())
+        fitting = chosen(*shown, *keys).where(*where, self._living())
         # A limit is reached before: nothing is looked for beside other rows.
-        found = (chosen.order_by(*order).limit(bindparam("more", type_=Integer)) if order else chosen).subquery("found")
+        first = fitting.order_by(*order).limit(bindparam("more", type_=Integer)) if order else fitting
+        found = first.subquery("found")
         keys = [found.c[f"key {n}"] for n in range(len(keys))]
         beside = [one.json(self._backend, found, keys).label(one.name) for one in self._related]
         own = ("object", "version") if on_sqlite else tuple(self._forms)

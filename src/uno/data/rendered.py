@@ -30,14 +30,15 @@ from sqlalchemy import (
 from uno.data import paging, wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
+from uno.data.recent import Recent
 from uno.data.statement import Prepared, fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
 
 # Letters of a name in PostgreSQL.
 _LABEL = 63
-# Orders that are remembered.
-_MOST_ORDERS = 100
+# Orders that are remembered, and their statements.
+MOST_ORDERS = 100
 
 
 @dataclass(slots=True)
@@ -73,8 +74,8 @@ class Renderer:
         self.possible = plan.fast and known and fits
         self.versioned = plan.version_name is not None
         self._one: Prepared | None = None
-        self._first: dict[tuple[str, ...], Prepared] = {}
-        self._orders: dict[str, Sequence[Order]] = {}
+        self._first: Recent[tuple[str, ...], Prepared] = Recent(MOST_ORDERS)
+        self._orders: Recent[str, Sequence[Order]] = Recent(MOST_ORDERS)
 
     def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:
         """Whether the database says what this unit of work would read, and where such a list goes on."""
@@ -82,13 +83,9 @@ class Renderer:
         return self.possible and placed and uow.opened is None and not uow.tracked.touches(self._plan)
 
     def order(self, sort: str, make: Callable[[], Sequence[Order]]) -> Sequence[Order]:
-        """What `make` makes of `sort`, which raises where it is wrong; it is asked once."""
+        """What `make` makes of `sort`, which raises where it is wrong."""
         found = self._orders.get(sort)
-        if found is None:
-            found = make()
-            if len(self._orders) < _MOST_ORDERS:
-                self._orders[sort] = found
-        return found
+        return self._orders.keep(sort, make()) if found is None else found
 
     async def one(self, uow: UnitOfWork, id: Any) -> Row | None:
         """The row with this id, None where there is none or it is softly deleted."""
@@ -114,9 +111,7 @@ class Renderer:
     def _prepared(self, uow: UnitOfWork, order: Sequence[Order]) -> Prepared:
         said = tuple(one.said for one in order)
         found = self._first.get(said)
-        if found is None:
-            found = self._first[said] = uow.database.prepare(self._select_page(order))
-        return found
+        return self._first.keep(said, uow.database.prepare(self._select_page(order))) if found is None else found
 
     async def _rows(
         self, uow: UnitOfWork, prepared: Prepared, statement: Callable[[], Select[Any]], parameters: dict[str, Any]
@@ -153,7 +148,7 @@ class Renderer:
         text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
         shown = func.group_concat(case((place <= size, text)), ",", type_=Text())
         columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
-        return select(*columns)
+        return chosen(*columns)
 
     def _objects(self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]] = ()) -> Subquery:
         """The texts and versions of rows; of a list no more than `more`."""

@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 from sqlalchemy import ColumnElement, Select, func, select
 
 from uno import clock
-from uno.bus.unit import ambient
 from uno.data import bulk, document_query, includes, paging, streams
 from uno.data.alone import SessionFactory, work_alone
 from uno.data.database import Plan, select_by_key
@@ -21,8 +20,9 @@ from uno.data.making import changed, made
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
 from uno.data.tables import documents
-from uno.data.unit_of_work import UnitOfWork
+from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.domain import Specification
+from uno.domain.aggregate import numbered_events
 from uno.errors import Invalid, Misconfigured, NotFound
 
 T = TypeVar("T")
@@ -122,8 +122,11 @@ class Repository(Generic[T]):
             raise Invalid.field("batch", f"It has to be between 1 and {_LARGEST - 1}.", "value")
         uow, plan = self._unit()
         wanted, order = [*filters, *self._undeleted(uow, plan, include_deleted)], _order(uow, plan, sort)
-        statement = self._select(uow, (), plan, wanted, equal).order_by(*order)
-        return uow.streaming(streams.stream(uow, plan, lambda what: statement.with_only_columns(*what), batch))
+
+        def statement(what: Sequence[Any]) -> Select[Any]:
+            return self._select(uow, what, plan, wanted, equal).order_by(*order)
+
+        return uow.streaming(streams.stream(uow, plan, statement, batch))
 
     async def _find(
         self,
@@ -190,16 +193,23 @@ class Repository(Generic[T]):
 
     async def count(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> int:
         """How many entities fit."""
+        uow, found = await self._rows(filters, equal, include_deleted)
+        return int((await uow.read(select(func.count()).select_from(found.subquery())))[0][0])
+
+    async def exists(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> bool:
+        """Whether any entity fits."""
+        uow, found = await self._rows(filters, equal, include_deleted)
+        return bool((await uow.read(select(found.exists())))[0][0])
+
+    async def _rows(
+        self, filters: Sequence[Criterion], equal: dict[str, Any], include_deleted: bool
+    ) -> tuple[UnitOfWork, Select[Any]]:
+        """What selects the rows that fit, inside of another query."""
         uow, plan = await self._flushed()
         filters = (*filters, *self._undeleted(uow, plan, include_deleted))
         # A class that is not the fast kind may be more than one table.
         what: Any = plan.columns if plan.fast else [self.entity]
-        inner = self._select(uow, what, plan, filters, equal).subquery()
-        return int((await uow.read(select(func.count()).select_from(inner)))[0][0])
-
-    async def exists(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> bool:
-        """Whether any entity fits."""
-        return await self.find_one(*filters, include_deleted=include_deleted, **equal) is not None
+        return uow, self._select(uow, what, plan, filters, equal)
 
     async def add(self, entity: T) -> T:
         """Store a new entity when the unit of work commits."""
@@ -229,18 +239,11 @@ class Repository(Generic[T]):
     async def delete(self, entity_or_id: Any) -> None:
         """Delete the row; raises `NotFound` where there is none with this id."""
         uow, plan = self._writable()
-        entity = (
-            entity_or_id
-            if isinstance(entity_or_id, self.entity)
-            else await self.get(entity_or_id, include_deleted=True)
-        )
+        entity = await self._known(entity_or_id)
         path = await uow.path(plan)
         if path is not None:
             return await path.delete(entity)
         entry = uow.tracked.of(entity)
-        if entry is None:
-            stored = await self.get(plan.id_of(plan.key_of(entity)), include_deleted=True)
-            entry = uow.tracked.of(stored)
         assert entry is not None
         uow.tracked.delete(entry)
 
@@ -253,16 +256,41 @@ class Repository(Generic[T]):
         return await self._mark(entity_or_id, deleted=False)
 
     async def _mark(self, entity_or_id: Any, *, deleted: bool) -> bool:
-        _, plan = self._writable()
+        uow, plan = self._writable()
         name = plan.deleted_name
         if name is None:
             raise Misconfigured(f"{plan.label} has no deleted_at; give it SoftDeleteMixin, or delete() it for good.")
-        known = isinstance(entity_or_id, self.entity)
-        entity = entity_or_id if known else await self.get(entity_or_id, include_deleted=True)
+        entity = await self._known(entity_or_id)
         if (getattr(entity, name) is not None) is deleted:
             return False
         setattr(entity, name, clock.now() if deleted else None)
+        uow.strangers.tell(entity_or_id)
         return True
+
+    async def _known(self, entity_or_id: Any) -> T:
+        """The object that the unit of work has for this one, or for this id; raises `NotFound`.
+
+        It is the given one itself, or one that is read, of the same version: otherwise `VersionConflict`.
+        """
+        uow, plan = self._unit()
+        if not isinstance(entity_or_id, self.entity):
+            return await self.get(entity_or_id, include_deleted=True)
+        given: Any = entity_or_id
+        path = await uow.path(plan)
+        has = uow.tracked.of if path is None else path.has
+        for one in (given, uow.strangers.of(given)):
+            if one is not None and has(one):
+                return cast(T, one)
+        key = plan.key_of(given)
+        if None in key:
+            raise NotFound(plan.label, plan.id_of(key))
+        found = await self.get(plan.id_of(key), include_deleted=True)
+        entry = uow.tracked.of(found)
+        stored = entry.stored if entry is not None else path.stored(found) if path is not None else None
+        uow.strangers.meet(plan, given, found, stored or {})
+        if plan.has_events:
+            uow.take_events(numbered_events(given))
+        return found
 
     async def insert_many(
         self, items: Iterable[T | Mapping[str, Any]] | AsyncIterable[T | Mapping[str, Any]], *, batch: int = 10_000
@@ -389,7 +417,8 @@ class Repository(Generic[T]):
         uow.check_task()
         path = await uow.path(plan)
         if path is not None:
-            await path.flush()
+            with uow.writing_before():
+                await path.flush()
         elif uow.tracked.touches(plan) and not uow.preparing:
             await uow.flush()
         return uow, plan
@@ -400,11 +429,7 @@ class Repository(Generic[T]):
         return uow, plan
 
     def _unit(self) -> tuple[UnitOfWork, Plan]:
-        uow = ambient()
-        if not isinstance(uow, UnitOfWork):
-            raise Misconfigured(
-                "No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`."
-            )
+        uow = ambient_unit()
         return uow, uow.database.plan(self.entity)
 
 

@@ -9,11 +9,12 @@ refused. What is hidden is in none of them, what the server sets is in `read` on
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic_core import PydanticCustomError
 
 from uno.data.traits import Plan, Trait, plan_of, traits_of
 from uno.errors import Misconfigured
@@ -26,6 +27,8 @@ _CONFIG = ConfigDict(
     val_json_bytes="base64",
     ser_json_timedelta="float",
 )
+# Segments that are no names (RFC 3986, section 5.2.4).
+_DOTS: Final = (".", "..")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Schemas:
     def create(self) -> type[BaseModel]:
         given = [one for one in self.visible if not one.read_only]
         self._refuse_unmakeable()
+        alone = len(self.key) == 1
+        given = [_in_a_path(one) if alone and one.key else one for one in given]
         return self._model("Create", {one.name: _given(one, one.optional) for one in given})
 
     @cached_property
@@ -119,6 +124,21 @@ def _given(trait: Trait, optional: bool) -> tuple[Any, Any]:
     if trait.constant is not ...:
         return trait.whole, trait.constant
     return trait.whole, None if trait.nullable and trait.default is None else _absent()
+
+
+def _in_a_path(key: Trait) -> Trait:
+    """A key that is a whole segment of a path."""
+    base = get_args(key.type)[0] if get_origin(key.type) is Annotated else key.type
+    if base is not str:
+        return key
+    told = Field(json_schema_extra={"not": {"enum": list(_DOTS)}})
+    return replace(key, type=Annotated[key.type, AfterValidator(_no_dots), told])
+
+
+def _no_dots(key: str) -> str:
+    if key in _DOTS:
+        raise PydanticCustomError("value", "It cannot be in a path.")
+    return key
 
 
 def _absent() -> Any:

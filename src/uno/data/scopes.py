@@ -44,7 +44,7 @@ def unit(database: Database | None) -> UnitOfWork:
             "Which database? Write session(database) or transaction(database), or use them inside a unit of work: "
             "in a handler, or in `async with UnitOfWork(database)`."
         )
-    return UnitOfWork(database) if database.open_unit is None else database.open_unit()
+    return UnitOfWork(database)
 
 
 class SessionOperationGroup:

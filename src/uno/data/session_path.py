@@ -176,6 +176,10 @@ class SessionPath:
         with self.session.no_autoflush:
             return await self._asked(self.session.merge(entity))
 
+    def has(self, entity: Any) -> bool:
+        """Whether the entity is attached to the session, if only to be deleted."""
+        return inspect(entity).session is self.session.sync_session
+
     async def delete(self, entity: Any) -> None:
         if inspect(entity).pending:
             return self.session.expunge(entity)
@@ -264,7 +268,7 @@ class SessionPath:
     def changes(self) -> list[Change]:
         """The net changes of all flushes."""
         return [
-            Change(plan.label, record_id(key, plan), before, after, plan.marks)
+            Change(plan.component, record_id(key, plan), before, after, plan.marks)
             for (plan, key), (before, after) in self._ledger.items()
             if not (before is None and after is None) and before != after
         ]
@@ -292,11 +296,11 @@ class SessionPath:
         if session.new or session.deleted or any(session.is_modified(entity) for entity in session.dirty):
             self._rounds.writable()
         if hooks.registered:
-            run_before(self._rounds, Pending(session, self._plan, self._before), context)
+            run_before(self._rounds, Pending(session, self._plan, self.stored), context)
         self._check(session)
         # The flush itself sets columns, `onupdate` for instance, without a history.
         changing = [entity for entity in (*session.dirty, *session.deleted) if not inspect(entity).pending]
-        self._before_images = {id(entity): self._before(entity) for entity in changing}
+        self._before_images = {id(entity): self.stored(entity) for entity in changing}
         self._expected = [self._guard(entity) for entity in changing if session.is_modified(entity)]
         # With more than one, SQLAlchemy does not compare how many rows asyncpg says it deleted.
         deleted = [self._guard(entity) for entity in session.deleted]
@@ -340,10 +344,11 @@ class SessionPath:
         for entity, deleted in sorted(written, key=lambda one: not one[1]):
             self._remember(entity)
             known = self._before_images.get(id(entity))
-            before = None if inspect(entity).key is None else known or self._before(entity)
+            before = None if inspect(entity).key is None else known or self.stored(entity)
             self._flushed.append((self._plan(entity), entity, before, deleted))
 
-    def _before(self, entity: Any) -> Values:
+    def stored(self, entity: Any) -> Values:
+        """What is stored of an entity, as far as its history tells."""
         before = self._plan(entity).state(entity)
         for attribute in inspect(entity).attrs:
             if attribute.key in before:

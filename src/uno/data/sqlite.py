@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util.concurrency import await_
 
 from uno import clock
+from uno.data import letters
 from uno.data.culprit import count_rows, find_refused
 from uno.data.pool import WatchedPool
 from uno.data.sqlite_moments import keep_moments
 from uno.settings import DatabaseSettings
 
 LOCK_SECONDS = 10.0
+# A connection refuses to write in between.
+ONLY_READS, MAY_WRITE = "PRAGMA query_only=ON", "PRAGMA query_only=OFF"
 # That are fetched at once.
 _ROWS = 64
 
@@ -116,11 +119,15 @@ def sqlite_engine(
         cursor = connection.cursor()
         prepare(cursor)
         cursor.close()
+        letters.teach(connection)
 
     @event.listens_for(sync, "begin")
     def _begin(connection: Any) -> None:
         # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
-        if connection.get_execution_options().get("uno_begin"):
+        options = connection.get_execution_options()
+        if options.get("uno_begin"):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
+        elif options.get("uno_read"):
+            connection.exec_driver_sql(ONLY_READS)
 
     return engine

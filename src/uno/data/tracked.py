@@ -9,6 +9,7 @@ from sqlalchemy import inspect
 
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Plan, select_by_key
+from uno.data.frozen import Frozen, Told
 from uno.data.lease import Transaction
 from uno.data.order import for_foreign_keys
 from uno.data.plan import ENTRY, MappedPlan
@@ -17,6 +18,7 @@ from uno.errors import Misconfigured, VersionConflict
 
 _sequence = count(1)
 _LAST = float("inf")
+_NEVER = object()
 Required = Literal["alone", "beside"] | None
 
 
@@ -40,6 +42,15 @@ class Entry:
     complete: bool = True
     required: Required = None
     read_version: int | None = None
+    # The entity was found to be as in `seen`, and still is unless `frozen.modified`.
+    seen: Any = _NEVER
+    frozen: Frozen | None = None
+
+    @property
+    def is_as_seen(self) -> bool:
+        """Whether it is known without a comparison that there is nothing of it to write."""
+        as_seen = self.seen is self.stored and self.status == "loaded" and not self.required
+        return as_seen and self.frozen is not None and not self.frozen.modified
 
     def stamp(self) -> None:
         """Remember when the first change was made that depends on the order of changes."""
@@ -48,7 +59,7 @@ class Entry:
 
     def return_to(self, entity: Any, fate: tuple[Any, ...], state: Values) -> None:
         """Come back to an earlier state, which is the stored one again."""
-        self.entity = entity
+        self.entity, self.seen = entity, _NEVER
         self.status, self.original, self.stored, self.version, self.required = fate
         self.plan.restore(entity, state)
         if self.version is not None:
@@ -77,6 +88,9 @@ class Tracked:
         # What was read, with the object made of it, in order: some of it may be replaced later.
         self._read: list[tuple[Entry, Any]] = []
         self._writes = 0
+        # Of each table what may be other than stored; of the rest it would have been told.
+        self._restless: dict[Any, dict[Entry, None]] = {}
+        self._told = Told()
 
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._by_entity.values())
@@ -101,6 +115,7 @@ class Tracked:
         version = plan.version(entity)
         entry = Entry(plan, entity, key, "loaded", state, state, version, read_version=version)
         self._put(entry)
+        self._rest(entry)
         self._read.append((entry, entity))
         return entity
 
@@ -154,12 +169,14 @@ class Tracked:
         if isinstance(entry.plan, MappedPlan):
             entry.plan.fill(entity, entry.plan.state(stored))
         entry.entity, entry.version = entity, entry.version if expected is None else expected
+        entry.seen = _NEVER
         self._put(entry)
 
     def touches(self, plan: Plan) -> bool:
         """Whether anything of this plan's table was added, deleted or changed and not written."""
-        same = (entry for entry in self if entry.plan.table is plan.table)
-        return any((e.status != "loaded" and (e.stored is not None or e.status == "new")) or _changed(e) for e in same)
+        # Every query asks, so what was read and left alone is not looked at.
+        self._listen()
+        return any(self._waits(entry) for entry in list(self._restless.get(plan.table, ())) if not entry.is_as_seen)
 
     def images(self, entity: Any) -> tuple[Values | None, Values | None] | None:
         """What is stored of an entity and what is to be, None where nothing is to be written."""
@@ -178,6 +195,12 @@ class Tracked:
             return
         entry.status = "deleted"
         entry.stamp()
+        self._wake(entry)
+
+    def require(self, entry: Entry, required: Literal["alone", "beside"]) -> None:
+        """Check the version of what may not change."""
+        entry.required = entry.required or required
+        self._wake(entry)
 
     def _put(self, entry: Entry) -> None:
         self._by_entity[id(entry.entity)] = entry
@@ -185,10 +208,49 @@ class Tracked:
             self._by_key[entry.plan, entry.key] = entry
         if isinstance(entry.plan, MappedPlan) and entry.plan.ordered_names:
             inspect(entry.entity).info[ENTRY] = entry
+        self._wake(entry)
 
-    def operations(self) -> list[tuple[Entry, Operation]]:
-        """What has to be written, at most one operation for each row, in the order of the changes."""
-        found = [(entry, op) for entry in self._by_entity.values() if (op := _operation(entry)) is not None]
+    def _wake(self, entry: Entry) -> None:
+        self._restless.setdefault(entry.plan.table, {})[entry] = None
+
+    def _rest(self, entry: Entry) -> None:
+        """It is as it is stored; look at it when its entity is changed, if that will be told."""
+        if isinstance(entry.plan, MappedPlan):
+            if self._told.hears_of(entry.entity):
+                del self._restless[entry.plan.table][entry]
+        elif entry.seen is not entry.stored or entry.frozen is not None:
+            entry.seen, entry.frozen = entry.stored, entry.plan.frozen(entry.entity)
+
+    def _listen(self) -> None:
+        for entity in self._told.changed():
+            entry = self.of(entity)
+            if entry is not None:
+                self._wake(entry)
+
+    def _waits(self, entry: Entry) -> bool:
+        """Whether there is something of it to write."""
+        if self.of(entry.entity) is not entry:  # forgotten
+            del self._restless[entry.plan.table][entry]
+            return False
+        if entry.status != "loaded":
+            return entry.stored is not None or entry.status == "new"
+        if _changed(entry):
+            return True
+        if not entry.required:
+            self._rest(entry)
+        return False
+
+    def operations(self, *, told: bool = False) -> list[tuple[Entry, Operation]]:
+        """What has to be written, at most one operation for each row, in the order of the changes.
+
+        With `told` only what it was told of: not where a value was put into `__dict__`, past SQLAlchemy.
+        """
+        entries: Iterable[Entry] = self._by_entity.values()
+        if told:
+            self._listen()
+            restless = (entry for table in self._restless.values() for entry in table)
+            entries = [e for e in restless if self.of(e.entity) is e and not e.is_as_seen]
+        found = [(entry, op) for entry in entries if (op := _operation(entry)) is not None]
         return found if len(found) < 2 else for_foreign_keys(sorted(found, key=_turn))
 
     def written(self, entry: Entry) -> None:
@@ -373,14 +435,14 @@ def _changed(entry: Entry) -> Values:
 
 def _change(entry: Entry) -> Change | None:
     plan = entry.plan
-    after = None if entry.status == "deleted" else (entry.next or entry.stored)
+    after = None if entry.status == "deleted" else entry.stored if entry.next is None else entry.next
     before = entry.original
     if before is None and after is None:
         return None
     if before is not None and after is not None and not plan.changed(before, after):
         return None
     key = entry.key if entry.status != "new" else plan.key_of(entry.entity)
-    return Change(plan.label, record_id(key, plan), before, after, plan.marks)
+    return Change(plan.component, record_id(key, plan), before, after, plan.marks)
 
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:

@@ -137,6 +137,8 @@ def _is_the_servers(plan: MappedPlan, name: str, column: Column[Any]) -> bool:
 def _type_of(type_: Any, hint: Any) -> Any:
     """What the values of a column are for pydantic."""
     plain = _stored(type_)
+    if isinstance(plain, types.Numeric) and (plain.scale or 0) < 0:
+        return ...  # SQLAlchemy cannot read it from SQLite
     hint, extra = parted(hint)
     if hint is None or hint in _PLAIN:
         return _annotated(_of_sql(type_, plain), *extra)

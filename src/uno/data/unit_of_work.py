@@ -6,8 +6,8 @@ when someone asks for the session, a lock, a savepoint or a flush.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, LiteralString, Self, TypeVar, cast
 from weakref import WeakSet
@@ -28,8 +28,10 @@ from uno.data.lookups import Lookups, Row, name_duplicate
 from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.rounds import Rounds
-from uno.data.session_path import Mark, SessionPath
-from uno.data.tracked import Snapshot, Tracked
+from uno.data.savepoints import savepoint
+from uno.data.session_path import SessionPath
+from uno.data.strangers import Strangers
+from uno.data.tracked import Tracked
 from uno.data.writing import is_mapped, write_tracked
 from uno.domain.aggregate import Numbered, numbered, numbered_events
 from uno.errors import Conflict, Misconfigured, TimedOut
@@ -49,26 +51,29 @@ class UnitOfWork:
 
     Inside, `Repository` and `publish` find it by themselves. Entering it again, or another one of
     the same database, joins it. `books` turn changes into rows of the same transaction, `after` is
-    awaited with the changes once they are stored.
+    awaited with the changes once they are stored; by default those of the application whose database it is.
+    One that ended well may be used again.
     """
 
     def __init__(
         self,
         database: Database,
         *,
-        books: Sequence[Book] = (),
-        after: Sequence[AfterCommit] = (),
+        books: Sequence[Book] | None = None,
+        after: Sequence[AfterCommit] | None = None,
         read_only: bool = False,
     ) -> None:
         self.database = database
-        self._books = books
-        self._after = after
-        self._read_only = read_only
+        self.books = books or ()
+        self.after = after or ()
+        # As opened; what only reads inside another may write.
+        self.asks = self._read_only = read_only
         # Where rows are read from: what only reads may be a little late.
         self.reading = database.replica or database if read_only else database
         self.tracked = Tracked()
         self.lookups = Lookups()
         self.reads = Reads(database.guards)
+        self.strangers = Strangers()
         self._recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
@@ -79,28 +84,33 @@ class UnitOfWork:
         self.apart = False
         self._rounds: Rounds | None = None
         self._task: Any = None
-        self._depth = 0
+        # For each time it was joined, whether it only read before.
+        self._joined: list[bool] = []
+        self._begun = False
         self._token: Any = None
         self._streams: WeakSet[AsyncGenerator[Any, None]] | None = None
         self._outcome: Changes | None = None
         self._outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
         self.over = False
+        if books is None and after is None and database.furnish is not None:
+            database.furnish(self)
 
     # -- life
 
     async def __aenter__(self) -> Self:
         outer = ambient()
         if isinstance(outer, UnitOfWork) and outer.database is self.database:
-            outer._depth += 1
+            outer._joined.append(outer._read_only)
+            outer._read_only = outer._read_only or self._read_only
             return cast(Self, outer)
         self._token = self.begin()
         return self
 
     async def __aexit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         outer = ambient()
-        if isinstance(outer, UnitOfWork) and outer._depth:
-            outer._depth -= 1
+        if isinstance(outer, UnitOfWork) and outer._joined:
+            outer._read_only = outer._joined.pop()
             if error is not None:
                 outer.doom(error)
             return
@@ -114,7 +124,9 @@ class UnitOfWork:
 
     def begin(self) -> Any:
         """Become the ambient unit of work of this task; returns what `end` takes."""
-        self.over = False
+        if self._begun:  # and not told that it ended well
+            raise Misconfigured("This unit of work ended with an error, or is open elsewhere; make another UnitOfWork.")
+        self.over, self._begun = False, True
         self._task = sync.runner()
         return current_unit.set(self)
 
@@ -186,7 +198,7 @@ class UnitOfWork:
         if plan.version_key is None:
             raise Misconfigured(f"{plan.label} has no version that could be required.")
         if entry is not None:
-            entry.required = entry.required or ("beside" if beside else "alone")
+            self.tracked.require(entry, "beside" if beside else "alone")
         elif session is not None:
             session.require(entity)
 
@@ -213,57 +225,22 @@ class UnitOfWork:
         if self.preparing:
             raise Misconfigured("A before hook runs before anything is written; flush in an after hook.")
         try:
-            await (self.rounds.flush() if hooks.registered else self.write())
+            with self.writing_before():
+                await (self.rounds.flush() if hooks.registered else self.write(told=True))
         except Conflict as error:
             name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
             raise
+        self.strangers.tell_all()
 
-    async def write(self) -> None:
+    async def write(self, *, told: bool = False) -> None:
         """The same without hooks, which have run."""
         if self._session is not None:
             await self._session.write()
-        await write_tracked(self, self.tracked.operations())
+        await write_tracked(self, self.tracked.operations(told=told))
 
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
+    def savepoint(self) -> AbstractAsyncContextManager[None]:
         """Changes inside the block are undone by an exception, or by a `Failure` of a message inside."""
-        await self.flush()
-        transaction, session = await self.transaction(), self._session
-        nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
-        snapshot, recorded, doomed = self.tracked.snapshot(), len(self._recorded), self.doomed
-        mark = None if session is None else session.mark()
-        kept = False
-        try:
-            yield
-            if self.doomed is doomed:
-                await self.flush()
-                if self._session is not session and self._session is not None:
-                    await self._session.session.commit()
-                await nested.commit()
-                kept = True
-        finally:
-            if not kept:
-                if self._session is not None:
-                    await self._session.leave(mark)
-                await nested.rollback()
-                del self._recorded[recorded:]
-                self.doomed = doomed
-                await self._return_to(snapshot, mark)
-
-    async def _return_to(self, snapshot: Snapshot, mark: Mark | None) -> None:
-        """Know again what was known at the beginning of a savepoint; what was read since stays known."""
-        session = self._session
-        if self._rounds is not None:
-            self._rounds.forget()
-        if session is not None:
-            await session.return_to(mark or Mark(), snapshot.events)
-        read = self.tracked.restore(snapshot)
-        if session is not None and mark is None:  # opened since
-            for entry in self.tracked.release_mapped():
-                session.adopt(entry)
-        if session is not None or self.tracked.wrote_since(snapshot):
-            again = [entry for entry in read if self.tracked.of(entry.entity) is entry]
-            await self.tracked.read_again(again, await self.transaction())
+        return savepoint(self)
 
     # -- what repositories use
 
@@ -272,14 +249,10 @@ class UnitOfWork:
         self.check_task()
         if self._transaction is None:
             await self.database.restricted_tables()
-            self._transaction = await self.reading.begin()
+            self._transaction = await self.reading.begin(writing=not self.asks)
         if self.database.captured and self._transaction.said is None:
             await capture.say(self._transaction, context.current())
         return self._transaction
-
-    @property
-    def books(self) -> Sequence[Book]:
-        return self._books
 
     def take_events(self, events: Iterable[Numbered]) -> None:
         """Publish them with the commit; their aggregates are not known here, or not any more."""
@@ -305,10 +278,6 @@ class UnitOfWork:
             return await self._session_path()
         return None
 
-    @property
-    def reads_only(self) -> bool:
-        return self._read_only
-
     def writable(self) -> None:
         if self._read_only:
             raise Misconfigured("A query changes nothing; make it a command.")
@@ -317,6 +286,15 @@ class UnitOfWork:
     def only_reading(self, wanted: bool) -> Iterator[None]:
         """Whether writing is an error inside the block; it stays one where it is already."""
         before, self._read_only = self._read_only, self._read_only or wanted
+        try:
+            yield
+        finally:
+            self._read_only = before
+
+    @contextmanager
+    def writing_before(self) -> Iterator[None]:
+        """What was changed before a block that only reads is written in it, so that it is read."""
+        before, self._read_only = self._read_only, self.asks
         try:
             yield
         finally:
@@ -371,10 +349,11 @@ class UnitOfWork:
 
     async def _write_mapped(self) -> None:
         """Documents stay where they are."""
-        if hooks.registered:
-            await self.rounds.flush(is_mapped)
-        else:
-            await write_tracked(self, [pair for pair in self.tracked.operations() if is_mapped(pair[0])])
+        with self.writing_before():
+            if hooks.registered:
+                await self.rounds.flush(is_mapped)
+            else:
+                await write_tracked(self, [pair for pair in self.tracked.operations() if is_mapped(pair[0])])
 
     def attach(self) -> bool:
         """Hand mapped entities, which are written, over to the session; whether it did not have them."""
@@ -425,6 +404,7 @@ class UnitOfWork:
             self._outcomes.append(self._outcome)
             self._outcome = None
         self._fences = []
+        self.strangers.settle()
         self.tracked.settle()
         if self._session is not None:
             self._session.settle()
@@ -433,10 +413,11 @@ class UnitOfWork:
             await sync.shielded(transaction.close())
 
     async def tell(self) -> None:
-        """Tell those who wait for the commit; called once it is over."""
+        """Tell those who wait for the commit; called once it is over and ended well."""
+        self._begun = False
         outcomes, self._outcomes = self._outcomes, []
         for outcome in outcomes:
-            for one in self._after:
+            for one in self.after:
                 await one(outcome)
 
     def collected_events(self) -> list[DomainEvent]:
@@ -455,7 +436,7 @@ class UnitOfWork:
 
     def book_rows(self, changes: Changes) -> list[Operation]:
         """The rows of all books, and the guarded operations that go with the commit."""
-        rows = [(book.table, row) for book in self._books for row in book.rows(changes)]
+        rows = [(book.table, row) for book in self.books for row in book.rows(changes)]
         required = [] if self._session is None else self._session.guards()
         return [*self._fences, *required, *(Operation("insert", table, table.name, {}, row, {}) for table, row in rows)]
 
@@ -482,7 +463,7 @@ class UnitOfWork:
 
     def also(self, book: Book) -> None:
         """Write the rows of one more book with the commit."""
-        self._books = (*self._books, book)
+        self.books = (*self.books, book)
 
     def run_by(self, task: Any) -> Any:
         """The unit of work is used by this task, or thread, from now on; returns the one before."""

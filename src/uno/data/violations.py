@@ -1,7 +1,7 @@
 """Which attributes a violated constraint is about: errors name what the client gave, not what the database has."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
@@ -12,36 +12,47 @@ from uno.data.plan import MappedPlan
 from uno.errors import Conflict, FieldError, Invalid, VersionConflict
 
 _SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
+_ONE = "The database does not take one of the values."
 
 
-def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str]) -> Exception:
+def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str], visible: Iterable[str]) -> Exception:
     """`error` with the attributes it is about, where the database named only a constraint.
 
     `given` are the attributes that were written: of a foreign key SQLite does not say which one it was.
+    Others than those that are `visible` are not named.
     """
     if isinstance(plan, DocumentPlan) or isinstance(error, VersionConflict):
         return error
+    hidden = frozenset(one.name for one in plan.attributes) - frozenset(visible)
     if isinstance(error, Conflict) and not error.repeatable:
-        return _conflict(error, plan, set(given))
+        return _conflict(error, plan, set(given), hidden)
     if type(error) is Invalid and not error.errors and str(error).startswith(REFUSED):
-        return _refusal(str(error).removeprefix(REFUSED).rstrip("."), plan) or error
-    return error
+        return _refusal(str(error).removeprefix(REFUSED).rstrip("."), plan, hidden) or error
+    return _seen(error, hidden) if type(error) is Invalid else error
 
 
-def _conflict(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
+def _seen(error: Invalid, hidden: Collection[str]) -> Invalid:
+    """Without what it says of attributes that are `hidden`."""
+    told = [one for one in error.errors if one.field not in hidden]
+    if len(told) == len(error.errors):
+        return error
+    return Invalid("; ".join(f"{one.field}: {one.message}" for one in told) or _ONE, told)
+
+
+def _conflict(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
     text = str(error)
     if "refers to" in text:
-        return _reference(error, plan, given)
+        return _reference(error, plan, given, hidden)
     if error.constraint is None:
         return error
     fields = _unique(plan, error.constraint)
     if not fields:
         return error
     message = "There is one with this value already." if len(fields) == 1 else "There is one with these values already."
-    return _about(error, fields, message, "duplicate")
+    return _about(error, fields, message, "duplicate", hidden)
 
 
-def _reference(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
+def _reference(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
     """To something that is not there; or something else refers to what should be deleted."""
     keys = [one for one in plan.table.constraints if isinstance(one, ForeignKeyConstraint)]
     exact = [one for one in keys if error.constraint in _names(plan.table, one, "fkey")]
@@ -52,7 +63,7 @@ def _reference(error: Conflict, plan: MappedPlan, given: set[str]) -> Conflict:
     if not fields:
         who = _referring(plan, error.constraint) or "Something else"
         return Conflict(f"{who} refers to it.", constraint=error.constraint)
-    return _about(error, fields, "It refers to something that is not there.", "reference")
+    return _about(error, fields, "It refers to something that is not there.", "reference", hidden)
 
 
 def _referring(plan: MappedPlan, constraint: str | None) -> str | None:
@@ -73,14 +84,14 @@ def _target(key: ForeignKeyConstraint) -> str:
     return key.elements[0].target_fullname.rpartition(".")[0]
 
 
-def _about(error: Conflict, fields: Iterable[str], message: str, code: str) -> Conflict:
-    names = list(dict.fromkeys(fields))
-    better = Conflict(f"{', '.join(names)}: {message}", constraint=error.constraint)
+def _about(error: Conflict, fields: Iterable[str], message: str, code: str, hidden: Collection[str]) -> Conflict:
+    names = list(dict.fromkeys(name for name in fields if name not in hidden))
+    better = Conflict(f"{', '.join(names)}: {message}" if names else message, constraint=error.constraint)
     better.errors = tuple(FieldError(name, message, code) for name in names)
     return better
 
 
-def _refusal(name: str, plan: MappedPlan) -> Invalid | None:
+def _refusal(name: str, plan: MappedPlan, hidden: Collection[str]) -> Invalid | None:
     """A check, or a value that must not be null."""
     table, columns = plan.table, plan.table.columns
     checks = [one for one in table.constraints if isinstance(one, CheckConstraint) and name == str(one.name)]
@@ -90,8 +101,9 @@ def _refusal(name: str, plan: MappedPlan) -> Invalid | None:
         column = columns.get(name.rpartition(".")[2])
         found = [] if column is None else _attributes(plan, [column])
         message, code = "It takes a value.", "missing"
+    found = [one for one in found if one not in hidden]
     if not found:
-        return Invalid("The database does not take one of the values.")
+        return Invalid(_ONE)
     return Invalid(f"{', '.join(found)}: {message}", [FieldError(field, message, code) for field in found])
 
 

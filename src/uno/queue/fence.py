@@ -17,12 +17,11 @@ class Fence:
 current_fence: ContextVar[Fence | None] = ContextVar("uno.fence", default=None)
 
 
-def attach(uow: UnitOfWork) -> UnitOfWork:
+def attach(uow: UnitOfWork) -> None:
     """Let `uow` commit only together with the completion of the current delivery, if there is one."""
     fence = current_fence.get()
     if fence is not None and not fence.passed:
         uow.fence(fence.operation)
-    return uow
 
 
 async def passed(_changes: Changes) -> None:

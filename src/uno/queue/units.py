@@ -22,11 +22,15 @@ class Units:
 
     def connect(self, bus: Bus) -> None:
         self._bus = bus
-        self.database.open_unit = self.open
+        self.database.furnish = self._furnish
 
     def open(self, *, read_only: bool = False) -> UnitOfWork:
         """A unit of work; in a worker it completes the delivery in hand."""
-        return attach(UnitOfWork(self.database, books=self._books, after=self._after, read_only=read_only))
+        return UnitOfWork(self.database, read_only=read_only)
+
+    def _furnish(self, uow: UnitOfWork) -> None:
+        uow.books, uow.after = self._books, self._after
+        attach(uow)
 
     def _durable_subscribers(self, event: type) -> tuple[str, ...]:
         return self._bus.durable_subscribers(event)

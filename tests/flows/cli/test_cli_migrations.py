@@ -214,6 +214,36 @@ def test_an_application_does_not_start_on_a_database_that_is_behind(
     assert "The database has none of the migrations in " in refused("worker", app)
 
 
+def test_upgrading_makes_the_triggers_that_checking_misses(ask: Any, uno: Any, models: Models, url: str) -> None:
+    app = models(NOTE, "Note")
+    ask("revision", app, "-m", "first")
+    ask("upgrade", app)
+    for body, sign, why in (
+        (NOTE + '    __audit__ = "trigger"\n', "+", "missing, disabled, or not those of its class"),
+        (NOTE, "-", 'its class does not say __audit__ = "trigger"'),
+    ):
+        models(body, "Note")
+        if url.startswith("postgresql"):
+            done = uno("db", "check", app, UNO_DB_URL=url)
+            said = f"{sign} triggers that audit notes: {why}; run: uno db upgrade {app}\n"
+            assert (done.returncode, done.stdout) == (1, said)
+        assert ask("upgrade", app) == "The database has all migrations.\n"
+        assert ask("check", app) == "Nothing differs.\n"
+
+
+def test_rows_without_a_value_for_a_new_column_are_told_in_a_sentence(
+    ask: Any, refused: Any, models: Models, url: str
+) -> None:
+    app = models(NOTE, "Note")
+    ask("revision", app, "-m", "first")
+    ask("upgrade", app)
+    rows(url, "INSERT INTO notes (id, text) VALUES ('018f0000000070008000000000000001', 'a')")
+    models(NOTE + "    city: Mapped[str]\n", "Note")
+    ask("revision", app, "-m", "second")
+    assert refused("db", "upgrade", app).startswith("The column city of notes is to be NOT NULL, and the rows that")
+    assert len(rows(url, "SELECT id, text FROM notes")) == 1
+
+
 def test_what_is_wrong_with_the_folder_is_said_in_a_sentence(
     ask: Any, refused: Any, uno: Any, models: Models, tmp_path: Path
 ) -> None:

@@ -27,15 +27,18 @@ async def depots(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tupl
 
 
 @pytest.fixture
-async def postgresql(depots: tuple[DatabaseFarm, Path]) -> str:
-    return f"{await depots[0].create('depot')}?sslmode=disable"
+async def postgresql(depots: tuple[DatabaseFarm, Path]) -> AsyncIterator[str]:
+    async with depots[0].database("depot") as url:
+        yield f"{url}?sslmode=disable"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, depots: tuple[DatabaseFarm, Path], tmp_path: Path) -> str:
-    if request.param == "postgresql":
-        return f"{await depots[0].create('depot')}?sslmode=disable"
-    return copied(depots, tmp_path)
+async def url(request: pytest.FixtureRequest, depots: tuple[DatabaseFarm, Path], tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield copied(depots, tmp_path)
+    else:
+        async with depots[0].database("depot") as url:
+            yield f"{url}?sslmode=disable"
 
 
 def copied(depots: tuple[DatabaseFarm, Path], folder: Path) -> str:

@@ -22,8 +22,12 @@ async def farm() -> AsyncIterator[DatabaseFarm]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, farm: DatabaseFarm) -> str:
-    return "sqlite://" if request.param == "sqlite" else await farm.create("shop")
+async def url(request: pytest.FixtureRequest, farm: DatabaseFarm) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield "sqlite://"
+    else:
+        async with farm.database("shop") as url:
+            yield url
 
 
 @pytest.fixture

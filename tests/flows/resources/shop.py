@@ -78,7 +78,7 @@ SIMPLE = tuple(one for one in EVERYTHING if one != "restore")
 
 def shop(database: str, **options: Any) -> App:
     routes = [
-        resource(Order, access="open", operations=EVERYTHING, **options),
+        resource(Order, access="open", **({"operations": EVERYTHING} | options)),
         resource(Customer, access="open", operations=SIMPLE),
         resource(ShopLine, access="open", operations=SIMPLE, prefix="/lines"),
         resource(Parcel, access="open", operations=SIMPLE),

@@ -5,14 +5,17 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from itertools import combinations
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from sqlalchemy import CheckConstraint, ForeignKey, Numeric, String, select
 from sqlalchemy.orm import Mapped, mapped_column, validates
 from tests.flows.resources.shop import Base, Client, State, calling
 
+from uno.api import build_crud_router
 from uno.app import App, Module, resource
 from uno.audit.tables import audit
 from uno.data import Database, Repository, SoftDeleteMixin, TimestampMixin, UUIDMixin, VersionMixin, direct, hooks
@@ -166,6 +169,19 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    found: list[Any] = []
+    prepare = Database.prepare
+
+    def prepared(database: Database, statement: Any, columns: tuple[Any, ...] = ()) -> Any:
+        found.append(statement)
+        return prepare(database, statement, columns)
+
+    monkeypatch.setattr(Database, "prepare", prepared)
+    return found
+
+
 async def test_a_row_is_created_and_changed_in_one_round_trip(url: str, statements: list[str]) -> None:
     async with serving(url, "auto") as client:
         there = (await a_ticket(client)).headers["location"]
@@ -179,17 +195,42 @@ async def test_a_row_is_created_and_changed_in_one_round_trip(url: str, statemen
 
 
 async def test_clients_that_give_ever_other_attributes_do_not_fill_the_memory(
-    url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str]
+    url: str, monkeypatch: pytest.MonkeyPatch, statements: list[str], compiled: list[Any]
 ) -> None:
-    monkeypatch.setattr(direct, "MOST_SHAPES", 2)
-    async with serving(url, "auto") as client:
+    monkeypatch.setattr(direct, "MOST_SHAPES", 4)
+    tickets = resource(Ticket, access="open")
+    async with calling(App(Module("tickets", routes=[tickets]), database=url)) as client:
         there = (await a_ticket(client)).headers["location"]
-        bodies: list[dict[str, Any]] = [{"note": "a"}, {"amount": 2}, {"note": "b", "amount": 3}, {"note": "c"}]
-        for number, body in enumerate(bodies, 2):
+        names = ("number", "price", "amount", "note")
+        odd = [some for count in (1, 2, 3, 4) for some in combinations(names, count)]
+        for version, shape in enumerate([*odd, ("note",), ("note",)], 1):
             statements.clear()
-            answer = await client.patch(there, json=body, headers={"if-match": f'"{number - 1}"'})
-            assert answer.json()["version"] == number
-            assert len(statements) == (1 if list(body) == ["note"] else 2)
+            compiled.clear()
+            values = {"number": str(version), "price": version, "amount": version, "note": str(version)}
+            body = {name: values[name] for name in shape}
+            answer = await client.patch(there, json=body, headers={"if-match": f'"{version}"'})
+            assert answer.json()["version"] == version + 1
+            assert [sql.split()[0] for sql in statements] == ["WITH"] or version == 1
+        assert not compiled
+        direct_way = tickets.in_one_statement
+        assert direct_way is not None
+        assert len(direct_way._prepared) == 4
+
+
+async def test_a_router_compiles_no_statement_twice(url: str, compiled: list[Any]) -> None:
+    plain, database = FastAPI(), Database(url)
+    plain.include_router(build_crud_router(Ticket, database=database))
+    transport = httpx2.ASGITransport(app=plain)
+    async with database, httpx2.AsyncClient(transport=transport, base_url="http://shop") as client:
+        there = (await a_ticket(client)).headers["location"]
+        await client.patch(there, json={"note": "1"}, headers={"if-match": '"1"'})
+        compiled.clear()
+        for number in range(2, 12):
+            key = {"idempotency-key": str(number)} if number % 2 else {}
+            made = await client.post("/tickets", json={**TICKET, "number": f"B-{number}"}, headers=key)
+            changed = await client.patch(there, json={"note": str(number)}, headers={"if-match": f'"{number}"'})
+            assert (made.status_code, changed.status_code) == (201, 200)
+        assert not compiled
 
 
 async def test_of_many_who_change_the_same_version_one_does(url: str) -> None:

@@ -22,6 +22,8 @@ class Difference:
         action, _, kind = self.change.partition("_")
         if kind == "table":
             return f"{_SIGNS[action]} table {self.table}"
+        if kind == "triggers":
+            return f"{_SIGNS[action]} triggers that audit {self.table}: {self.detail}"
         if action == "modify":
             return f"~ {kind.replace('_', ' ')} of {self.table}.{self.name}: {self.detail}"
         if not self.table:

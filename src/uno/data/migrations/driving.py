@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, inspect
 
+from uno.data import capture
 from uno.data.database import Database
 from uno.data.migrations.comparing import Difference, differences
 from uno.data.migrations.connection import changing, reading
@@ -22,6 +23,7 @@ from uno.data.migrations.environment import options
 from uno.data.migrations.failures import telling
 from uno.data.migrations.folder import is_made, make
 from uno.data.migrations.scripts import config_of, scripts_of
+from uno.data.migrations.written import checked
 from uno.errors import Misconfigured
 
 T = TypeVar("T")
@@ -88,7 +90,8 @@ class Migrations:
 
     async def differences(self, *, blank: bool = False) -> list[Difference]:
         """What the database lacks to be as the models say; `blank` compares with an empty one."""
-        return await self._read(lambda connection: self._compare(connection, blank))
+        found = await self._compared(blank)
+        return found if blank else [*found, *await self._read(self._triggers)]
 
     async def revise(self, message: str, *, empty: bool = False) -> Path | None:
         """Write the migration that makes the database what the models say; None where nothing differs.
@@ -100,7 +103,7 @@ class Migrations:
             make(self.folder, self.application)
         first = not self._heads()
         adopted = first and not empty and await self._has_tables()
-        if adopted and await self.differences():
+        if adopted and await self._compared():
             raise Misconfigured(
                 "The database has tables of the application that are not as the models say (uno db diff shows it); "
                 "write the first migration on an empty database, or on one that is equal."
@@ -113,9 +116,9 @@ class Migrations:
         return path
 
     async def upgrade(self, revision: str = "head") -> list[str]:
-        """The revisions that were applied, in their order."""
+        """The revisions that were applied, in their order; triggers become those of their classes."""
         await self._adopt()
-        return await self._change(lambda config: command.upgrade(config, revision))
+        return await self._change(lambda config: command.upgrade(config, revision), renew=True)
 
     async def downgrade(self, revision: str) -> list[str]:
         """The revisions that were undone, in their order."""
@@ -147,7 +150,7 @@ class Migrations:
         current = await self._read(_current)
         if current:
             return
-        if await self.differences():
+        if await self._compared():
             raise Misconfigured(
                 "The database has tables of the application and no migrations, and they are not as the models say: "
                 "uno db diff shows how; make them equal, or take an empty database."
@@ -167,7 +170,7 @@ class Migrations:
         with telling(self.folder):
             return await reading(self.database, work)
 
-    async def _change(self, work: Callable[[Config], None]) -> list[str]:
+    async def _change(self, work: Callable[[Config], None], *, renew: bool = False) -> list[str]:
         done: list[str] = []
 
         def applied(*, step: Any, **_: Any) -> None:
@@ -175,7 +178,9 @@ class Migrations:
 
         with telling(self.folder):
             scripts_of(self.folder)
-            await changing(self.database, lambda connection: work(self._config(connection, applied=applied)))
+            told = {"applied": applied, "renew": renew}
+            await changing(self.database, lambda connection: work(self._config(connection, **told)))
+        self.database.forget_tables()
         return done
 
     def _config(self, connection: Any, **attributes: Any) -> Config:
@@ -186,8 +191,28 @@ class Migrations:
 
     def _write(self, connection: Any, message: str, *, empty: bool, first: bool) -> Path | None:
         config = self._config(connection, blank=first, empty=empty, changes_only=not empty)
-        script: Any = command.revision(config, message, autogenerate=not empty)
+        with checked(self.folder):
+            script: Any = command.revision(config, message, autogenerate=not empty)
         return None if not script else Path(script.path)
+
+    async def _compared(self, blank: bool = False) -> list[Difference]:
+        """Of tables alone."""
+        return await self._read(lambda connection: self._compare(connection, blank))
+
+    def _triggers(self, connection: Any) -> list[Difference]:
+        """Of the tables that are there."""
+        there = inspect(connection)
+        tables = [one for each in self._tables for one in each.sorted_tables if there.has_table(one.name, one.schema)]
+        fix = f"run: uno db {'upgrade' if is_made(self.folder) else 'create'} {self.application}"
+        missing = f"missing, disabled, or not those of its class; {fix}"
+        unwanted = f'its class does not say __audit__ = "trigger"; {fix}'
+        return [
+            *(Difference("add_triggers", one.fullname, "", missing) for one in capture.outdated(connection, tables)),
+            *(
+                Difference("remove_triggers", one.fullname, "", unwanted)
+                for one in capture.unwanted(connection, tables)
+            ),
+        ]
 
     def _compare(self, connection: Any, blank: bool) -> list[Difference]:
         found: list[Any] = []

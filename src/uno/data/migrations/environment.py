@@ -1,26 +1,28 @@
 """What Alembic is told: tables, types, how to compare. Runs in env.py."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from alembic.operations.ops import MigrationScript
+from alembic.operations.ops import CreateTableOp, MigrationScript
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Enum, MetaData
+from sqlalchemy import Column, Enum, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
+from uno.data import capture
+from uno.data.migrations.defaults import PLUGINS
 from uno.data.migrations.enums import enum_changes, native, write_enums
 from uno.data.migrations.folder import mentions
+from uno.data.migrations.written import is_written_so, named_by, plain
 from uno.data.model import UtcDateTime, database_now
+from uno.errors import Misconfigured
 
-# Those that may be named as briefly as in a model.
-# With the cast that PostgreSQL adds.
-_TEXT = re.compile(r"'(.*)'(?:::[\w .\"()\[\]]+)?", re.DOTALL)
 _POSTGRESQL = "from sqlalchemy.dialects import postgresql"
+# Those that may be named as briefly as in a model.
 _TYPES: Mapping[type, str] = {UtcDateTime: "from uno.data import UtcDateTime"}
 
 
@@ -30,9 +32,7 @@ def configure(**changed: Any) -> None:
     blank = attributes.get("blank", False)
     told = options(attributes["tables"], attributes.get("folder"), dialect=_dialect(), blank=blank)
     told["process_revision_directives"] = _directed
-    applied = attributes.get("applied")
-    if applied is not None:
-        told["on_version_apply"] = applied
+    told["on_version_apply"] = [*filter(None, [attributes.get("applied")]), _stepped]
     if context.is_offline_mode():
         told |= {"dialect_name": _dialect(), "literal_binds": True}
     else:
@@ -40,16 +40,37 @@ def configure(**changed: Any) -> None:
     context.configure(**(told | changed))
     with context.begin_transaction():
         context.run_migrations()
+        if attributes.get("renew", False):
+            _renew(attributes["connection"])
+
+
+def _stepped(*, ctx: MigrationContext, **_: Any) -> None:
+    """After each migration."""
+    if ctx.connection is not None and not ctx.as_sql:
+        _renew(ctx.connection)
+
+
+def _renew(connection: Connection) -> None:
+    capture.renew(connection, [table for one in context.config.attributes["tables"] for table in one.sorted_tables])
 
 
 def _directed(migrating: MigrationContext, _revision: Any, scripts: list[MigrationScript]) -> None:
     """What is written besides what Alembic found; nothing at all, where nothing is asked for but changes."""
     attributes = context.config.attributes
+    _forget_info(scripts[0])
     if not attributes.get("empty", False):
         tables, blank = attributes["tables"], attributes.get("blank", False)
         write_enums(scripts[0], enum_changes(migrating.connection, tables, attributes.get("folder"), blank=blank))
     if attributes.get("changes_only", False) and scripts[0].upgrade_ops_list[0].is_empty():
         scripts.clear()
+
+
+def _forget_info(script: MigrationScript) -> None:
+    """It is for the program, and what is in it may be anything."""
+    for group in (*script.upgrade_ops_list, *script.downgrade_ops_list):
+        for one in group.ops:
+            if isinstance(one, CreateTableOp):
+                one.info = {}
 
 
 def _dialect() -> str:
@@ -64,7 +85,8 @@ def options(tables: Sequence[MetaData], folder: Path | None, *, dialect: str, bl
     return {
         "target_metadata": list(tables),
         "compare_type": True,
-        "compare_server_default": _default_differs,
+        "compare_server_default": True,
+        "autogenerate_plugins": PLUGINS,
         # SQLite can do it as well; whatever fails leaves nothing.
         "transactional_ddl": True,
         "render_as_batch": dialect == "sqlite",
@@ -90,30 +112,14 @@ def _ours(folder: Path | None) -> Callable[..., bool]:
     return include_object
 
 
-def _default_differs(
-    migrating: MigrationContext, _there: Any, _column: Any, old: str | None, wanted: Any, new: str | None
-) -> bool | None:
-    """Databases give a text back in quotes, SQLite the rest in parentheses; all else Alembic compares itself."""
-    if old is None or new is None:
-        return None
-    is_text = isinstance(getattr(wanted, "arg", None), str)
-    if (is_text or migrating.dialect.name == "sqlite") and _bare(old) == (new if is_text else _bare(new)):
-        return False
-    return True if is_text and "'" in new else None  # of these Alembic would make wrong SQL
-
-
-def _bare(default: str) -> str:
-    inner = default[1:-1] if default.startswith("(") and default.endswith(")") else default
-    text = _TEXT.fullmatch(inner)
-    return inner if text is None else text[1].replace("''", "'")
-
-
 def _render(kind: str, found: Any, autogenerating: AutogenContext) -> str | bool:
     """What Alembic would write otherwise; what is not SQLAlchemy's is imported where it is used."""
     imports, cls = autogenerating.imports, type(found)
     if kind == "server_default" and isinstance(getattr(found, "arg", None), database_now):
         imports.add("from uno.data.model import database_now")
         return "database_now()"
+    if kind == "column" and isinstance(found, Column):
+        _check_type(found, autogenerating)
     if kind != "type" or not isinstance(found, TypeEngine):
         return False
     if cls in _TYPES:
@@ -122,9 +128,41 @@ def _render(kind: str, found: Any, autogenerating: AutogenContext) -> str | bool
     if isinstance(found, JSONB):
         imports.add(_POSTGRESQL)
         return f"postgresql.JSONB(none_as_null={found.none_as_null})"
-    if isinstance(found, Enum) and native(found) and autogenerating.dialect.name == "postgresql":
-        imports.add(_POSTGRESQL)  # the migration makes the type itself, and once
-        return f"postgresql.ENUM({', '.join(map(repr, found.enums))}, name={str(found.name)!r}, create_type=False)"
-    if not cls.__module__.startswith("sqlalchemy."):
+    if native(found) and autogenerating.dialect.name == "postgresql":
+        return _native(found, autogenerating)
+    if cls is Enum:
+        return named_by(found, autogenerating)
+    if cls.__module__.startswith("sqlalchemy."):
+        return False
+    if is_written_so(found, autogenerating.dialect):
         imports.add(f"import {cls.__module__}")
-    return False  # Alembic writes module, class and arguments
+        return False  # Alembic writes module, class and arguments
+    less = plain(found, autogenerating)
+    if less is None:
+        raise Misconfigured(f"{_unwritable(found)}.")
+    return _render(kind, less, autogenerating) or named_by(less, autogenerating)
+
+
+def _native(found: Any, autogenerating: AutogenContext) -> str | bool:
+    """The migration makes the type itself, and once."""
+    kind = plain(found, autogenerating)
+    if not isinstance(kind, Enum):
+        return False
+    autogenerating.imports.add(_POSTGRESQL)
+    return f"postgresql.ENUM({', '.join(map(repr, kind.enums))}, name={str(kind.name)!r}, create_type=False)"
+
+
+def _check_type(column: Column[Any], autogenerating: AutogenContext) -> None:
+    """Raise `Misconfigured` that names the column."""
+    try:
+        _render("type", column.type, autogenerating)
+    except Misconfigured:
+        raise Misconfigured(f"{column.name}: {_unwritable(column.type)}.") from None
+
+
+def _unwritable(kind: Any) -> str:
+    module = type(kind).__module__
+    return (
+        f"the type {module}.{kind!r} cannot be written into a migration; give {type(kind).__name__} a __repr__ that "
+        f"is an expression of its module, or write the migration by hand: uno db revision --empty"
+    )

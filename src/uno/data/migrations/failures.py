@@ -13,6 +13,11 @@ from uno.errors import Misconfigured, TimedOut, Unavailable, UnoError
 from uno.redact import described, one_line, redact
 
 _UNKNOWN = re.compile(r"Can't locate revision identified by '(.*)'|No such revision or branch '(.*)'")
+# How SQLite says that rows have no value for a column that has to have one: of a new column, and of a copied table.
+_ADDED = re.compile(r'ALTER TABLE ("(?:[^"]|"")+"|\S+) ADD COLUMN ("(?:[^"]|"")+"|\S+) ')
+_COPIED = re.compile(r"NOT NULL constraint failed: _alembic_tmp_(.+)\.(.+)")
+# PostgreSQL's not_null_violation.
+_NULL = "23502"
 
 
 @contextmanager
@@ -50,7 +55,29 @@ def _refused(error: DBAPIError, folder: Path) -> UnoError:
     place = described(error, within=folder).rpartition(" (")[2]
     inside = f" ({place}" if str(folder) in place else ""
     reason = one_line(redact(str(cause).partition("\n")[0])).removeprefix("<class 'asyncpg.exceptions.")
+    empty = _empty(error, reason)
+    if empty is not None:
+        table, column = empty
+        return Misconfigured(
+            f"The column {column} of {table} is to be NOT NULL, and the rows that are there have no value for it, so "
+            f"the database is as it was{inside}: give the column a server_default in its model and in the migration, "
+            "or let it be nullable, fill it, and make it NOT NULL in the migration after that."
+        )
     return Misconfigured(f"The database refused it, and is as it was: {_bare(reason)}{inside}")
+
+
+def _empty(error: DBAPIError, reason: str) -> tuple[str, str] | None:
+    """The table and the column that has to have values, and has not."""
+    statement, cause = error.statement or "", getattr(error.orig, "__cause__", None)
+    if statement.startswith("ALTER TABLE") and getattr(error.orig, "sqlstate", None) == _NULL:
+        return str(getattr(cause, "table_name", "")), str(getattr(cause, "column_name", ""))
+    added = _ADDED.match(statement) if "NOT NULL column" in reason else None
+    found = added or _COPIED.search(reason)
+    return None if found is None else (_unquoted(found[1]), _unquoted(found[2]))
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _bare(reason: str) -> str:

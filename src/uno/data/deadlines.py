@@ -1,0 +1,102 @@
+"""The deadline of the context also ends what waits for the database: for a connection, or for a statement.
+
+A commit under way has its own limit instead, so that its outcome is known.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, event
+
+from uno import clock, context, sync
+from uno.errors import TimedOut
+
+T = TypeVar("T")
+# Whether a commit is under way.
+committing: ContextVar[bool] = ContextVar("uno.data.committing", default=False)
+
+
+def left() -> float | None:
+    """Seconds that the deadline leaves, None where there is none. Raises `TimedOut` once it has passed."""
+    current = context.get()
+    if current is None or current.deadline is None or committing.get():
+        return None
+    seconds = current.deadline - clock.monotonic()
+    if seconds <= 0:
+        raise TimedOut("The deadline of the message has passed.")
+    return seconds
+
+
+def to_wait() -> float | None:
+    """The same where something can be interrupted: what is driven is only looked at before."""
+    seconds = left()
+    return None if asyncio._get_running_loop() is None or sync.driving() else seconds
+
+
+def in_time(call: Callable[[], T], seconds: float) -> T:
+    """What `call` gives, which waits in a greenlet of SQLAlchemy. Raises `TimedOut`."""
+    limit = clock.timeout(seconds)
+    _at_once(limit.__aenter__())
+    try:
+        found = call()
+    except BaseException as error:
+        try:
+            _at_once(limit.__aexit__(type(error), error, error.__traceback__))
+        except TimeoutError as late:
+            raise TimedOut("The database did not answer before the deadline of the message.") from late
+        raise
+    _at_once(limit.__aexit__(None, None, None))
+    return found
+
+
+def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """A timeout begins and ends without waiting."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("a timeout had to wait")
+
+
+def was_missed(error: BaseException) -> bool:
+    """Whether it is the error of a statement that was interrupted, so that its connection is of no use."""
+    return isinstance(error, TimedOut) and isinstance(error.__cause__, TimeoutError)
+
+
+def keep_deadlines(engine: Engine) -> None:
+    """Interrupt everything that goes through SQLAlchemy, sessions too, and throw its connection away."""
+    dialect = engine.dialect
+
+    @event.listens_for(engine, "do_execute")
+    def one(cursor: Any, sql: str, parameters: Any, execution: Any) -> bool:
+        return _ran(lambda: dialect.do_execute(cursor, sql, parameters, execution), execution)
+
+    @event.listens_for(engine, "do_executemany")
+    def many(cursor: Any, sql: str, parameters: Any, execution: Any) -> bool:
+        return _ran(lambda: dialect.do_executemany(cursor, sql, parameters, execution), execution)
+
+    @event.listens_for(engine, "do_execute_no_params")
+    def plain(cursor: Any, sql: str, execution: Any) -> bool:
+        return _ran(lambda: dialect.do_execute_no_params(cursor, sql, execution), execution)
+
+    @event.listens_for(engine, "handle_error")
+    def wrong(exception: Any) -> None:
+        if was_missed(exception.original_exception):
+            exception.is_disconnect = True
+            exception.invalidate_pool_on_disconnect = False
+
+
+def _ran(run: Callable[[], None], execution: Any) -> bool:
+    """Whether it ran here; SQLAlchemy does it otherwise."""
+    seconds = to_wait()
+    if seconds is None:
+        return False
+    try:
+        in_time(run, seconds)
+    except TimedOut:
+        if execution.dialect.name == "sqlite":  # its thread would go on, and everybody wait for it
+            _at_once(execution.root_connection.connection.driver_connection.interrupt())
+        raise
+    return True

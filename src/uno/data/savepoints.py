@@ -1,0 +1,54 @@
+"""Savepoints: a part of a unit of work that is undone alone."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from uno.data.session_path import Mark
+from uno.data.tracked import Snapshot
+
+if TYPE_CHECKING:
+    from uno.data.unit_of_work import UnitOfWork
+
+
+@asynccontextmanager
+async def savepoint(uow: "UnitOfWork") -> AsyncIterator[None]:
+    """What `uow.savepoint()` is."""
+    await uow.flush()
+    transaction, session = await uow.transaction(), uow._session
+    nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
+    snapshot, recorded, doomed = uow.tracked.snapshot(), len(uow._recorded), uow.doomed
+    mark = None if session is None else session.mark()
+    kept = False
+    try:
+        yield
+        if uow.doomed is doomed:
+            await uow.flush()
+            if uow._session is not session and uow._session is not None:
+                await uow._session.session.commit()
+            await nested.commit()
+            kept = True
+    finally:
+        if not kept:
+            if uow._session is not None:
+                await uow._session.leave(mark)
+            await nested.rollback()
+            del uow._recorded[recorded:]
+            uow.doomed = doomed
+            await _return_to(uow, snapshot, mark)
+
+
+async def _return_to(uow: "UnitOfWork", snapshot: Snapshot, mark: Mark | None) -> None:
+    """Know again what was known at the beginning of the savepoint; what was read since stays known."""
+    session = uow._session
+    if uow._rounds is not None:
+        uow._rounds.forget()
+    if session is not None:
+        await session.return_to(mark or Mark(), snapshot.events)
+    read = uow.tracked.restore(snapshot)
+    if session is not None and mark is None:  # opened since
+        for entry in uow.tracked.release_mapped():
+            session.adopt(entry)
+    if session is not None or uow.tracked.wrote_since(snapshot):
+        again = [entry for entry in read if uow.tracked.of(entry.entity) is entry]
+        await uow.tracked.read_again(again, await uow.transaction())
