@@ -38,7 +38,9 @@ class FieldError:
 
 
 class Invalid(UnoError):
-    """The input is wrong; `errors` says where."""
+    """The input is wrong; `errors` says where, `row` in which of many rows, counted from 1, where that is known."""
+
+    row: int | None = None
 
     def __init__(self, message: str = "The input is not valid.", errors: Iterable[FieldError] = ()) -> None:
         super().__init__(message)
@@ -67,11 +69,12 @@ class Conflict(UnoError):
     """The request clashes with what is stored.
 
     `constraint` names the database constraint, if one refused it, `errors` the fields it is about, where that
-    is known. `repeatable` is true where the database rolled everything back by itself and running the
-    message again may succeed.
+    is known, `row` which of many rows it was, counted from 1. `repeatable` is true where the database rolled
+    everything back by itself and running the message again may succeed.
     """
 
     errors: tuple[FieldError, ...] = ()
+    row: int | None = None
 
     def __init__(self, message: str, *, constraint: str | None = None, repeatable: bool = False) -> None:
         super().__init__(message)

@@ -61,6 +61,10 @@ def id_reader(
         texts = [text] if parts == 1 else _split(text)
         if "\0" in text:
             raise invalid([_NUL])
+        if len(texts) != parts:
+            count = {2: "two", 3: "three"}.get(parts, parts)
+            between = "a comma" if parts == 2 else "commas"
+            raise invalid([FieldError("id", f"It takes {count} parts with {between} between.", "value")])
         try:
             found = validator.validate_strings({f"part{n}": one for n, one in enumerate(texts)})
         except ValidationError as error:

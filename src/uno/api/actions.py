@@ -85,8 +85,26 @@ def _explained(error: Exception, action: Action, message: Any) -> Exception:
     if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
-        return named(error, action.resource.plan, _written(message), action.resource.names)
+        better = named(error, action.resource.plan, _written(message), action.resource.names)
+        return better if error.row is None or action.operation != "bulk_create" else _in_list(better, error.row)
     return error
+
+
+def _in_list(error: Any, row: int) -> Exception:
+    """With the place of the item, as in errors of the body: `items.3.price`."""
+    place = f"items.{row - 1}"
+    found = [FieldError(f"{place}.{e.field}", _unnumbered(e.message), e.code) for e in error.errors]
+    text = "; ".join(f"{e.field}: {e.message}" for e in found) or f"{place}: {_unnumbered(str(error))}"
+    # Not the error itself, which may be a constant of the program, and has any signature.
+    made: Exception = error.__class__.__new__(error.__class__, text)
+    made.__dict__.update(error.__dict__)
+    made.args = (text,)
+    made.__dict__["errors"] = found or [FieldError(place, _unnumbered(str(error)), "refused")]
+    return made
+
+
+def _unnumbered(sentence: str) -> str:
+    return re.sub(r" \(row \d+\)", "", sentence)
 
 
 def _written(message: Any) -> set[str]:
@@ -174,13 +192,16 @@ def _change_reader(action: Action, message: type[Any]) -> Read:
 def _body_reader(resource: Resource, schema: Any, whole: Any = None) -> Callable[[Scope, bytes], Any]:
     """Reads a body, and says of what the server sets that it does. `whole` has a list `items` of what `schema` says."""
     read = body_reader(schema if whole is None else whole, ())
+    given = frozenset(resource.schemas.create.model_fields)
     owned = set(resource.names) - set(schema.model_fields)
 
     def read_body(scope: Scope, body: bytes) -> Any:
         try:
             return read(scope, body)
         except Invalid as error:
-            told = [_owned(one) if _name_in(one.field, whole is not None) in owned else one for one in error.errors]
+            names = [_name_in(one.field, whole is not None) for one in error.errors]
+            pairs = zip(error.errors, names, strict=True)
+            told = [_owned(one, name in given) if name in owned else one for one, name in pairs]
             if told == list(error.errors):
                 raise
             raise invalid(told, malformed=isinstance(error, Malformed)) from None
@@ -193,8 +214,10 @@ def _name_in(field: str, in_list: bool) -> str:
     return re.sub(r"^items\.\d+\.", "", field) if in_list else field
 
 
-def _owned(error: FieldError) -> FieldError:
-    return FieldError(error.field, "The server sets it; leave it out.", "read_only")
+def _owned(error: FieldError, is_given: bool) -> FieldError:
+    """What a client gives only with something new stays as it is."""
+    what = "It cannot be changed" if is_given else "The server sets it"
+    return FieldError(error.field, f"{what}; leave it out.", "read_only")
 
 
 # ── from a result to a response ──

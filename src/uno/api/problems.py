@@ -130,9 +130,12 @@ def ambiguous_length() -> HTTPException:
     )
 
 
-def not_json(content_type: str) -> HTTPException:
+def not_json(content_type: str, *, merges: bool = False) -> HTTPException:
     got = f"not {content_type}" if content_type else "and a Content-Type header has to say so"
-    return HTTPException(415, f"The body has to be application/json, {got}.", {"Accept": "application/json"})
+    merge = "application/merge-patch+json"
+    taken = f"application/json or {merge}" if merges else "application/json"
+    headers = {"Accept": "application/json", **({"Accept-Patch": f"application/json, {merge}"} if merges else {})}
+    return HTTPException(415, f"The body has to be {taken}, {got}.", headers)
 
 
 def allow(methods: Iterable[str]) -> dict[str, str]:

@@ -36,6 +36,8 @@ _DECIMAL = re.compile(r"-?[0-9]{1,100}\.[0-9]{1,100}")
 _LARGEST_WHOLE = 2.0**64
 _WHOLE = re.compile(rb"[0-9](?:\.0+|(?:\.[0-9]+)?[eE][+-]?[0-9]+)")
 _JSON = re.compile(r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+# Not application/json-patch+json, which is a list of operations.
+_MERGE = re.compile(r"application/(?:merge-patch\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
 
 def wire_name(name: str, field: FieldInfo) -> str:
@@ -246,8 +248,11 @@ def _validated(validator: Any, body: bytes) -> Any:
 
 def _check_type(scope: Scope) -> None:
     given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-    if given != b"application/json" and not _JSON.fullmatch(given.decode("latin-1").strip()):
-        raise not_json(given.decode("latin-1"))
+    if given == b"application/json":
+        return
+    taken = _MERGE if scope["method"] == "PATCH" else _JSON
+    if not taken.fullmatch(given.decode("latin-1").strip()):
+        raise not_json(given.decode("latin-1"), merges=taken is _MERGE)
 
 
 def _conflict(name: str, in_body: Any, in_path: str) -> FieldError | None:

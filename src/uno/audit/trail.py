@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, get_args
 
 from uno.audit.entry import AuditLog
 from uno.audit.past import state_at
 from uno.audit.tables import behind, chosen, entries, in_order, key_text, number
 from uno.data import Database, Page, paging
-from uno.data.changes import Values
+from uno.data.changes import Kind, Values
 from uno.data.decode import decoded
 from uno.data.marks import component_of
 from uno.errors import Invalid
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Rows that a query may ask for.
 _LARGEST = 2**63
+_OPERATIONS: tuple[str, ...] = get_args(Kind)
 
 
 class Chosen(TypedDict, total=False):
@@ -119,7 +120,10 @@ def _where(
         "message_id": message_id,
         "kind": kind,
     }
-    operations = [operation] if isinstance(operation, str) else operation
+    operations = [operation] if isinstance(operation, str) else None if operation is None else list(operation)
+    unknown = [one for one in operations or () if one not in _OPERATIONS]
+    if unknown:
+        raise Invalid.field("operation", f"{unknown[0]!r} is none of {', '.join(_OPERATIONS)}.", "value")
     _check_moments(since=since, until=until)
     return chosen(equal, operations, since, until)
 

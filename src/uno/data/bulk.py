@@ -16,13 +16,15 @@ from sqlalchemy import ClauseElement, Select
 from uno.data import hooks
 from uno.data.bulk_books import enter_so_far
 from uno.data.bulk_changes import delete_rows, update_rows, update_to
+from uno.data.bulk_errors import named_alone
 from uno.data.bulk_insert import can_copy, insert_rows
-from uno.data.bulk_rows import checked, told
+from uno.data.bulk_rows import Refused, checked, told
+from uno.data.culprit import culprit, same_as_refused
 from uno.data.database import Plan
 from uno.data.document import DocumentPlan
 from uno.data.making import Make, maker
 from uno.data.plan import MappedPlan
-from uno.errors import Invalid, Misconfigured
+from uno.errors import Conflict, Invalid, Misconfigured, VersionConflict
 
 if TYPE_CHECKING:
     from uno.data.repository import Repository
@@ -130,10 +132,16 @@ async def _add_each(
     repository: "Repository[Any]", uow: "UnitOfWork", plan: Plan, items: Sequence[Any], first: int
 ) -> None:
     names, make = frozenset(plan.names if isinstance(plan, MappedPlan) else ("id", *plan.fields)), maker(plan)
-    for number, item in enumerate(items, first):
-        known = isinstance(item, plan.cls)
-        await repository.add(item if known else _made(plan, make, checked(plan.label, names, item, number), number))
-    await uow.flush()
+    made: list[Any] = []
+    uow.rounds.refused = None
+    try:
+        for number, item in enumerate(items, first):
+            known = isinstance(item, plan.cls)
+            made.append(item if known else _made(plan, make, checked(plan.label, names, item, number), number))
+            await repository.add(made[-1])
+        await uow.flush()
+    except (Conflict, Invalid) as error:
+        raise _of_row(error, uow, plan, made, first) from error
 
 
 def _made(plan: Plan, make: Make, values: Mapping[str, Any], number: int) -> Any:
@@ -143,6 +151,43 @@ def _made(plan: Plan, make: Make, values: Mapping[str, Any], number: int) -> Any
     except Invalid as error:
         raise told(error, number) from None
     return entity
+
+
+def _of_row(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any], first: int) -> Refused:
+    """The error with the number of the row that a hook or the database refused, where that can be told."""
+    if isinstance(error, VersionConflict) or (isinstance(error, Conflict) and error.repeatable):
+        return error
+    place = _place(error, uow, plan, made)
+    return named_alone(error, plan) if place is None else told(named_alone(error, plan), first + place)
+
+
+def _place(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any]) -> int | None:
+    refused = uow.rounds.refused
+    if refused is not None:
+        return next((n for n, one in enumerate(made) if one is refused), None)
+    if isinstance(error, Invalid) and plan.check is not None:
+        found = next((n for n, one in enumerate(made) if not _is_valid(plan, one)), None)
+        if found is not None:
+            return found
+    if isinstance(plan, DocumentPlan):
+        return None
+    # SQLAlchemy wrote it, in an order of its own.
+    names, dialect = {a.column: a.name for a in plan.attributes}, uow.database.dialect
+
+    def look(n: int, column: Any) -> Any:
+        return made[n].__dict__.get(names.get(column))
+
+    if uow.database.backend == "sqlite":
+        return same_as_refused(error, list(names), len(made), look, dialect)
+    return culprit(error, plan.table, len(made), look, dialect)
+
+
+def _is_valid(plan: Plan, entity: Any) -> bool:
+    try:
+        plan.checked(entity, plan.state(entity))
+    except Invalid:
+        return False
+    return True
 
 
 # -- update and delete

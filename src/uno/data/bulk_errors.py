@@ -9,14 +9,17 @@ from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Table, Uni
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-from uno.data.bulk_rows import Rows
-from uno.data.failures import chain, is_lost, translate
+from uno.data import violations
+from uno.data.bulk_rows import Refused, Rows, told
+from uno.data.document import DocumentPlan
+from uno.data.failures import REFUSED, chain, is_lost, translate
 from uno.data.plan import MappedPlan
 from uno.data.statement import bind_processor
 from uno.data.unfit import problem_of
-from uno.errors import Conflict, Invalid, UnoError, VersionConflict
+from uno.errors import Conflict, FieldError, Invalid, UnoError, VersionConflict
 
-_LINE = re.compile(r"COPY [^\n]*?, line (\d+)")
+_REFERS = "Something refers to it, or what it refers to is missing."
+_THERE = "There is one with this value already."
 _LOOSE = (TypeDecorator, types.JSON, types.ARRAY, types.LargeBinary, types.Enum)
 
 
@@ -26,7 +29,7 @@ def named(error: BaseException, plan: MappedPlan, dialect: Dialect, rows: Rows |
     if isinstance(known, VersionConflict) or is_lost(error):
         return None
     if isinstance(known, Conflict):
-        return _conflict(known, error, plan, rows)
+        return placed(_conflict(known, plan, rows is not None), rows)
     if isinstance(known, Invalid) and known.errors and rows is None:
         return known
     if known is None and not isinstance(error, TypeError | ValueError | AttributeError | ArithmeticError):
@@ -34,20 +37,39 @@ def named(error: BaseException, plan: MappedPlan, dialect: Dialect, rows: Rows |
     found = None if rows is None else next(_unfit(rows, dialect), None)
     if found is not None:
         number, name, code, message = found
-        return Invalid.field(name, f"{message} (row {number})", code)
-    return _refused(known, error, plan, rows) if isinstance(known, Invalid) else None
+        return told(Invalid.field(name, message, code), number)
+    return placed(_refused(known, error, plan), rows) if isinstance(known, Invalid) else None
 
 
-def _conflict(known: Conflict, error: BaseException, plan: MappedPlan, rows: Rows | None) -> Conflict | None:
+def placed(error: Refused, rows: Rows | None) -> Refused:
+    """With the number of the row, where it is known."""
+    return error if rows is None or rows.refused is None else told(error, rows.first + rows.refused)
+
+
+def named_alone(error: Refused, plan: MappedPlan | DocumentPlan) -> Refused:
+    """What the database says against a row that was written by itself; any other error as it is."""
+    if error.errors or isinstance(plan, DocumentPlan) or isinstance(error, VersionConflict):
+        return error
+    if isinstance(error, Conflict):
+        return error if error.repeatable else _conflict(error, plan, True)
+    return _refused(error, error, plan) if str(error).startswith(REFUSED) else error
+
+
+def _conflict(known: Conflict, plan: MappedPlan, is_new: bool) -> Conflict:
+    if is_new:
+        found = violations.named(known, plan, plan.names, plan.names)
+        return found if isinstance(found, Conflict) else known
     names = fields_of(known.constraint, plan)
     if not names:
-        return None
-    what = "Something refers to it, or what it refers to is missing"
-    kind = what if "refers" in str(known) or "FOREIGN" in str(known) else "There is one with this value already"
-    return Conflict(f"{', '.join(names)}: {kind}{_place(error, rows)}.", constraint=known.constraint)
+        return known
+    refers = "refers" in str(known)
+    what = _REFERS if refers else _THERE
+    made = Conflict("; ".join(f"{name}: {what}" for name in names), constraint=known.constraint)
+    made.errors = tuple(FieldError(name, what, "reference" if refers else "duplicate") for name in names)
+    return made
 
 
-def _refused(known: Invalid, error: BaseException, plan: MappedPlan, rows: Rows | None) -> Invalid:
+def _refused(known: Invalid, error: BaseException, plan: MappedPlan) -> Invalid:
     """A check or a missing value, of which the server names the constraint or the column."""
     driver = _driver_error(error)
     column = getattr(driver, "column_name", None)
@@ -57,7 +79,7 @@ def _refused(known: Invalid, error: BaseException, plan: MappedPlan, rows: Rows 
         return known
     missing = bool(column) or "NOT NULL" in str(driver)
     message = "It is required" if missing else "The database refused the value"
-    return Invalid.field(names[0], f"{message}{_place(error, rows)}.", "missing" if missing else "check")
+    return Invalid.field(names[0], f"{message}.", "missing" if missing else "check")
 
 
 def _driver_error(error: BaseException) -> Any:
@@ -67,12 +89,6 @@ def _driver_error(error: BaseException) -> Any:
 
 def _after_colon(error: BaseException) -> str | None:
     return str(error).rpartition(": ")[2] or None
-
-
-def _place(error: BaseException, rows: Rows | None) -> str:
-    """The number of the row, where COPY says it and all rows were copied at once."""
-    found = _LINE.search(getattr(_driver_error(error), "context", None) or "")
-    return f" (row {rows.first + int(found[1]) - 1})" if found and rows is not None and len(rows.given()) == 1 else ""
 
 
 # -- which fields

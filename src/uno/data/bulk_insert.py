@@ -12,10 +12,12 @@ from uno.data.bulk_books import Books, books_for, enter
 from uno.data.bulk_errors import named
 from uno.data.bulk_rows import Key, Rows, read, records, stored, written_columns
 from uno.data.changes import Change, Written
+from uno.data.culprit import Look, culprit
 from uno.data.lease import Transaction
 from uno.data.plan import Attribute, MappedPlan, cast_type
 from uno.data.tracked import record_id
 from uno.domain.aggregate import numbered_events
+from uno.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
@@ -77,11 +79,22 @@ async def _write(transaction: Transaction, rows: Rows) -> None:
     table = rows.plan.table
     for names, places in rows.given():
         columns = written_columns(rows.plan, names)
-        if dialect.name == "postgresql":
-            sent = records(rows, names, places, dialect)
-            await transaction.copy(table, [column.name for column in columns], sent)
-        else:
-            await transaction.execute(insert(table), _as_parameters(rows, names, places, [c.key for c in columns]))
+        try:
+            if dialect.name == "postgresql":
+                sent = records(rows, names, places, dialect)
+                await transaction.copy(table, [column.name for column in columns], sent)
+            else:
+                await transaction.execute(insert(table), _as_parameters(rows, names, places, [c.key for c in columns]))
+        except (Conflict, Invalid) as error:
+            some = range(rows.size) if places is None else places
+            place = culprit(error, table, len(some), _look(rows, some), dialect)
+            rows.refused = None if place is None else some[place]
+            raise
+
+
+def _look(rows: Rows, places: Sequence[int]) -> Look:
+    by_column = {a.column: rows.columns[a.name] for a in rows.plan.attributes if a.name in rows.columns}
+    return lambda place, column: by_column[column][places[place]] if column in by_column else None
 
 
 def _as_parameters(rows: Rows, names: Sequence[str], places: Sequence[int] | None, keys: list[str]) -> Any:

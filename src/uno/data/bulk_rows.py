@@ -4,7 +4,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Column
 from sqlalchemy.engine import Dialect
@@ -12,10 +12,11 @@ from sqlalchemy.engine import Dialect
 from uno.data.checks import Check
 from uno.data.plan import Attribute, MappedPlan
 from uno.data.statement import bind_processor
-from uno.errors import Invalid, Misconfigured
+from uno.errors import Conflict, Invalid, Misconfigured
 
 Key = tuple[Any, ...]
 Held = Mapping[str, Any]
+Refused: TypeAlias = Invalid | Conflict
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Rows:
     """New rows of one class: a list for each attribute but the version.
 
     `first` is the number of the first, counted from 1. `entities` are the rows that came as objects,
-    with their place in the lists.
+    with their place in the lists. `refused` is the place of one that the database did not take.
     """
 
     plan: MappedPlan
@@ -31,6 +32,7 @@ class Rows:
     size: int
     columns: dict[str, list[Any]]
     entities: list[tuple[int, Any]]
+    refused: int | None = None
 
     def keys(self) -> list[Key]:
         return list(zip(*(self.columns[name] for name in self.plan.key_names), strict=True))
@@ -119,7 +121,7 @@ def checked(label: str, known: frozenset[str], item: Any, number: int) -> Held:
         raise Misconfigured(f"Row {number} is neither a {label} nor a mapping but a {type(item).__name__}.")
     if not known.issuperset(item):
         unknown = next(str(name) for name in item if name not in known)
-        raise Invalid.field(unknown, f"{label} has no such attribute (row {number}).", "unknown")
+        raise told(Invalid.field(unknown, f"{label} has no such attribute.", "unknown"), number)
     return item
 
 
@@ -157,10 +159,23 @@ def _check(rows: Rows, check: Check) -> None:
                 setattr(entities[n], name, value)
 
 
-def told(error: Invalid, number: int) -> Invalid:
-    """The same, with the number of its row."""
-    found = [replace(one, message=f"{one.message} (row {number})") for one in error.errors]
-    return Invalid("; ".join(f"{one.field}: {one.message}" for one in found), found)
+def told(error: Refused, number: int) -> Refused:
+    """The same error with the number of its row, in its sentences too."""
+    if error.row is not None:
+        return error
+    found = [replace(one, message=_numbered(one.message, number)) for one in error.errors]
+    each = "; ".join(f"{one.field}: {one.message}" for one in found) if isinstance(error, Invalid) else ""
+    text = each or _numbered(str(error), number)
+    # Not the error itself, which may be a constant of the program, and has any signature.
+    made: Refused = error.__class__.__new__(error.__class__, text)
+    made.__dict__.update(error.__dict__)
+    made.args, made.errors, made.row = (text,), tuple(found), number
+    return made
+
+
+def _numbered(sentence: str, number: int) -> str:
+    end = "." if sentence.endswith(".") else ""
+    return f"{sentence.removesuffix('.')} (row {number}){end}"
 
 
 def stored(rows: Rows) -> None:

@@ -15,6 +15,14 @@ from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, 
 from uno.redact import redact
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
+# A mistake in a statement; SQLite has one number for all errors.
+_SQLITE_SQL = re.compile(
+    r"syntax error|no such (table|column|function|collation|index)|has no column|incomplete input|unrecognized token"
+    r"|ambiguous column|wrong number of arguments|misuse of|values (for|were supplied)|already exists|one statement"
+)
+# What comes before the name of a check, or of a column that must not be null.
+REFUSED = "The database refused a value: "
+_REFERENCE = "Something else refers to it, or what it refers to is missing"
 _READ_ONLY = "attempt to write a readonly database"
 _LOST = (
     asyncpg.InterfaceError,
@@ -77,11 +85,11 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
     if state == "23505":
         return Conflict(f"This would be a duplicate: {name}.", constraint=name)
     if state in ("23503", "23001"):
-        return Conflict(f"Something else refers to it, or what it refers to is missing: {name}.", constraint=name)
+        return Conflict(f"{_REFERENCE}: {name}.", constraint=name)
     if state == "23P01":
         return Conflict(f"Something that is there excludes this: {name}.", constraint=name)
     if state in ("23502", "23514"):
-        return Invalid(f"The database refused a value: {name or getattr(error, 'column_name', '?')}.")
+        return Invalid(f"{REFUSED}{name or getattr(error, 'column_name', '?')}.")
     if state in ("40001", "40P01"):
         return Conflict("Somebody else changed the same rows at the same moment.", repeatable=True)
     if state.startswith(("22", "54")):  # 54: a value beyond what an index or a row can hold
@@ -90,6 +98,10 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return TimedOut("The database stopped a statement that took too long.")
     if state == "42501":
         return Misconfigured(f"The user of the database may not do this: {error}.")
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return Unavailable("The tables were changed meanwhile; ask again.")
+    if state.startswith("42") or state in ("0A000", "3F000"):
+        return Misconfigured(f"The database does not take this SQL: {_without_values(error)}.")
     if state == "25006":  # a standby, or a primary during a failover
         return Unavailable("The database only reads at the moment.")
     if state.startswith(("28", "3D")):
@@ -103,10 +115,12 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
 
 def _sqlite(error: sqlite3.Error) -> UnoError | None:
     found = _SQLITE_CONSTRAINT.search(str(error))
-    if found and found[1] in ("UNIQUE", "FOREIGN KEY"):
-        return Conflict(f"The database refused it: {error}.", constraint=found[2])
+    if found and found[1] == "UNIQUE":
+        return Conflict(f"This would be a duplicate: {found[2]}.", constraint=found[2])
+    if found and found[1] == "FOREIGN KEY":
+        return Conflict(f"{_REFERENCE}.")
     if found:
-        return Invalid(f"The database refused a value: {found[2]}.")
+        return Invalid(f"{REFUSED}{found[2]}.")
     if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):
         return Unavailable("The database is locked.")
     if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
@@ -115,6 +129,8 @@ def _sqlite(error: sqlite3.Error) -> UnoError | None:
         return Unavailable(f"The database file cannot be used: {error}.")
     if _READ_ONLY in str(error):
         return Unavailable("The database only reads at the moment.")
+    if isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError) and _SQLITE_SQL.search(str(error)):
+        return Misconfigured(f"The database does not take this SQL: {_without_values(error)}.")
     if isinstance(error, sqlite3.DataError):
         return Invalid(f"The database cannot store this: {error}.")
     return None

@@ -57,6 +57,9 @@ _STEP = re.compile(r"(?!\d+\Z)[A-Za-z0-9_-]{1,64}")
 _MOST_STEPS = 8
 # Of a decimal, on each side of the point: PostgreSQL has 16,383 after it.
 _MOST_DIGITS = 1_000
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d{1,2})?", re.ASCII)
+_SPACED = re.compile(r"(\d\d:\d\d(?::\d\d(?:\.\d+)?)?) (\d\d(?::?\d\d)?)\Z", re.ASCII)
+_DURATION = "It takes seconds, as 90.5, or a duration of ISO 8601, as PT1M30.5S."
 _BEYOND = "It is beyond what can be stored."
 
 
@@ -205,12 +208,14 @@ def _reader(type_: Any, kind: Kind, wanted: Any) -> Callable[[Any], Any]:
         item = _reader(type_.item_type, _kind_of(type_.item_type)[0], wanted) if kind == "array" else _json
         return item
     validate = TypeAdapter(wanted).validate_python
-    check = _check_of(type_, wanted)
+    check, prepare = _check_of(type_, wanted), _FORMS.get(wanted)
 
     def read(value: Any) -> Any:
         try:
-            return check(validate(value))
+            return check(validate(value if prepare is None or not isinstance(value, str) else prepare(value)))
         except ValidationError as error:
+            if wanted is timedelta:
+                raise Unreadable(_DURATION) from None
             raise Unreadable(f"{error.errors(include_url=False, include_input=False)[0]['msg']}.") from None
         except OverflowError:
             raise Unreadable(_BEYOND) from None
@@ -273,6 +278,18 @@ def _dated(value: timedelta) -> timedelta:
     return value
 
 
+def _seconds(text: str) -> Any:
+    """The JSON form of a duration is a number."""
+    return float(text) if _NUMBER.fullmatch(text) else text
+
+
+def _with_plus(text: str) -> str:
+    """A plus in a query string is read as a space."""
+    return _SPACED.sub(r"\1+\2", text)
+
+
+# What a text is before it is read.
+_FORMS: Final[Mapping[type, Callable[[str], Any]]] = {timedelta: _seconds, datetime: _with_plus, time: _with_plus}
 _CHECKS: Final[Mapping[type, Callable[[Any], Any]]] = {
     str: _text,
     float: _finite,

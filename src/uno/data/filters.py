@@ -7,6 +7,7 @@ they can be compared with, is known to `uno.data.fields`; here is only the form.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -17,6 +18,7 @@ Kind = Literal["and", "or", "not"]
 Part: TypeAlias = "Condition | Filter"
 
 SEPARATOR: Final = "__"
+_LONGEST_NAME = 200
 # By operator how many values it takes: one, several, two, or whether or not.
 ONE, SEVERAL, TWO, FLAG = "one", "several", "two", "flag"
 OPERATORS: Final[Mapping[str, str]] = {
@@ -112,10 +114,14 @@ class Filter:
 
     @classmethod
     def of_query(cls, pairs: Iterable[tuple[str, str]], limits: Limits | None = None) -> "Filter":
-        """From query parameters: `price__gte=5`, `state__in=new,sold`; one that comes twice has to fit twice."""
-        made = cls.group("and", (Condition(key, _split(key, value), raw=True) for key, value in pairs))
-        _check_number(len(made.parts), limits or Limits())
-        return made
+        """From query parameters: `price__gte=5`, `state__in=new,sold`. Raises `Invalid` for one that comes twice."""
+        given = list(pairs)
+        _check_number(len(given), limits or Limits())
+        twice = [key for key, times in Counter(key for key, _ in given).items() if times > 1]
+        if twice:
+            errors = [FieldError(_cut(key), "It can be given only once.", "repeated") for key in twice]
+            raise Invalid("; ".join(f"{one.field}: {one.message}" for one in errors), errors)
+        return cls.group("and", (Condition(key, _split(key, value), raw=True) for key, value in given))
 
     def fits(self, candidate: Any) -> bool:
         """Whether an object fits, as the database would decide it."""
@@ -132,6 +138,10 @@ class Filter:
                 yield part
             else:
                 waiting += part.parts
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
 
 
 def _split(key: str, value: str) -> Any:

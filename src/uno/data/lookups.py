@@ -6,6 +6,7 @@ from sqlalchemy import Table
 
 from uno.data.document import DocumentPlan
 from uno.data.plan import MappedPlan
+from uno.data.violations import named
 from uno.errors import Conflict
 
 # How many rows an error names that may be about any of them.
@@ -35,15 +36,26 @@ class Lookups:
         return bool(same) and all(row in self._missed or row[0] in self._read for row in same)
 
 
-def name_duplicate(error: Conflict, inserts: Iterable[Row]) -> None:
-    """Say in `error` what there is already, if it is about the key of one of `inserts`."""
-    same = [row for row in inserts if error.constraint in _names_of_key(row[0].table)]
+def name_duplicate(error: Conflict, inserts: Iterable[Row], plans: Iterable[MappedPlan | DocumentPlan] = ()) -> None:
+    """Say in `error` what there is already: one of `inserts`, or a value of an attribute of theirs or of `plans`."""
+    rows = list(inserts)
+    same = [row for row in rows if error.constraint in _names_of_key(row[0].table)]
     names = [f"{plan.label} {str(plan.id_of(key))!r}" for plan, key in same]
     if len(names) == 1:
         error.args = (f"{names[0]} exists already.",)
     elif names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         error.args = (f"One of these exists already: {', '.join(names[:_NAMED])}{more}.",)
+    elif error.constraint is not None and not error.errors:
+        _name_fields(error, dict.fromkeys([*(plan for plan, _ in rows), *plans]))
+
+
+def _name_fields(error: Conflict, plans: Iterable[MappedPlan | DocumentPlan]) -> None:
+    for plan in plans:
+        better = error if isinstance(plan, DocumentPlan) else named(error, plan, (), plan.names)
+        if isinstance(better, Conflict) and better.errors:
+            error.args, error.errors = better.args, better.errors
+            return
 
 
 def _names_of_key(table: Table) -> tuple[str, str]:

@@ -44,6 +44,8 @@ class Rounds:
         self._count = 0
         self._depth = 0
         self._latest: type = object
+        # What a hook or the database did not take, where it can be told.
+        self.refused: Any = None
 
     def writable(self) -> None:
         self._uow.writable()
@@ -139,6 +141,7 @@ class Rounds:
         except BaseException as error:
             # Also where somebody catches it: what it was about must not be stored.
             self._uow.doom(error)
+            self.refused = entity
             raise
 
     def _next(self, entity: Any) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.util.concurrency import await_
 
 from uno import clock
 from uno.data import letters
+from uno.data.culprit import count_rows, find_refused
 from uno.data.pool import WatchedPool
 from uno.data.sqlite_moments import keep_moments
 from uno.settings import DatabaseSettings
@@ -110,6 +111,8 @@ def sqlite_engine(
     )
     keep_moments(engine.dialect)
     sync: Any = engine.sync_engine
+    count_rows(sync)
+    find_refused(sync)
 
     @event.listens_for(sync, "connect")
     def _connected(connection: Any, _record: Any) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from sqlalchemy import Integer, Numeric, String, Table, event, types
@@ -68,7 +68,17 @@ def _of_row(compiled: Any, row: Values) -> Iterator[Written]:
         bind = compiled.binds.get(name)
         if bind is not None and not bind.expanding:  # a list, for IN, has the type of its elements
             # Of a comparison SQLAlchemy numbers the names.
-            yield from _of_column(table, getattr(bind, "_orig_key", name), bind.type, value)
+            yield from _of_column(table, _name_of(bind, compiled.binds.values(), table), bind.type, value)
+
+
+def _name_of(bind: Any, binds: Iterable[Any], table: Any) -> str:
+    """The column; SQLAlchemy names the parameter of a value that stands by itself `param`."""
+    own: str = getattr(bind, "_orig_key", bind.key)
+    if own != "param":
+        return own
+    columns = [] if table is None else [c.key for c in table.columns if c.type is bind.type]
+    same = (one._orig_key for one in binds if one.type is bind.type and one._orig_key != own)
+    return next(same, columns[0] if columns else own)
 
 
 def _not_sent(parameters: Any) -> Iterator[Written]:
@@ -96,8 +106,10 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> tuple[st
     plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
     if isinstance(plain, types.JSON):
         return _NUL if "\\u0000" in json.dumps(value, default=str) else None
-    if isinstance(sent, str):
+    if isinstance(sent, str) and not isinstance(plain, Numeric | Integer):
         return _text_problem(plain, sent)
+    if isinstance(sent, str):
+        return _digits_problem(plain, sent)
     if isinstance(sent, int | float | Decimal) and sent == sent:  # NaN is not
         return _TOO_LARGE if _is_too_large(plain, sent) else None
     return None
@@ -114,6 +126,15 @@ def _text_problem(type_: TypeEngine[Any], text: str) -> tuple[str, str] | None:
     if longest is not None and len(text) > longest:
         return "string_too_long", f"It can have at most {longest} characters."
     return None
+
+
+def _digits_problem(type_: TypeEngine[Any], text: str) -> tuple[str, str] | None:
+    """Of a number that is given as text."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return "type", "It has to be a number."
+    return _TOO_LARGE if number.is_finite() and _is_too_large(type_, number) else None
 
 
 def _is_too_large(type_: TypeEngine[Any], number: Any) -> bool:

@@ -228,7 +228,7 @@ class UnitOfWork:
             with self.writing_before():
                 await (self.rounds.flush() if hooks.registered else self.write(told=True))
         except Conflict as error:
-            name_duplicate(error, self._inserts())
+            name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
             raise
         self.strangers.tell_all()
 
@@ -381,7 +381,7 @@ class UnitOfWork:
             await commit(self)
         except BaseException as error:
             if isinstance(error, Conflict):
-                name_duplicate(error, self._inserts())
+                name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
                 error.repeatable = error.repeatable or self.lookups.explain(error, self._inserts())
             self.doom(error)
             raise

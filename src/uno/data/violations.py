@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
 
 from uno.data.document import DocumentPlan
+from uno.data.failures import REFUSED
 from uno.data.plan import MappedPlan
 from uno.errors import Conflict, FieldError, Invalid, VersionConflict
 
 _SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
 _ONE = "The database does not take one of the values."
-_REFUSED = "The database refused a value: "
 
 
 def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str], visible: Iterable[str]) -> Exception:
@@ -26,8 +26,8 @@ def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str
     hidden = frozenset(one.name for one in plan.attributes) - frozenset(visible)
     if isinstance(error, Conflict) and not error.repeatable:
         return _conflict(error, plan, set(given), hidden)
-    if type(error) is Invalid and not error.errors and str(error).startswith(_REFUSED):
-        return _refusal(str(error).removeprefix(_REFUSED).rstrip("."), plan, hidden) or error
+    if type(error) is Invalid and not error.errors and str(error).startswith(REFUSED):
+        return _refusal(str(error).removeprefix(REFUSED).rstrip("."), plan, hidden) or error
     return _seen(error, hidden) if type(error) is Invalid else error
 
 
@@ -41,7 +41,7 @@ def _seen(error: Invalid, hidden: Collection[str]) -> Invalid:
 
 def _conflict(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
     text = str(error)
-    if "FOREIGN KEY" in text or "refers to" in text:
+    if "refers to" in text:
         return _reference(error, plan, given, hidden)
     if error.constraint is None:
         return error
@@ -61,8 +61,27 @@ def _reference(error: Conflict, plan: MappedPlan, given: set[str], hidden: Colle
     if error.constraint is not None and not exact:
         fields = []
     if not fields:
-        return Conflict("Something else refers to it.", constraint=error.constraint)
+        who = _referring(plan, error.constraint) or "Something else"
+        return Conflict(f"{who} refers to it.", constraint=error.constraint)
     return _about(error, fields, "It refers to something that is not there.", "reference", hidden)
+
+
+def _referring(plan: MappedPlan, constraint: str | None) -> str | None:
+    """The kind that refers to it: the one of the constraint, or the only one where the database names none."""
+    found: set[str] = set()
+    for mapper in plan.mapper.registry.mappers:
+        table = mapper.local_table
+        if mapper.single or not isinstance(table, Table) or table.metadata is not plan.table.metadata:
+            continue
+        to_it = [one for one in table.foreign_key_constraints if _target(one) == plan.table.fullname]
+        if any(constraint is None or constraint in _names(table, one, "fkey") for one in to_it):
+            found.add(mapper.class_.__name__)
+    return found.pop() if len(found) == 1 else None
+
+
+def _target(key: ForeignKeyConstraint) -> str:
+    """The table that it leads to, which may not be there."""
+    return key.elements[0].target_fullname.rpartition(".")[0]
 
 
 def _about(error: Conflict, fields: Iterable[str], message: str, code: str, hidden: Collection[str]) -> Conflict:

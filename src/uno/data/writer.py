@@ -11,23 +11,40 @@ from typing import Any, Protocol
 from sqlalchemy import ColumnElement, Select, and_, delete, insert, literal, select, update
 
 from uno.data.changes import Operation, Values
+from uno.data.culprit import Look, culprit
 from uno.data.lease import Transaction
-from uno.errors import VersionConflict
+from uno.errors import Conflict, Invalid, VersionConflict
 
 
 def _shape(operation: Operation) -> tuple[Any, ...]:
     return (operation.kind, operation.table, *operation.values)
 
 
-async def write_in_order(transaction: Transaction, operations: Sequence[Operation]) -> None:
-    """Write `operations`; `VersionConflict` where a row is not as expected."""
+async def write_in_order(
+    transaction: Transaction, operations: Sequence[Operation], refused: list[Operation] | None = None
+) -> None:
+    """Write `operations`; `VersionConflict` where a row is not as expected.
+
+    `refused` gets the new one that the database does not take, where it can be told.
+    """
     for (kind, table, *_), group in groupby(operations, _shape):
         rows = list(group)
         if kind == "insert":
-            await transaction.execute(insert(table), [{**o.key, **o.values} for o in rows])
+            values = [{**o.key, **o.values} for o in rows]
+            try:
+                await transaction.execute(insert(table), values)
+            except (Conflict, Invalid) as error:
+                if refused is not None:
+                    place = culprit(error, table, len(rows), _look(values), transaction.connection.dialect)
+                    refused += [] if place is None else [rows[place]]
+                raise
         else:
             for operation in rows:
                 await _write_one(transaction, operation)
+
+
+def _look(values: Sequence[Values]) -> Look:
+    return lambda place, column: values[place].get(column.key)
 
 
 def _as_expected(operation: Operation) -> ColumnElement[bool]:

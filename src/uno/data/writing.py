@@ -9,6 +9,7 @@ from uno.data.lease import Transaction
 from uno.data.plan import MappedPlan
 from uno.data.tracked import Entry
 from uno.data.writer import insert_returning, write_in_order
+from uno.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
@@ -31,14 +32,23 @@ async def write_tracked(uow: "UnitOfWork", pairs: Pairs) -> None:
 
 
 async def _write(uow: "UnitOfWork", transaction: Transaction, pairs: Pairs) -> None:
-    await write_in_order(transaction, [operation for _, operation in pairs])
+    refused: list[Operation] = []
+    try:
+        await write_in_order(transaction, [operation for _, operation in pairs], refused)
+    except (Conflict, Invalid):
+        uow.rounds.refused = next((entry.entity for entry, operation in pairs if operation in refused), None)
+        raise
     for entry, _ in pairs:
         uow.tracked.written(entry)
 
 
 async def _generate(uow: "UnitOfWork", transaction: Transaction, entry: Entry, operation: Operation) -> None:
     """Insert a row of which the database generates some columns."""
-    row = await insert_returning(transaction, operation)
+    try:
+        row = await insert_returning(transaction, operation)
+    except (Conflict, Invalid):
+        uow.rounds.refused = entry.entity
+        raise
     assert isinstance(entry.plan, MappedPlan)
     entry.plan.take_generated(entry.entity, row)
     entry.next = entry.plan.state(entry.entity)

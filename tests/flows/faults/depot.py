@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -83,6 +83,18 @@ class Counter(VersionMixin, Base):
     __tablename__ = "depot_counters"
     id: Mapped[int] = mapped_column(primary_key=True)
     number: Mapped[int] = mapped_column(default=0)
+
+
+class Shift(Base):
+    """A key of two parts, a duration, a moment. It is opened by tests that need it."""
+
+    __tablename__ = "depot_shifts"
+    place: Mapped[str] = mapped_column(String(10), primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    email: Mapped[str | None] = mapped_column(unique=True)
+    took: Mapped[timedelta | None]
+    began: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    wage: Mapped[Decimal | None] = mapped_column(Numeric(5, 2))
 
 
 class Crate(AggregateRoot[str]):

@@ -54,9 +54,14 @@ async def test_a_value_that_is_there_already_is_a_conflict(client: Client, app: 
         ("POST", "/items", {"sku": "taken-1"}, "sku"),
         ("PUT", item, {"sku": "taken-1"}, "sku"),
         ("PATCH", item, {"sku": "taken-1"}, "sku"),
-        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "taken-1"}]}, "sku"),
-        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "B-1"}]}, "sku"),
-        ("POST", "/items/bulk", {"items": [*({"sku": f"C-{n}"} for n in range(300)), {"sku": "taken-1"}]}, "sku"),
+        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "taken-1"}]}, "items.1.sku"),
+        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "B-1"}]}, "items.1.sku"),
+        (
+            "POST",
+            "/items/bulk",
+            {"items": [*({"sku": f"C-{n}"} for n in range(300)), {"sku": "taken-1"}]},
+            "items.300.sku",
+        ),
         ("POST", "/suppliers", {"code": "taken-1", "city": "Ulm"}, "code"),
         ("PUT", supplier, {"code": "taken-1", "city": "Ulm"}, "code"),
         ("PATCH", supplier, {"code": "taken-1", "city": "Ulm"}, "code"),
@@ -64,7 +69,7 @@ async def test_a_value_that_is_there_already_is_a_conflict(client: Client, app: 
             "POST",
             "/suppliers/bulk",
             {"items": [{"code": "T-1", "city": "Ulm"}, {"code": "taken-1", "city": "Ulm"}]},
-            "code",
+            "items.1.code",
         ),
     ]
     for method, path, body, field in again:
@@ -87,15 +92,16 @@ async def test_what_is_deleted_softly_does_not_take_its_values_along(client: Cli
 async def test_a_reference_to_nothing_is_a_conflict(client: Client, app: App) -> None:
     item, _ = await filled(client)
     before = await state(app)
-    nothing: list[tuple[str, str, Any]] = [
-        ("POST", "/items", {"sku": "B-1", "supplier_id": 99}),
-        ("PUT", item, {"sku": "A-1", "supplier_id": 99}),
-        ("PATCH", item, {"supplier_id": 99}),
-        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "B-2", "supplier_id": 99}]}),
-        ("POST", "/items/bulk", {"items": [{"sku": f"C-{n}", "supplier_id": 99} for n in range(300)]}),
+    nothing: list[tuple[str, str, Any, str]] = [
+        ("POST", "/items", {"sku": "B-1", "supplier_id": 99}, ""),
+        ("PUT", item, {"sku": "A-1", "supplier_id": 99}, ""),
+        ("PATCH", item, {"supplier_id": 99}, ""),
+        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "B-2", "supplier_id": 99}]}, "items.1."),
+        ("POST", "/items/bulk", {"items": [{"sku": f"C-{n}", "supplier_id": 99} for n in range(300)]}, "items.0."),
     ]
-    for method, path, body in nothing:
-        told(await client.request(method, path, json=body), status=409, fields=["supplier_id"], codes={"reference"})
+    for method, path, body, place in nothing:
+        response = await client.request(method, path, json=body)
+        told(response, status=409, fields=[f"{place}supplier_id"], codes={"reference"})
     assert await state(app) == before
 
 
@@ -109,37 +115,38 @@ async def test_what_others_refer_to_is_not_deleted(client: Client, app: App) -> 
         await client.post("/suppliers/bulk/delete", json={"ids": [1, id]}),
     ):
         told(response, status=409, fields=[], codes=set())
-        assert response.json()["detail"] == "Something else refers to it."
+        assert response.json()["detail"] == "Item refers to it."
     assert await state(app) == before
 
 
 async def test_a_value_that_a_check_refuses_is_not_valid(client: Client, app: App) -> None:
     item, _ = await filled(client)
     before = await state(app)
-    negative: list[tuple[str, str, Any]] = [
-        ("POST", "/items", {"sku": "B-1", "stock": -1}),
-        ("PUT", item, {"sku": "A-1", "stock": -1}),
-        ("PATCH", item, {"stock": -1}),
-        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "B-2", "stock": -1}]}),
-        ("POST", "/items/bulk", {"items": [{"sku": f"C-{n}", "stock": 5 - n} for n in range(300)]}),
+    negative: list[tuple[str, str, Any, str]] = [
+        ("POST", "/items", {"sku": "B-1", "stock": -1}, ""),
+        ("PUT", item, {"sku": "A-1", "stock": -1}, ""),
+        ("PATCH", item, {"stock": -1}, ""),
+        ("POST", "/items/bulk", {"items": [{"sku": "B-1"}, {"sku": "B-2", "stock": -1}]}, "items.1."),
+        ("POST", "/items/bulk", {"items": [{"sku": f"C-{n}", "stock": 5 - n} for n in range(300)]}, "items.6."),
     ]
-    for method, path, body in negative:
-        told(await client.request(method, path, json=body), status=422, fields=["stock"], codes={"check"})
+    for method, path, body, place in negative:
+        told(await client.request(method, path, json=body), status=422, fields=[f"{place}stock"], codes={"check"})
     assert await state(app) == before
 
 
 async def test_a_null_that_only_the_database_refuses_is_not_valid(client: Client, app: App) -> None:
     _, supplier = await filled(client)
     before = await state(app)
-    null: list[tuple[str, str, Any]] = [
-        ("POST", "/suppliers", {"code": "T-1", "city": None}),
-        ("PUT", supplier, {"code": "S-1", "city": None}),
-        ("PATCH", supplier, {"city": None}),
-        ("POST", "/suppliers/bulk", {"items": [{"code": "T-1", "city": "Ulm"}, {"code": "T-2", "city": None}]}),
-        ("POST", "/suppliers/bulk", {"items": [{"code": f"T-{n}", "city": None} for n in range(300)]}),
+    two = [{"code": "T-1", "city": "Ulm"}, {"code": "T-2", "city": None}]
+    null: list[tuple[str, str, Any, str]] = [
+        ("POST", "/suppliers", {"code": "T-1", "city": None}, ""),
+        ("PUT", supplier, {"code": "S-1", "city": None}, ""),
+        ("PATCH", supplier, {"city": None}, ""),
+        ("POST", "/suppliers/bulk", {"items": two}, "items.1."),
+        ("POST", "/suppliers/bulk", {"items": [{"code": f"T-{n}", "city": None} for n in range(300)]}, "items.0."),
     ]
-    for method, path, body in null:
-        told(await client.request(method, path, json=body), status=422, fields=["city"], codes={"missing"})
+    for method, path, body, place in null:
+        told(await client.request(method, path, json=body), status=422, fields=[f"{place}city"], codes={"missing"})
     assert await state(app) == before
 
 
