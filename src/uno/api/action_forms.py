@@ -277,9 +277,9 @@ def _extended(resource: Resource, schema: type[BaseModel]) -> Any:
     if not resource.includable:
         return schema
     fields: dict[str, Any] = {}
-    for name, one in zip(resource.includable, resource.related(resource.includable), strict=True):
-        shown: Any = shown_schemas(resource, name).read
-        fields[name] = (list[shown] if one.is_list else shown | None, Field(None, json_schema_extra=_optional))
+    for one in resource.related(resource.includable):
+        shown: Any = shown_schemas(resource, one.name).read
+        fields[one.name] = (list[shown] if one.is_list else shown | None, Field(None, json_schema_extra=_optional))
     return create_model(f"{schema.__name__}Extended", __base__=schema, __module__=schema.__module__, **fields)
 
 
