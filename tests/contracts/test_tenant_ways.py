@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -26,6 +27,7 @@ from tests.contracts.tenants import (
 )
 
 from uno.audit import AuditBook, AuditLog, AuditTrail
+from uno.cli.doctor import unprotected
 from uno.data import Database, Repository, UnitOfWork
 from uno.data.lease import Lease
 from uno.data.rendered import Renderer
@@ -228,3 +230,23 @@ async def test_tables_that_got_policies_later_show_nothing_until_it_is_known(ten
             database.forget_tables()
             async with UnitOfWork(database):
                 assert (await notes.get(1)).tenant == "north"
+
+
+async def test_the_doctor_knows_for_whom_policies_do_not_hold(tenant_owner: Database, tenant_url: str) -> None:
+    async def told() -> list[str]:
+        async with Database(tenant_url) as database:
+            return await unprotected(database)
+
+    role, admin = urlsplit(tenant_url).username, tenant_owner.dsn.partition("?")[0]
+    assert await told() == []
+    assert len(await unprotected(tenant_owner)) == 3
+    assert "which is a superuser; let the application connect as" in (await unprotected(tenant_owner))[0]
+    await run(admin, f"ALTER ROLE {role} BYPASSRLS")
+    assert [f"role {role}, which has BYPASSRLS;" in one for one in await told()] == [True] * 3
+    await run(admin, f"ALTER ROLE {role} NOBYPASSRLS", f"ALTER TABLE tenant_notes OWNER TO {role}")
+    assert await told() == [
+        f"The row-level security of public.tenant_notes does not hold for the role {role}, which owns it; "
+        "ALTER TABLE public.tenant_notes FORCE ROW LEVEL SECURITY, or connect as another role."
+    ]
+    await run(admin, "ALTER TABLE tenant_notes FORCE ROW LEVEL SECURITY")
+    assert await told() == []

@@ -93,10 +93,10 @@ async def _answers(app: "App", database: "Database", about: dict[str, Any]) -> d
         await schema.require(database, migrations=migrations)
     except Misconfigured as error:
         return {"problems": [str(error)]}
-    return {"warnings": await _unprotected(database), **await _queue(app, database)}
+    return {"warnings": await unprotected(database), **await _queue(app, database)}
 
 
-async def _unprotected(database: "Database") -> list[str]:
+async def unprotected(database: "Database") -> list[str]:
     """Where row-level security is meant to keep tenants apart, and does not."""
     if database.backend != "postgresql":
         return []
