@@ -137,10 +137,10 @@ def seconds_of(process: psutil.Process) -> float:
 
 
 @contextmanager
-def serving(name: str, url: str) -> Iterator[tuple[int, psutil.Process]]:
+def serving(name: str, url: str, **more: str) -> Iterator[tuple[int, psutil.Process]]:
     """A server in a process of its own, until the end of the block."""
     port = free_port()
-    variables = os.environ | {"BENCH_DATABASE_URL": url, "BENCH_PORT": str(port)}
+    variables = os.environ | {"BENCH_DATABASE_URL": url, "BENCH_PORT": str(port), **more}
     child = subprocess.Popen([sys.executable, "-m", f"benchmarks.apps.{name}"], env=variables)
     try:
         yield port, psutil.Process(child.pid)

@@ -1,13 +1,15 @@
 """uno: a model, and a resource of it."""
 
+import os
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import Numeric
 from sqlalchemy.orm import Mapped, mapped_column
 
 from benchmarks.apps.serving import POOL_SIZE, database_url, run
-from uno import clock
+from uno import clock, context
 from uno.api import asgi
 from uno.app import App, Module, resource
 from uno.data import Database, Model, UUIDMixin, VersionMixin
@@ -32,5 +34,19 @@ def make_app(url: str) -> App:
     return App(module, database=database, settings=Settings())
 
 
+class Tenancy:
+    """Everybody is of the tenant that BENCH_TENANT names."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with context.use(context.current().replace(tenant=os.environ["BENCH_TENANT"])):
+            await self.app(scope, receive, send)
+
+
 if __name__ == "__main__":
-    run(asgi(make_app(database_url())))
+    web = asgi(make_app(database_url()))
+    if "BENCH_TENANT" in os.environ:
+        web.add_middleware(Tenancy)
+    run(web)

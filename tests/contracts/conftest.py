@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import MetaData
+from tests.contracts import tenants
 from tests.contracts.trips import Base, Trip, audited
 
 from uno.data import Database, schema
@@ -145,3 +146,18 @@ def trips(blocking: Blocking) -> BlockingRepository[Trip]:
         for number, place in enumerate(["Bonn", "Ulm", "Jena", "Kiel"]):
             uow.repository(Trip).add(Trip(id=number, place=place, price=10 * number))
     return blocking.repository(Trip)
+
+
+@pytest.fixture
+async def tenant_owner(fresh: Fresh) -> Database:
+    """What the owner of the tables of two tenants sees: all of it."""
+    database = await fresh("postgresql", tenants.Base.metadata)
+    await tenants.fill(database)
+    return database
+
+
+@pytest.fixture
+async def tenant_url(tenant_owner: Database) -> AsyncIterator[str]:
+    """The URL of the same for a role for which the policies hold."""
+    async with tenants.member(tenant_owner.dsn) as url:
+        yield url

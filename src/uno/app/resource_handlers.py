@@ -102,9 +102,15 @@ def _history(resource: "Resource") -> Any:
         unit = ambient_unit()
         record = record_id(plan.key(query.id), plan)
         trail = AuditTrail(unit.database)
+        # The trail has no policies: of an id that another tenant has, or had, it would tell.
+        secured = await unit.database.secures(plan.table)
+        tenant = context.current().tenant if secured else None
         # Before the repository is asked, which may hold a connection from then on.
-        page = await trail.page(component=plan.component, record_id=record, limit=query.limit, after=query.after)
-        if not (page.items and resource.usual(*_ONE) and await _is_gone(trail, page.items[-1])):
+        page = await trail.page(
+            component=plan.component, record_id=record, tenant=tenant, limit=query.limit, after=query.after
+        )
+        told = page.items and resource.usual(*_ONE) and not (secured and tenant is None)
+        if not (told and await _is_gone(trail, page.items[-1], tenant)):
             await resource.repository.get(query.id, include_deleted=True)
         shown_of = [replace(one, before=_part(one.before, shown), after=_part(one.after, shown)) for one in page.items]
         return replace(page, items=shown_of)
@@ -112,10 +118,11 @@ def _history(resource: "Resource") -> Any:
     return handle
 
 
-async def _is_gone(trail: AuditTrail, entry: AuditLog) -> bool:
+async def _is_gone(trail: AuditTrail, entry: AuditLog, tenant: str | None) -> bool:
     """Whether what this entry is about was deleted for good; otherwise it may be there, and hidden."""
-    about, record = entry.component, entry.record_id
-    newest = await trail.query(component=about, record_id=record, kind="change", limit=1, newest_first=True)
+    newest = await trail.query(
+        component=entry.component, record_id=entry.record_id, tenant=tenant, kind="change", limit=1, newest_first=True
+    )
     return newest[0].operation == "delete"
 
 

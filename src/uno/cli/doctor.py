@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from uno.data import Database
 
 VERSION = {"postgresql": "SHOW server_version", "sqlite": "SELECT sqlite_version()"}
+# Tables whose policies do not hold for whoever connects, and why.
+UNPROTECTED = """
+    SELECT format('%I.%I', n.nspname, c.relname), current_user, r.rolsuper, r.rolbypassrls
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, pg_roles r
+    WHERE c.relrowsecurity AND NOT row_security_active(c.oid) AND r.rolname = current_user ORDER BY 1
+"""
 
 
 def doctor(app: Reference, json: AsJson = False) -> None:
@@ -46,6 +52,7 @@ async def _examine(reference: str, app: "App", progress: Progress) -> dict[str, 
         "storage": [],
         "settings": redacted(app.settings),
         "unread": unread(),
+        "warnings": [],
         "problems": [],
     }
     if database is not None:
@@ -86,7 +93,25 @@ async def _answers(app: "App", database: "Database", about: dict[str, Any]) -> d
         await schema.require(database, migrations=migrations)
     except Misconfigured as error:
         return {"problems": [str(error)]}
-    return await _queue(app, database)
+    return {"warnings": await unprotected(database), **await _queue(app, database)}
+
+
+async def unprotected(database: "Database") -> list[str]:
+    """Where row-level security is meant to keep tenants apart, and does not."""
+    if database.backend != "postgresql":
+        return []
+    async with database.lease() as lease:
+        rows = await lease.fetch_text(UNPROTECTED, ())
+    return [_unheld(*row) for row in rows]
+
+
+def _unheld(table: str, role: str, is_super: bool, bypasses: bool) -> str:
+    if is_super or bypasses:
+        why = "which is a superuser" if is_super else "which has BYPASSRLS"
+        fix = "let the application connect as a role that is neither and does not own the table"
+    else:
+        why, fix = "which owns it", f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY, or connect as another role"
+    return f"The row-level security of {table} does not hold for the role {role}, {why}; {fix}."
 
 
 async def _queue(app: "App", database: "Database") -> dict[str, Any]:
@@ -148,6 +173,8 @@ def _print(report: dict[str, Any]) -> None:
     say("")
     for name, nearest in report["unread"].items():
         say(f"! {told(name, nearest)}")
+    for warning in report["warnings"]:
+        say(f"! {warning}")
     for problem in report["problems"]:
         say(f"✗ {problem}")
     if not report["problems"]:

@@ -12,6 +12,7 @@ from uno.bus.unit import current_unit
 from uno.data.database import Database
 from uno.data.lease import Lease, SqliteLease
 from uno.data.orm import Session
+from uno.data.tenants import tell_tenants
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Misconfigured
 
@@ -37,6 +38,7 @@ class Borrowed(Database):
         self._lease = SqliteLease if sqlite else Lease
         self._reading = {} if sqlite else {"isolation_level": "AUTOCOMMIT"}
         self.writer = None
+        tell_tenants(self._engine.sync_engine)
 
     def _replica(self) -> None:
         """Its queries stay where their engine goes."""

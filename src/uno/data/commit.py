@@ -60,6 +60,8 @@ def _writer(
 ) -> Writer | None:
     """What writes it in one statement, None where that cannot be."""
     writer = uow.database.writer
+    if uow.database.tenants.has(*(book.table for book in uow.books)):
+        return None
     if writer is None or uow.database.commit != "auto" or not all(entry.complete for entry, _ in pairs):
         return None
     return writer if writer.possible([operation for _, operation in pairs], restricted) else None
@@ -117,8 +119,8 @@ async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 async def _in_a_transaction(uow: "UnitOfWork") -> None:
     if uow.asks:
         return await _events_of_a_query(uow)
-    transaction = await uow.transaction()
-    if uow.database.captured and context.get() is not None:
+    transaction = uow.explicit or await uow.transaction()
+    if uow.database.captured and (context.get() is not None or transaction.said is None):
         await capture.say(transaction, context.current())
     await uow.write()
     await write_in_order(transaction, uow.book_rows(uow.collect()))

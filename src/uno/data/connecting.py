@@ -1,10 +1,15 @@
-"""New connections to PostgreSQL go through a circuit breaker: while nobody answers, nobody waits for it."""
+"""The engine of a PostgreSQL server; while nobody answers there, a circuit breaker lets nobody wait for it."""
 
 from typing import Any
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from uno.data.failures import translate
+from uno.data.pool import WatchedPool
+from uno.data.postgres_numbers import keep_digits
+from uno.data.url import application_name
 from uno.resilience import CircuitBreaker
 from uno.settings import DatabaseSettings
 
@@ -29,3 +34,29 @@ def break_connecting(engine: Engine, settings: DatabaseSettings) -> None:
             raise
         breaker.leave(ticket)
         return connection
+
+
+def postgres_engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngine:
+    """SQLAlchemy's engine for a PostgreSQL server, with its pool and what is set on each connection."""
+    url, name = application_name(url)
+    server_settings = {
+        "application_name": name,
+        "timezone": "UTC",
+        "jit": "off",
+        "statement_timeout": str(int(settings.statement_timeout * 1000)),
+        **({"default_transaction_read_only": "on"} if read_only else {}),
+    }
+    engine = create_async_engine(
+        url,
+        hide_parameters=True,
+        poolclass=WatchedPool,
+        pool_size=settings.pool_size,
+        max_overflow=settings.max_overflow,
+        pool_timeout=settings.acquire_timeout,
+        # The connection used last has its statements prepared.
+        pool_use_lifo=True,
+        pool_reset_on_return=None,
+        connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
+    )
+    keep_digits(engine.dialect)
+    return engine

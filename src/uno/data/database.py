@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from pydantic import SecretStr
-from sqlalchemy import MetaData, Result, Select, and_, bindparam, event, select, text
+from sqlalchemy import MetaData, Result, Select, Table, TextClause, and_, bindparam, event, select, text
 from sqlalchemy.engine import URL, Dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from uno.data.capture import by_trigger
 from uno.data.components import Classes
-from uno.data.connecting import break_connecting
+from uno.data.connecting import break_connecting, postgres_engine
 from uno.data.deadlines import keep_deadlines
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
@@ -27,12 +27,13 @@ from uno.data.orm import Session
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
-from uno.data.postgres_numbers import keep_digits
 from uno.data.revival import Revival
+from uno.data.special import SPECIAL, Special, special
 from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
+from uno.data.tenants import OPTION, Tenants, current, tell_tenants
 from uno.data.unfit import name_unfit
-from uno.data.url import application_name, dsn, parse, shown
+from uno.data.url import dsn, parse, shown
 from uno.data.watched import watch
 from uno.data.writer import Writer
 from uno.errors import Misconfigured
@@ -49,16 +50,6 @@ log = get_logger("uno.data")
 T = TypeVar("T")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
-# pg_trigger.tgtype: bit 1 is "for each row", bit 2 is "before".
-_SPECIAL = """
-    SELECT c.relname, n.nspname, pg_table_is_visible(c.oid), c.relrowsecurity OR t.before_rows, t.audit = 3
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
-        SELECT count(*) FILTER (WHERE t.tgtype & 3 = 3) > 0,
-            count(*) FILTER (WHERE t.tgname = ANY ('{uno_audit_insert,uno_audit_update,uno_audit_delete}')
-                AND t.tgenabled IN ('O', 'A'))
-        FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal) t (before_rows, audit)
-    WHERE c.relkind IN ('r', 'p') AND (c.relrowsecurity OR t.before_rows OR t.audit = 3)
-"""
 
 
 class Database:
@@ -102,11 +93,12 @@ class Database:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._blocking: Blocking | None = None
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
-        self._restricted: frozenset[str] | None = None
-        self._captured: frozenset[str] = frozenset()
+        self._special: Special | None = None
+        self.tenants = Tenants()
         self._drivers: WeakSet[Any] = WeakSet()
         if not self.embedded:
             self._parsed = parse(self._url)
+            self.forget_tables()
             self._open_engine(self._parsed)
         self.replica = self._replica()
 
@@ -173,6 +165,7 @@ class Database:
         self._lease = SqliteLease if url.get_backend_name() == "sqlite" else Lease
         event.listen(self._engine.sync_engine, "do_connect", connect_in_greenlet)
         name_unfit(self._engine.sync_engine)
+        tell_tenants(self._engine.sync_engine)
         watch(self._engine.sync_engine)
         keep_deadlines(self._engine.sync_engine)
         if url.get_backend_name() == "postgresql":
@@ -190,7 +183,7 @@ class Database:
             return sqlite_engine(
                 url, self.settings, WatchedPool, {"async_creator_fn": connect, "factory": SqliteConnection}
             )
-        return _engine(url, self.settings, self.read_only)
+        return postgres_engine(url, self.settings, self.read_only)
 
     @property
     def blocking(self) -> "Blocking":
@@ -302,7 +295,7 @@ class Database:
 
     async def begin(self, *, writing: bool = True) -> Transaction:
         """An open transaction, which locks nothing and refuses to write where it is not `writing`; close it."""
-        return await Transaction(self.engine, self.guards if writing else None).begin()
+        return await Transaction(self.engine, self.guards if writing else None, self.tenants).begin()
 
     def new_session(
         self,
@@ -313,6 +306,16 @@ class Database:
         """A session on this connection; `writable` raises where nothing may be written, `settle` writes what waits."""
         return Session(connection, writable, settle)
 
+    async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
+        """The rows of a prepared statement that reads, as the driver gives them, on a connection of its own."""
+        if not self.tenants.known:
+            await self.restricted_tables()
+        tenant = current() if self.tenants.in_text(prepared.sql) else None
+        async with self.lease() as lease:
+            if tenant is None:
+                return await lease.fetch(prepared, parameters)
+            return await lease.fetch_of(tenant, prepared, parameters)
+
     async def query(self, statement: Any, parameters: Any = None) -> Sequence[Any]:
         """The rows of one SQLAlchemy statement that reads, on a connection of its own."""
         return await self._ask(statement, parameters, Result.all)
@@ -322,9 +325,14 @@ class Database:
         return await self._ask(statement, parameters, lambda result: result.freeze()())
 
     async def _ask(self, statement: Any, parameters: Any, take: Callable[[Result[Any]], T]) -> T:
+        if not self.tenants.known:
+            await self.restricted_tables()
+        # Text may call functions that use more than it names.
+        plain = self.tenants.possible and (isinstance(statement, TextClause) or self.dialect.driver != "asyncpg")
+        options = {OPTION: self.tenants, **({} if plain else self._reading)}
         try:
             async with self.engine.connect() as connection:
-                reading = await connection.execution_options(**self._reading)
+                reading = await connection.execution_options(**options)
                 return take(await reading.execute(statement, parameters))
         except Exception as error:  # whoever asks sees it, translated
             raise_translated(error)
@@ -395,34 +403,42 @@ class Database:
 
         Looked up once, in `transaction` if one is open; parts of one statement do not see each other's rows.
         """
-        if self._restricted is None and self.backend == "sqlite":
-            self._restricted = frozenset()
-        if self._restricted is None:
+        if self._special is None and self.backend == "sqlite":
+            self._special = Special()
+        if self._special is None:
             if transaction is not None:
-                rows = (await transaction.execute(text(_SPECIAL))).all()
+                rows = (await transaction.execute(text(SPECIAL))).all()
             else:
                 async with self.lease() as lease:
-                    rows = await lease.fetch_text(_SPECIAL, ())
-            self._captured = frozenset(
-                name for row in rows if row[4] for name in (f"{row[1]}.{row[0]}", *([row[0]] if row[2] else []))
-            )
-            self._restricted = frozenset(name for row in rows if row[3] for name in (row[0], f"{row[1]}.{row[0]}"))
-        return self._restricted
+                    rows = await lease.fetch_text(SPECIAL, ())
+            self._special = special(rows)
+            self.tenants.know(self._special.secured)
+        return self._special.restricted
+
+    async def secures(self, table: Table) -> bool:
+        """Whether this table has row-level security."""
+        await self.restricted_tables()
+        return self.tenants.has(table)
 
     @property
     def captured(self) -> frozenset[str]:
         """Tables whose changes are written down by triggers; known once `restricted_tables` was asked."""
-        return self._captured
+        return frozenset() if self._special is None else self._special.captured
 
     def forget_tables(self) -> None:
         """Look again which tables are special: they were created anew."""
-        self._restricted, self._captured = None, frozenset()
+        self._special = None
+        if self.backend == "sqlite":
+            self.tenants.know(())
+        else:
+            self.tenants.forget()
 
     async def create_tables(self, metadata: Iterable[MetaData]) -> None:
         """Create the tables that do not exist yet."""
         async with self.transaction() as transaction:
             for one in metadata:
                 await transaction.connection.run_sync(one.create_all)
+        self.forget_tables()
 
     async def ping(self) -> None:
         """One round trip; raises `Unavailable`."""
@@ -459,28 +475,3 @@ def select_by_key(plan: Plan) -> Select[Any]:
     columns = [plan.table.c[name] for name in plan.key_row(tuple(plan.key_names))]
     where = and_(*(column == bindparam(f"k{n}", type_=column.type) for n, column in enumerate(columns)))
     return select(*plan.columns).where(where)
-
-
-def _engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngine:
-    url, name = application_name(url)
-    server_settings = {
-        "application_name": name,
-        "timezone": "UTC",
-        "jit": "off",
-        "statement_timeout": str(int(settings.statement_timeout * 1000)),
-        **({"default_transaction_read_only": "on"} if read_only else {}),
-    }
-    engine = create_async_engine(
-        url,
-        hide_parameters=True,
-        poolclass=WatchedPool,
-        pool_size=settings.pool_size,
-        max_overflow=settings.max_overflow,
-        pool_timeout=settings.acquire_timeout,
-        # The connection used last has its statements prepared.
-        pool_use_lifo=True,
-        pool_reset_on_return=None,
-        connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
-    )
-    keep_digits(engine.dialect)
-    return engine

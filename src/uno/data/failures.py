@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeout
 from sqlalchemy.orm.exc import StaleDataError
 
-from uno.errors import Conflict, Invalid, Misconfigured, TimedOut, Unavailable, UnoError, VersionConflict
+from uno.errors import Conflict, Forbidden, Invalid, Misconfigured, TimedOut, Unavailable, UnoError, VersionConflict
 from uno.redact import redact
 
 _SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
@@ -24,6 +24,8 @@ _SQLITE_SQL = re.compile(
 REFUSED = "The database refused a value: "
 _REFERENCE = "Something else refers to it, or what it refers to is missing"
 _READ_ONLY = "attempt to write a readonly database"
+# The function of PostgreSQL that reports a row that a policy does not let in; its message may be in any language.
+_POLICIES = "ExecWithCheckOptions"
 _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -96,6 +98,8 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
         return Invalid(f"The database cannot store this: {_without_values(error)}.")
     if state in ("57014", "25P03", "55P03"):
         return TimedOut("The database stopped a statement that took too long.")
+    if state == "42501" and getattr(error, "server_source_function", None) == _POLICIES:
+        return Forbidden("The row-level security of the database does not let you write this.")
     if state == "42501":
         return Misconfigured(f"The user of the database may not do this: {error}.")
     if isinstance(error, asyncpg.InvalidCachedStatementError):

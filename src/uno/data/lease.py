@@ -22,6 +22,7 @@ from uno.data.held import Watch
 from uno.data.pool import WatchedPool
 from uno.data.sqlite import MAY_WRITE
 from uno.data.statement import Prepared
+from uno.data.tenants import OPTION, Tenants, opening
 from uno.data.watched import watched
 from uno.errors import OutcomeUnknown
 from uno.telemetry import trace
@@ -120,6 +121,17 @@ class Lease:
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, prepared.sql, "postgresql", work))
         return rows
 
+    async def fetch_of(self, tenant: str, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
+        """The same in a transaction of a tenant, which its first statement sets."""
+        await self.driver.execute(opening(tenant), timeout=deadlines.left())
+        try:
+            rows = await self.fetch(prepared, parameters)
+        except asyncpg.PostgresError:
+            await self.driver.execute("ROLLBACK", timeout=deadlines.left())
+            raise
+        await self.driver.execute("COMMIT", timeout=deadlines.left())
+        return rows
+
     async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """The rows of a statement whose text uno made from declared columns."""
         work = self.driver.fetch(sql, *arguments, timeout=deadlines.left())
@@ -185,9 +197,10 @@ class Transaction:
     Without `guards` it only reads, which the database sees to: it locks nothing on SQLite, and may be held for long.
     """
 
-    def __init__(self, engine: AsyncEngine, guards: Guards | None) -> None:
+    def __init__(self, engine: AsyncEngine, guards: Guards | None, tenants: Tenants | None = None) -> None:
         self._engine = engine
         self._guards = guards
+        self._tenants = tenants
         self.watch: Watch | None = None
         self._connection: AsyncConnection | None = None
         self._committed = False
@@ -203,12 +216,13 @@ class Transaction:
     async def begin(self) -> Self:
         try:
             self._connection = await self._engine.connect()
+            told: dict[str, Any] = {OPTION: self._tenants}
             if self._guards is not None:
                 watched = self._guards.transaction_idle and not sync.without_loop()
                 watch = self.watch = Watch(self._guards) if watched else None
-                await self._connection.execution_options(uno_begin=True, uno_watch=watch)
+                await self._connection.execution_options(uno_begin=True, uno_watch=watch, **told)
             else:
-                await self._connection.execution_options(**_READING[self._connection.dialect.name])
+                await self._connection.execution_options(**_READING[self._connection.dialect.name], **told)
             await self._connection.begin()
         except BaseException as error:
             await self.close()

@@ -118,8 +118,7 @@ class Renderer:
     ) -> Sequence[Any]:
         if uow.explicit is not None:
             return (await uow.explicit.execute(statement(), parameters)).all()  # type: ignore[no-any-return]
-        async with uow.reading.lease() as lease:
-            return await lease.fetch(prepared, parameters)
+        return await uow.reading.fetch(prepared, parameters)
 
     # -- statements
 

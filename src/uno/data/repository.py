@@ -387,8 +387,7 @@ class Repository(Generic[T]):
         if uow.explicit is not None:
             return (await uow.explicit.execute(select_by_key(plan), parameters)).one_or_none()
         prepared = uow.database.by_key(plan)
-        async with uow.reading.lease() as lease:
-            rows = await lease.fetch(prepared, parameters)
+        rows = await uow.reading.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
     def _select(

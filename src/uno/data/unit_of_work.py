@@ -84,6 +84,8 @@ class UnitOfWork:
         self.apart = False
         self._rounds: Rounds | None = None
         self._task: Any = None
+        # For whom it reads and writes, where the database tells tenants apart.
+        self._tenant: str | None = None
         # For each time it was joined, whether it only read before.
         self._joined: list[bool] = []
         self._begun = False
@@ -126,7 +128,7 @@ class UnitOfWork:
         """Become the ambient unit of work of this task; returns what `end` takes."""
         if self._begun:  # and not told that it ended well
             raise Misconfigured("This unit of work ended with an error, or is open elsewhere; make another UnitOfWork.")
-        self.over, self._begun = False, True
+        self.over, self._begun, self._tenant = False, True, None
         self._task = sync.runner()
         return current_unit.set(self)
 
@@ -161,7 +163,12 @@ class UnitOfWork:
             await stream.aclose()
 
     def check_task(self) -> None:
-        """Two tasks, or two threads, must not share one unit of work."""
+        """Two tasks, two threads or two tenants must not share one unit of work."""
+        self._check_runner()
+        if self.database.tenants.possible:
+            self._tenant = self.database.tenants.one(self._tenant)
+
+    def _check_runner(self) -> None:
         if self._task is not None and sync.runner() is not self._task:
             raise Misconfigured(
                 "Two tasks or threads share one unit of work; dispatch a message in each task after leaving it, "
@@ -372,7 +379,7 @@ class UnitOfWork:
         Raises `VersionConflict` and `Conflict` where the database says so, `OutcomeUnknown` where
         the connection was lost meanwhile. A cancelled caller waits for the outcome.
         """
-        self.check_task()
+        self._check_runner()
         if self.doomed is not None:
             raise self.doomed
         try:

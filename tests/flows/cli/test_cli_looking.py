@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.contracts.tenants import run
+
 from uno.examples.inventory import ScanEnvironment, app as inventory, generate
 
 INVENTORY = "uno.examples.inventory:app"
@@ -150,3 +152,14 @@ app = App(Module("pages", models=[Page]), database="sqlite://")
     assert report["storage"] == [
         {"class": "Page", "table": "pages", "plan": "session", "reason": "deferred column text"}
     ]
+
+
+def test_the_doctor_warns_where_policies_do_not_hold(uno: Any, shop: str, created: str) -> None:
+    secured = created.startswith("postgresql")  # SQLite has none
+    if secured:
+        asyncio.run(run(created, "ALTER TABLE uno_document ENABLE ROW LEVEL SECURITY"))
+    done = uno("doctor", shop, UNO_DB_URL=created)
+    assert done.returncode == 0
+    warning = "! The row-level security of public.uno_document does not hold for the role "
+    assert (warning in done.stdout) is secured
+    assert "✓ All is well." in done.stdout
