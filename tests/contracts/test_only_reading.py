@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from sqlalchemy import Function, MetaData, func, insert, select, text
+from sqlalchemy import Function, MetaData, func, insert, literal_column, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
@@ -107,11 +107,27 @@ async def test_the_connection_may_write_again_afterwards(database: Database) -> 
     assert await count(database) == 8
 
 
-@pytest.mark.parametrize("statement", ["SELECT bump()", select(func.bump()), select(text("bump()"))], ids=str)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT bump()",
+        "SELECT * FROM bumps",
+        "SELECT bump/**/()",
+        text('SELECT "Bump"()'),
+        text('SELECT public."max"(1)'),
+        select(func.bump()),
+        select(func.public.max(1)),
+        select(text("bump()")),
+        select(literal_column('"Bump"()')),
+    ],
+    ids=str,
+)
 async def test_a_function_that_writes_is_refused(fresh: Fresh, statement: object) -> None:
     database = await fresh("postgresql", Base.metadata)
     async with database.transaction() as transaction:
-        await transaction.execute(text(BUMP))
+        for one in (BUMP, BUMP.replace("bump()", '"Bump"()'), BUMP.replace("bump()", "max(int)")):
+            await transaction.execute(text(one))
+        await transaction.execute(text("CREATE VIEW bumps AS SELECT bump()"))
     with pytest.raises(Misconfigured, match="A query changes nothing"):
         async with UnitOfWork(database, read_only=True) as uow:
             await uow.execute(statement)  # type: ignore[call-overload]
@@ -131,6 +147,10 @@ def test_a_statement_certainly_reads_where_all_its_functions_are_known() -> None
     assert literal.reads(select(Animal.id, func.count()).where(func.lower(Animal.kind) == "dog"))
     assert not literal.reads(select(Animal.id).where(Function("bump") == 1))
     assert not literal.reads(select(Animal.id).where(text("bump() = 1")))
+    assert not literal.reads(select(func.shop.count()))
+    assert not literal.reads(select(literal_column("kind")))
+    assert not literal.reads(select(select(Animal.id).with_for_update().subquery()))
+    assert not literal.reads(text("SELECT 1"))
 
 
 class Looked(DomainEvent):

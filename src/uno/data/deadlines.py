@@ -60,6 +60,11 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
     raise AssertionError("a timeout had to wait")
 
 
+def was_late(error: BaseException) -> bool:
+    """Whether it is the error of a statement that was not sent any more."""
+    return isinstance(error, TimedOut) and error.__cause__ is None
+
+
 def was_missed(error: BaseException) -> bool:
     """Whether it is the error of a statement that was interrupted, so that its connection is of no use."""
     return isinstance(error, TimedOut) and isinstance(error.__cause__, TimeoutError)
@@ -83,7 +88,8 @@ def keep_deadlines(engine: Engine) -> None:
 
     @event.listens_for(engine, "handle_error")
     def wrong(exception: Any) -> None:
-        if was_missed(exception.original_exception):
+        # SQLite's connection did nothing else meanwhile, and was interrupted.
+        if was_missed(exception.original_exception) and dialect.name != "sqlite":
             exception.is_disconnect = True
             exception.invalidate_pool_on_disconnect = False
 

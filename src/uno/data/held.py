@@ -69,8 +69,8 @@ def _message(idle: float, calls: list[Place]) -> str:
 
 
 def _in_database(calls: list[Place]) -> bool:
-    """Whether what is awaited innermost is the database's."""
-    inner = next((module for _, _, module in reversed(calls) if not _of(module, _LOOP)), "")
+    """Whether what is awaited innermost is the database's; code that was compiled has no name."""
+    inner = next((module for _, _, module in reversed(calls) if module and not _of(module, _LOOP)), "")
     return _of(inner, _DATABASE)
 
 

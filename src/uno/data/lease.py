@@ -79,7 +79,7 @@ class Lease:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, asyncpg.PostgresError):
+        if error is None or isinstance(error, asyncpg.PostgresError) or deadlines.was_late(error):
             self._give_back(error)
         else:
             try:

@@ -21,15 +21,13 @@ _WRITING = re.compile(
     re.IGNORECASE,
 )
 _READING = re.compile(r"\s*(select|with|values|table)\b", re.IGNORECASE)
-_CALL = re.compile(r"\b(\w+)\s*\(")
-# A function that is not known may write.
+# Functions of which uno knows that they change nothing.
 _KNOWN = """
-abs all and any array_agg as avg by cast ceil ceiling char_length coalesce concat count current_setting date
-date_part date_trunc datetime dense_rank distinct exists extract filter first_value floor from greatest group_concat in
-json_agg json_array json_build_object json_extract json_object jsonb_agg jsonb_build_object lag last_value lead least
-length like lower ltrim max min mod not now nullif on or over position random rank replace round row_number row_to_json
-rtrim select strftime string_agg substr substring sum sign time to_char to_date total trim typeof union unnest upper
-using values when where
+abs array_agg avg cast ceil ceiling char_length coalesce concat count current_date current_timestamp date_part
+date_trunc dense_rank extract first_value floor greatest json_agg json_array json_build_object json_extract json_object
+jsonb_agg jsonb_build_object lag last_value lead least length lower ltrim max min mod now nullif position rank replace
+round row_number row_to_json rtrim strftime string_agg substr substring sum to_char to_date total trim typeof unnest
+upper
 """
 _HARMLESS = frozenset(_KNOWN.split())
 
@@ -83,21 +81,14 @@ def _locks(given: Any) -> bool:
 
 
 def reads(given: Any) -> bool:
-    """Whether a statement certainly changes nothing, so that it needs no transaction."""
-    if writes(given):
-        return False
-    if isinstance(given, str | TextClause):
-        return reads_only(str(given))
-    return bool(getattr(given, "is_select", False)) and all(map(_is_harmless, iterate(given)))
+    """Whether a statement certainly changes nothing, so that it needs no transaction: not where text is in it."""
+    is_select = bool(getattr(given, "is_select", False)) and not isinstance(given, TextClause)
+    return is_select and all(map(_is_harmless, iterate(given)))
 
 
 def _is_harmless(part: Any) -> bool:
-    """Whether a part of a SELECT calls nothing that is not known."""
+    """Whether a part of a SELECT changes and locks nothing, and calls nothing that is not known."""
     if isinstance(part, FunctionElement):
-        return part.name in _HARMLESS
-    return reads_only(str(part)) if isinstance(part, TextClause) or getattr(part, "is_literal", False) else True
-
-
-def reads_only(sql: str) -> bool:
-    """Whether all functions in it are known."""
-    return all(name.lower() in _HARMLESS for name in _CALL.findall(sql))
+        return part.name in _HARMLESS and not getattr(part, "packagenames", ())
+    is_text = isinstance(part, TextClause) or (getattr(part, "is_literal", False) and part.name != "*")
+    return not (is_text or getattr(part, "is_dml", False) or _locks(part))

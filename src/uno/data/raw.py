@@ -38,7 +38,7 @@ async def _run(uow: "UnitOfWork", statement: Any, parameters: literal.Parameters
 
 
 async def _refusing(uow: "UnitOfWork", statement: Any, parameters: literal.Parameters) -> Result[Any]:
-    """What it gives where it only reads: a function may write, and only the database knows."""
+    """What it gives where it only reads: text may call what writes, and only the database knows."""
     reading = await uow.reading.begin(writing=False)
     try:
         result: Result[Any] = await reading.execute(statement, parameters)

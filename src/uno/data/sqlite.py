@@ -121,6 +121,12 @@ def sqlite_engine(
         cursor.close()
         letters.teach(connection)
 
+    @event.listens_for(sync, "handle_error")
+    def _cancelled(context: Any) -> None:
+        # What is in memory is gone with its connection, which does one thing after another.
+        if memory:
+            context.is_disconnect = False
+
     @event.listens_for(sync, "begin")
     def _begin(connection: Any) -> None:
         # Readers begin nothing; a writer takes the lock at once, so that it cannot deadlock later.
