@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import MetaData, text
+from sqlalchemy import MetaData, Text, cast, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
@@ -90,7 +90,33 @@ async def by_raw_sql(database: Database) -> None:
         await uow.execute(text(slow(database)))
 
 
-@pytest.mark.parametrize("way", [by_lease, by_query, by_transaction, by_session, by_raw_sql])
+async def by_stream(database: Database) -> None:
+    async with UnitOfWork(database):
+        await lates.insert_many([{"id": n} for n in (3, 4)])
+        async for _ in lates.stream(batch=1):
+            await asyncio.sleep(0.4)
+
+
+async def by_slow_stream(database: Database) -> None:
+    if database.backend == "sqlite":  # which looks between rows
+        return await by_stream(database)
+    async with UnitOfWork(database):
+        await lates.insert_many([{"id": 3}])
+        async for _ in lates.stream(cast(func.pg_sleep(20), Text) != "x"):
+            pass
+
+
+async def by_many(database: Database) -> None:
+    if database.backend == "postgresql":
+        return await by_lease(database)
+    async with database.transaction() as transaction:
+        slow_rows = text(f"INSERT INTO late (id) SELECT :id + count(*) FROM ({COUNT})")
+        await transaction.execute(slow_rows, [{"id": n} for n in range(5)])
+
+
+@pytest.mark.parametrize(
+    "way", [by_lease, by_query, by_transaction, by_session, by_raw_sql, by_stream, by_slow_stream, by_many]
+)
 async def test_a_statement_ends_at_the_deadline(database: Database, way: Callable[[Database], Awaitable[None]]) -> None:
     await database.ping()
     since = clock.monotonic()

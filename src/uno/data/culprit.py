@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy import Column, Table, event
 from sqlalchemy.engine import Dialect, Engine, ExceptionContext
 
+from uno.data import deadlines
 from uno.data.changes import Values
 from uno.data.failures import chain
 from uno.data.statement import bind_processor
@@ -36,7 +37,7 @@ def count_rows(engine: Engine) -> None:
     """Let errors of SQLite say at which row of many it stopped."""
 
     @event.listens_for(engine, "do_executemany")
-    def _execute(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+    def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
         taken = 0
 
         def rows() -> Iterator[Any]:
@@ -44,8 +45,12 @@ def count_rows(engine: Engine) -> None:
             for taken, row in enumerate(parameters, 1):  # noqa: B007 # read where it stops
                 yield row
 
-        try:
+        def run() -> None:
             cursor.executemany(statement, rows())
+
+        try:
+            if not deadlines.ran(run, context):
+                run()
         except sqlite3.Error as error:
             setattr(error, _TAKEN, taken)
             raise

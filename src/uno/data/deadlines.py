@@ -1,4 +1,4 @@
-"""The deadline of the context also ends what waits for the database: for a connection, or for a statement.
+"""The deadline of the context also ends what waits for the database: for a connection, a statement, a row of a stream.
 
 A commit under way has its own limit instead, so that its outcome is known.
 """
@@ -71,20 +71,20 @@ def was_missed(error: BaseException) -> bool:
 
 
 def keep_deadlines(engine: Engine) -> None:
-    """Interrupt everything that goes through SQLAlchemy, sessions too, and throw its connection away."""
+    """Interrupt statements that go through SQLAlchemy, sessions too, and throw their connection away."""
     dialect = engine.dialect
 
     @event.listens_for(engine, "do_execute")
     def one(cursor: Any, sql: str, parameters: Any, execution: Any) -> bool:
-        return _ran(lambda: dialect.do_execute(cursor, sql, parameters, execution), execution)
+        return ran(lambda: dialect.do_execute(cursor, sql, parameters, execution), execution)
 
     @event.listens_for(engine, "do_executemany")
     def many(cursor: Any, sql: str, parameters: Any, execution: Any) -> bool:
-        return _ran(lambda: dialect.do_executemany(cursor, sql, parameters, execution), execution)
+        return ran(lambda: dialect.do_executemany(cursor, sql, parameters, execution), execution)
 
     @event.listens_for(engine, "do_execute_no_params")
     def plain(cursor: Any, sql: str, execution: Any) -> bool:
-        return _ran(lambda: dialect.do_execute_no_params(cursor, sql, execution), execution)
+        return ran(lambda: dialect.do_execute_no_params(cursor, sql, execution), execution)
 
     @event.listens_for(engine, "handle_error")
     def wrong(exception: Any) -> None:
@@ -94,7 +94,7 @@ def keep_deadlines(engine: Engine) -> None:
             exception.invalidate_pool_on_disconnect = False
 
 
-def _ran(run: Callable[[], None], execution: Any) -> bool:
+def ran(run: Callable[[], None], execution: Any) -> bool:
     """Whether it ran here; SQLAlchemy does it otherwise."""
     seconds = to_wait()
     if seconds is None:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 
+from uno import clock
+from uno.data import deadlines
 from uno.data.database import Plan
 from uno.data.lease import raise_translated
 from uno.data.plan import MappedPlan
+from uno.errors import TimedOut
 
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
@@ -32,14 +35,31 @@ async def stream(uow: "UnitOfWork", plan: Plan, statement: Statement, batch: int
     try:
         async with _connection(uow) as connection:
             found = rows(uow, connection, plan, statement, {"yield_per": batch})
+            on_server = uow.database.backend == "postgresql" and deadlines.to_wait() is not None
+            timed = _in_time(found) if on_server else found
             try:
-                async for entity in found:
+                async for entity in timed:
+                    deadlines.left()
                     yield uow.known(plan, plan.key_of(entity)) or entity
             finally:
+                await timed.aclose()
                 await found.aclose()
     except Exception as error:  # whoever reads the stream sees it, translated
         raise_translated(error)
         raise
+
+
+async def _in_time(found: Stream) -> Stream:
+    """The same, as long as the deadline is not over."""
+    while True:
+        try:
+            async with clock.timeout(deadlines.left() or 0.0):
+                entity = await anext(found)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise TimedOut("The database did not answer before the deadline of the message.") from error
+        yield entity
 
 
 @asynccontextmanager
