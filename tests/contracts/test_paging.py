@@ -114,6 +114,8 @@ async def test_a_page_goes_on_where_it_was_when_rows_come_and_go(fresh: Fresh, b
         base64.urlsafe_b64encode(b'[["name","id"],["a","x"]]').decode(),
         base64.urlsafe_b64encode(b'[["name","id"],["\\u0000",1]]').decode(),
         base64.urlsafe_b64encode(json.dumps([["size", "id"], [1, 1]]).encode()).decode(),
+        # No key is null.
+        base64.urlsafe_b64encode(json.dumps([["Stocked", "name", "id"], ["a", None]]).encode()).decode(),
         base64.urlsafe_b64encode(b"[" * 3000).decode(),
     ],
 )

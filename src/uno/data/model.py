@@ -5,7 +5,18 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, DateTime, FunctionElement, Index, MetaData, String, Table, UniqueConstraint, Uuid
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    FunctionElement,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    Uuid,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -73,7 +84,10 @@ class Model(DeclarativeBase):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if cls.__audit__ == "trigger" and "__table__" in cls.__dict__:
+        table = cls.__dict__.get("__table__")
+        if isinstance(table, Table):
+            _give_numbers_once(table)
+        if cls.__audit__ == "trigger" and table is not None:
             from uno.data.capture import by_trigger  # it knows how values are written, which knows this file
 
             by_trigger(cls)
@@ -83,6 +97,13 @@ class Model(DeclarativeBase):
             if not hasattr(type(self), name):
                 raise TypeError(f"{type(self).__name__} has no attribute {name!r}.")
             setattr(self, name, value)
+
+
+def _give_numbers_once(table: Table) -> None:
+    """SQLite gives the number of a deleted row to another, whose history would be that of both."""
+    key = table.autoincrement_column
+    if key is not None and type(key.type) is Integer:
+        table.dialect_options["sqlite"]["autoincrement"] = True
 
 
 class UUIDMixin:

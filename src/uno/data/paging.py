@@ -121,13 +121,15 @@ def position(text: str, order: Sequence[Order]) -> list[Any]:
         text = "The cursor is of another list, or of one that was sorted otherwise; begin anew."
         raise Invalid.field("after", text, "cursor")
     try:
-        return [None if value is None else _read(one.field, value) for one, value in zip(order, values, strict=True)]
+        return [_read(one.field, value) for one, value in zip(order, values, strict=True)]
     except (Unreadable, ValueError, OverflowError):
         raise _tampered() from None
 
 
 def _read(field: Field, value: Any) -> Any:
     """NaN and infinities are no values to look for, and yet there may be some, in their place."""
+    if value is None and field.nullable:
+        return None
     is_text = isinstance(value, str) and value in _BEYOND
     # JSON has none, so documents have none.
     if (

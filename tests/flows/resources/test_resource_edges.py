@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.flows.resources.shop import Client, calling, fields_in
 
 from uno.app import App, Module, resource
-from uno.data import Model, Repository, UnitOfWork
+from uno.data import Model, Repository, UnitOfWork, VersionMixin
 from uno.errors import Misconfigured
 from uno.testing.postgres import DatabaseFarm
 
@@ -49,6 +49,12 @@ class Small(Edges):
     __mapper_args__ = {"version_id_col": version}
 
 
+class Numbered(VersionMixin, Edges):
+    __tablename__ = "edge_numbered"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+
+
 class Measure(Edges):
     __tablename__ = "edge_measures"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -66,6 +72,7 @@ async def app(request: pytest.FixtureRequest, farm: DatabaseFarm, tmp_path: Path
     routes = [
         resource(Budget, access="open", hidden=["max_secret"], operations=BULK),
         resource(Small, access="open"),
+        resource(Numbered, access="open", prefix="/numbered"),
         resource(Measure, access="open", operations=(*BULK, "delete", "history")),
     ]
     return App(Module("edges", routes=routes), database=url)
@@ -221,3 +228,16 @@ def test_a_number_with_a_negative_scale_is_refused() -> None:
 
     with pytest.raises(Misconfigured, match="Hundreds.total is of a type of which there is no JSON; hide it"):
         App(Module("edges", routes=[resource(Hundreds, access="open")]), database="sqlite://")
+
+
+async def test_a_number_is_not_given_twice(app: App) -> None:
+    async with opened(app) as client:
+        first = await client.post("/numbered", json={"owner": "ada"})
+        there = first.headers["location"]
+        assert (await client.delete(there)).status_code == 204
+        second = (await client.post("/numbered", json={"owner": "bob"})).headers["location"]
+        assert second != there
+        stale = await client.patch(there, json={"owner": "ada2"}, headers={"If-Match": first.headers["etag"]})
+        assert stale.status_code == 404
+        entries = (await client.get(f"{second}/history")).json()["items"]
+        assert [one["after"]["owner"] for one in entries] == ["bob"]
