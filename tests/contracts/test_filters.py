@@ -275,7 +275,8 @@ async def refusal(database: Database, said: dict[str, Any]) -> list[str]:
     ("key", "value", "code"),
     [
         ("nothing", 1, "unknown"),
-        ("name__like", "a", "unknown"),
+        ("name__like", "a", "operator"),
+        ("nothing__like", "a", "unknown"),
         ("__class____eq", 1, "unknown"),
         ("shelf.things", 1, "unknown"),
         ("shelf.shelf.label", 1, "unknown"),
@@ -305,6 +306,36 @@ async def test_what_is_wrong_is_named(filled: dict[str, Database], key: str, val
         with pytest.raises(Invalid) as caught:
             await found(database, Filter.of({key: value}))
         assert [(e.field, e.code) for e in caught.value.errors] == [(key, code)]
+
+
+async def test_keywords_ask_for_related_objects_and_for_json_as_filters_do(filled: dict[str, Database]) -> None:
+    things = Repository(Stocked)
+    for database in filled.values():
+        async with UnitOfWork(database):
+            for key, value in (("shelf.label", "left"), ("shelf.label__in", ["left"]), ("data.k", "a")):
+                wanted = {one.id for one in await things.find(Filter(**{key: value}))}
+                assert wanted == {one.id for one in await things.find(**{key: value})} != set()
+                assert await things.count(**{key: value}) == len(wanted)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("shelf__label", r"There is no field 'shelf__label' to filter by\. Did you mean 'shelf\.label'\?"),
+        ("data__k", r"Did you mean 'data\.k'\?"),
+        ("name__startswith", r"name cannot be compared with startswith; it takes .*, starts_with\."),
+        ("size__foo", "size cannot be compared with foo; it takes between, eq, "),
+        ("shelf.label__foo", r"shelf\.label cannot be compared with foo; it takes between, contains, "),
+        ("nothing__foo", r"There is no field 'nothing__foo' to filter by\.$"),
+    ],
+)
+async def test_who_asks_otherwise_is_told_how(filled: dict[str, Database], key: str, said: str) -> None:
+    for database in filled.values():
+        async with UnitOfWork(database):
+            with pytest.raises(Invalid, match=said):
+                await Repository(Stocked).find(**{key: "a"})
+            with pytest.raises(Invalid, match=said):
+                await Repository(Stocked).find(Filter(**{key: "a"}))
 
 
 async def test_limits_hold(filled: dict[str, Database]) -> None:

@@ -123,9 +123,10 @@ def test_what_the_demo_prints_can_be_pasted(tmp_path: Path, folder: Path) -> Non
     command = [*DEMO, "--port", "0", "--data-dir", str(folder), "--path", str(tmp_path / "one")]
     with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         told = _until(process, "Ctrl-C stops everything")
-        scan, listed, *deciding = re.findall(r"^  ((?:curl|TOKEN=).*)$", told, re.MULTILINE)
+        scan, listed, checks, *deciding = re.findall(r"^  ((?:curl|TOKEN=).*)$", told, re.MULTILINE)
         script = "\n".join([scan, listed, *deciding]).replace("/packages/typer/", "/packages/sample-00000/")
         assert script.count("/packages/sample-00000/") == 3
+        checked = subprocess.run(["bash", "-c", checks.replace("curl", "curl -sS")], capture_output=True, text=True)
         pasted = subprocess.run(
             ["bash", "-c", script.replace("curl", "curl -sS -w '\\n'")], capture_output=True, text=True
         )
@@ -133,6 +134,7 @@ def test_what_the_demo_prints_can_be_pasted(tmp_path: Path, folder: Path) -> Non
         assert process.wait(DEADLINE) == 0
     answers = [json.loads(line) for line in pasted.stdout.splitlines()]
     assert (answers[0]["discovered"], answers[1][0]["id"], answers[2]["status"]) == (1, "sample-00000", 401)
+    assert json.loads(checked.stdout).keys() == {"items", "next"}
     assert (answers[3]["status"], answers[3]["decided_by"], answers[4][-1]["actor"]) == ("approved", "you", "you")
 
 

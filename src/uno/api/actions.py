@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from uno.api.list_query import (
     read_page,
 )
 from uno.api.problems import CREATED, NO_CONTENT, NOT_MODIFIED, WITHOUT_BODY, Malformed, invalid, raise_as_bug
-from uno.api.request import body_reader
+from uno.api.request import body_reader, parse
 from uno.app import Endpoint, Resource
 from uno.app.inclusions import Joined
 from uno.app.representation import entry_shown, maker
@@ -194,19 +194,37 @@ def _body_reader(resource: Resource, schema: Any, whole: Any = None) -> Callable
     read = body_reader(schema if whole is None else whole, ())
     given = frozenset(resource.schemas.create.model_fields)
     owned = set(resource.names) - set(schema.model_fields)
+    never_null = {one.name for one in resource.schemas.visible if not one.nullable} - owned
+
+    def better(error: FieldError, nulls: Collection[str]) -> FieldError:
+        name = _name_in(error.field, whole is not None)
+        if name in owned:
+            return _owned(error, name in given)
+        if name in never_null and error.field in nulls:
+            return FieldError(error.field, "It cannot be null.", "null")
+        return error
 
     def read_body(scope: Scope, body: bytes) -> Any:
         try:
             return read(scope, body)
         except Invalid as error:
-            names = [_name_in(one.field, whole is not None) for one in error.errors]
-            pairs = zip(error.errors, names, strict=True)
-            told = [_owned(one, name in given) if name in owned else one for one, name in pairs]
+            nulls = () if isinstance(error, Malformed) else _nulls(parse(body or b"{}"), whole is not None)
+            told = [better(one, nulls) for one in error.errors]
             if told == list(error.errors):
                 raise
             raise invalid(told, malformed=isinstance(error, Malformed)) from None
 
     return read_body
+
+
+def _nulls(given: Any, in_list: bool) -> set[str]:
+    """The places of what is null."""
+    values = given if isinstance(given, dict) else {}
+    if not in_list:
+        return {name for name, value in values.items() if value is None}
+    items = values.get("items")
+    found = enumerate(items if isinstance(items, list) else ())
+    return {f"items.{place}.{name}" for place, one in found for name in _nulls(one, False)}
 
 
 def _name_in(field: str, in_list: bool) -> str:

@@ -3,8 +3,8 @@
 The messages of the resource run through a small pipeline of their own: repetition, transaction, audit.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from uno.api.access import require_auth, require_permissions
 from uno.api.action_forms import action_result
-from uno.api.actions import action_reader, answering_action
+from uno.api.actions import Dispatch, action_reader, answering_action
 from uno.api.event_route import EventRoute, route_function
 from uno.api.idempotency import KEYED, NAME
 from uno.api.openapi import options, with_schemas
@@ -27,8 +27,8 @@ from uno.audit import AuditBook
 from uno.bus import Bus, Middleware
 from uno.bus.idempotency import Reply, refuse_keys
 from uno.bus.pipeline import per_message
-from uno.data import Database, Once, UnitOfWork, repeated, transactional
-from uno.errors import Misconfigured
+from uno.data import Database, Once, UnitOfWork, repeated, schema, transactional
+from uno.errors import Misconfigured, Unavailable
 
 _OPEN = ("open", "authenticated")
 
@@ -45,19 +45,24 @@ def build_crud_router(
 
     It opens the database for as long as the application runs, unless somebody has. `dependencies` are FastAPI's and
     stand before every operation. `access` is "open" unless said otherwise. Errors are problem documents; what
-    changes is audited and idempotency keys are remembered, in the tables that `uno db create` makes, unless `audit` is
-    off: then requests with a key are refused. Inside an `App` use
-    `resource` instead: there are events, settings and policies. Raises `Misconfigured`.
+    changes is audited and idempotency keys are remembered, in tables of uno's own (`App.create_schema()` and
+    `uno db create` make them), unless `audit` is off: then there is no history, and requests with a key are refused.
+    Without its tables it refuses to start. Inside an `App` use `resource` instead: there are events, settings and
+    policies. Raises `Misconfigured`.
     """
     declared.setdefault("access", "open")
     made: Resource = resource(source, **declared)
     if not audit and made.wanted is None:
         made = replace(made, wanted=tuple(one for one in made.operations if one != "history"))
-    bus = _bus(made, database, audit=audit)
+    if not audit and "history" in made.operations:
+        raise Misconfigured(f"Without audit there is no history of {made.cls.__name__}; leave it or audit=False out.")
+    tables = _Tables(made, database, _bus(made, database, audit=audit), audit=audit)
 
     @asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
         async with database:
+            with suppress(Unavailable):  # which is said to each request, until it can be looked up
+                await tables.check()
             yield
 
     router = APIRouter(lifespan=lifespan, dependencies=list(dependencies))
@@ -65,7 +70,7 @@ def build_crud_router(
     names = operation_ids(endpoints)
     # FastAPI takes the first that fits: /orders/bulk has to come before /orders/{id}.
     for one, name in sorted(zip(endpoints, names, strict=True), key=lambda pair: pair[0].path.count("{")):
-        _add(router, one, name, bus)
+        _add(router, one, name, tables.dispatch)
     return router
 
 
@@ -81,20 +86,44 @@ def _bus(made: Resource, database: Database, *, audit: bool) -> Bus:
     return Bus(made.handlers, middleware=around, open_unit=unit)
 
 
-def _add(router: APIRouter, one: Endpoint, name: str, bus: Bus) -> None:
+class _Tables:
+    """Those that a router stands on; they are looked for until they have been there once."""
+
+    def __init__(self, made: Resource, database: Database, bus: Bus, *, audit: bool) -> None:
+        self._plan, self._database, self._bus, self._audit = made.plan, database, bus, audit
+        self._there = False
+
+    async def check(self) -> None:
+        """Raise `Misconfigured`, naming what helps, where one is missing."""
+        await schema.require_stored(self._database, self._plan, audit=self._audit)
+        self._there = True
+
+    def dispatch(self, message: Any) -> Awaitable[Any]:
+        return self._bus.dispatch(message) if self._there else self._first(message)
+
+    async def _first(self, message: Any) -> Any:
+        try:
+            await self.check()
+        except Misconfigured as error:
+            # Not a bug of the request: the answer and the log say what is missing.
+            raise Unavailable(str(error)) from error
+        return await self._bus.dispatch(message)
+
+
+def _add(router: APIRouter, one: Endpoint, name: str, dispatch: Dispatch) -> None:
     action = action_of(one.message)
     assert action is not None
     router.add_api_route(
         one.path,
-        _function(one, action, bus),
+        _function(one, action, dispatch),
         route_class_override=EventRoute,
         dependencies=_guards(one),
         **with_schemas(options(one, action_result(action), name)),
     )
 
 
-def _function(one: Endpoint, action: Action, bus: Bus) -> Any:
-    answer = answering_action(one, action, bus.dispatch)
+def _function(one: Endpoint, action: Action, dispatch: Dispatch) -> Any:
+    answer = answering_action(one, action, dispatch)
     has_body = one.method not in WITHOUT_BODY
 
     async def ask(request: Request, scope: Scope) -> Reply:

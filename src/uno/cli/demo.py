@@ -30,6 +30,7 @@ Serving on {url}, and delivering events. To try:
 
   curl -X POST {url}/packages/scan -H 'content-type: application/json' -d {body}
   curl '{url}/packages?limit=5'
+  curl '{url}/licence-checks?sort=-checked_at&limit=5'
 {approve}
   curl {url}/packages/{id}/history
 

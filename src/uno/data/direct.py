@@ -110,7 +110,9 @@ class OneRow:
     async def ready(self, uow: "UnitOfWork") -> bool:
         """Whether the database can do it all for this unit of work, which has nothing else to do."""
         database = uow.database
-        if not self.possible or not uow.untouched or hooks.of(self._plan.cls) or database.commit != "auto":
+        if database.backend != "postgresql" or database.commit != "auto":
+            return False
+        if not self.possible or not uow.untouched or hooks.of(self._plan.cls):
             return False
         table = self._plan.table.fullname
         if table in await database.restricted_tables() or table in database.captured:

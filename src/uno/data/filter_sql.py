@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from uno.data.fields import Field, Searchable, TooMany, Unreadable, from_text
-from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Filter, Limits
+from uno.data.filters import FLAG, ONE, OPERATORS, SEPARATOR, SEVERAL, TWO, Condition, Filter, Limits
 from uno.data.letters import SMALL, small
 from uno.data.plan import DELETED
 from uno.errors import FieldError, Invalid
@@ -72,18 +72,30 @@ class _Compiler:
         name, operator = condition.split()
         field = self._fields.find(name)
         if field is None:
-            return self._wrong(condition, f"There is no field {_cut(name)!r} to filter by.", "unknown")
+            return self._unknown(condition, name)
         if operator not in field.operators:
-            known = ", ".join(sorted(field.operators))
-            return self._wrong(
-                condition, f"{_cut(name)} cannot be compared with {operator}; it takes {known}.", "operator"
-            )
+            return self._unfit(condition, field, operator)
         try:
             value = self._value(field, operator, condition)
         except Unreadable as error:
             return self._wrong(condition, str(error), error.code)
         found = _compared(field, operator, value, self._backend)
         return found if field.relation is None else _through(field.relation, found)
+
+    def _unknown(self, condition: Condition, name: str) -> Sql:
+        """No field of this name: it may be one with an operator that nobody knows, or be called otherwise."""
+        head, separator, rest = name.rpartition(SEPARATOR)
+        field = self._fields.find(head) if rest else None
+        if field is not None and field.kind != "json":
+            return self._unfit(condition, field, rest)
+        path = name.replace(SEPARATOR, ".")
+        hint = f" Did you mean {_cut(path)!r}?" if separator and self._fields.find(path) is not None else ""
+        return self._wrong(condition, f"There is no field {_cut(name)!r} to filter by.{hint}", "unknown")
+
+    def _unfit(self, condition: Condition, field: Field, operator: str) -> Sql:
+        known = ", ".join(sorted(field.operators))
+        text = f"{_cut(field.name)} cannot be compared with {_cut(operator)}; it takes {known}."
+        return self._wrong(condition, text, "operator")
 
     def _wrong(self, condition: Condition, message: str, code: str) -> Sql:
         self.errors.append(FieldError(_cut(condition.key), message, code))

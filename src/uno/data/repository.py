@@ -15,7 +15,7 @@ from uno.data.alone import SessionFactory, work_alone
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
 from uno.data.filter_sql import compile_filter
-from uno.data.filters import Condition, Filter
+from uno.data.filters import SEPARATOR, Condition, Filter
 from uno.data.making import changed, made
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
@@ -411,7 +411,9 @@ class Repository(Generic[T]):
 
     def _condition(self, uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:
         """`price__gte=5`, or an equality with any value that the column takes."""
-        if Condition(name, value).split()[0] == name:
+        own = plan.fields if isinstance(plan, DocumentPlan) else plan.names
+        plain = name in own or not ("." in name or SEPARATOR in name)
+        if plain and Condition(name, value).split()[0] == name:
             return _equals(uow, plan, name, value)
         return self._expression(uow, plan, Filter(**{name: value}))
 

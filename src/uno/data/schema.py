@@ -1,18 +1,21 @@
 """uno's own tables have a numbered schema; an application refuses to run on another number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import MetaData, inspect, text
+from sqlalchemy import MetaData, Table, inspect, text
 
 from uno.data import capture
-from uno.data.database import Database
+from uno.data.database import Database, Plan
+from uno.data.document import DocumentPlan
+from uno.data.plan import MappedPlan
 from uno.errors import Misconfigured
 
 if TYPE_CHECKING:
     from uno.data.migrations.driving import Migrations
 
+T = TypeVar("T")
 HEAD = "0002"
 CREATE = "uno db create PACKAGE:APP"
 # Two processes that start at once must not both create the schema.
@@ -21,8 +24,16 @@ _LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")
 
 async def current(database: Database) -> str | None:
     """The number of the schema that the database has, None where it has none."""
-    async with database.transaction() as transaction:
-        return await transaction.connection.run_sync(_number)
+    return await _asked(database, _number)
+
+
+async def _asked(database: Database, question: Callable[[Any], T]) -> T:
+    """What a connection that only reads answers."""
+    transaction = await database.begin(writing=False)
+    try:
+        return await transaction.connection.run_sync(question)
+    finally:
+        await transaction.close()
 
 
 def _number(connection: Any) -> str | None:
@@ -80,15 +91,10 @@ async def require(database: Database, tables: Sequence[MetaData] = (), migration
 
     It has to have this version's schema, all `migrations` and all `tables`.
     """
-    found = await current(database)
-    if found is None:
-        raise Misconfigured(f"The database has none of uno's tables; create them with: {CREATE}")
-    if found < HEAD:
-        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: {CREATE}")
-    _refuse_newer(found)
+    await _require_own(database, CREATE)
     if migrations is not None:
         await migrations.require()
-    missing = await _missing(database, tables)
+    missing = await _missing(database, [table for metadata in tables for table in metadata.sorted_tables])
     if missing:
         names = ", ".join(missing)
         raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
@@ -98,21 +104,47 @@ async def require(database: Database, tables: Sequence[MetaData] = (), migration
         raise Misconfigured(f"The triggers that audit {names} are missing, or not those of its class; run: {CREATE}")
 
 
+async def require_stored(database: Database, plan: Plan, *, audit: bool) -> None:
+    """Raise `Misconfigured`, naming what helps, unless all tables are there that objects of one class need.
+
+    Those are its own, and uno's where there is to be an `audit`, or where documents are.
+    """
+    name = plan.label
+    create = f"await App(Module(..., models=[{name}]), database=database).create_schema()"
+    if audit or isinstance(plan, DocumentPlan):
+        command = "uno db create (in the database of UNO_DB_URL)"
+        otherwise = "" if isinstance(plan, DocumentPlan) else "; or do without them by audit=False"
+        await _require_own(database, f"{command}, or {create}{otherwise}")
+    if isinstance(plan, MappedPlan):
+        missing = await _missing(database, [table for table in plan.mapper.tables if isinstance(table, Table)])
+        if missing:
+            what = ", ".join(missing)
+            raise Misconfigured(f"The database has no table {what}; create it with your migrations, or: {create}")
+
+
+async def _require_own(database: Database, remedy: str) -> None:
+    """Raise `Misconfigured` unless uno's own tables are those of this version."""
+    found = await current(database)
+    if found is None:
+        raise Misconfigured(f"The database has none of uno's tables; create them with: {remedy}")
+    if found < HEAD:
+        raise Misconfigured(f"The database has uno's schema {found}, this version needs {HEAD}; run: {remedy}")
+    _refuse_newer(found)
+
+
 async def _outdated(database: Database, tables: Sequence[MetaData]) -> list[str]:
     wanted = [table for metadata in tables for table in metadata.sorted_tables]
     if not capture.captured(wanted):
         return []
-    async with database.transaction() as transaction:
-        found = await transaction.connection.run_sync(capture.outdated, wanted)
+    found = await _asked(database, lambda connection: capture.outdated(connection, wanted))
     return [table.fullname for table in found]
 
 
-async def _missing(database: Database, tables: Sequence[MetaData]) -> list[str]:
-    wanted = [table for metadata in tables for table in metadata.sorted_tables]
+async def _missing(database: Database, wanted: Iterable[Table]) -> list[str]:
+    """The names of those tables that are not there."""
 
     def look(connection: Any) -> list[str]:
         there = inspect(connection)
         return [table.fullname for table in wanted if not there.has_table(table.name, schema=table.schema)]
 
-    async with database.transaction() as transaction:
-        return await transaction.connection.run_sync(look)
+    return await _asked(database, look)
