@@ -70,7 +70,11 @@ def test_a_name_of_its_own_is_not_that_of_another() -> None:
 
 def test_classes_without_a_history_may_be_called_alike() -> None:
     """But not like one that has one: asked by the class, the trail would show it."""
-    unseen = [orders("unseen", __audit__=False), document("unheard", __audit__=False), document("gone", __audit__=False)]
+    unseen = [
+        orders("unseen", __audit__=False),
+        document("unheard", __audit__=False),
+        document("gone", __audit__=False),
+    ]
     database = Database("sqlite://")
     assert [database.plan(cls).component for cls in unseen] == ["Order"] * 3
     with pytest.raises(Misconfigured, match=r"company\.gone\..*Order and company\.shop\.Order are both called 'Order'"):
