@@ -21,7 +21,7 @@ Leaves carry their data as attributes. HTTP statuses appear in `uno.api.problems
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 
 class UnoError(Exception):
@@ -37,10 +37,36 @@ class FieldError:
     code: str = "invalid"
 
 
-class Invalid(UnoError):
-    """The input is wrong; `errors` says where, `row` in which of many rows, counted from 1, where that is known."""
+class _Refused(UnoError):
+    """What came is not taken. `row` is which of many rows it was, counted from 1, where that is known."""
 
     row: int | None = None
+
+    def __str__(self) -> str:
+        return in_row(super().__str__(), self.row)
+
+
+def in_row(sentence: str, row: int | None) -> str:
+    """The sentence with the number of the row it is about."""
+    end = "." if sentence.endswith(".") else ""
+    return sentence if row is None else f"{sentence.removesuffix('.')} (row {row}){end}"
+
+
+E = TypeVar("E", bound=_Refused)
+
+
+def again(error: E, *text: str, **said: Any) -> E:
+    """The same error with another text, or other attributes.
+
+    Not the error itself, which may be a constant of the program; and a class of one's own has any signature.
+    """
+    made = error.__class__.__new__(error.__class__, *(text or error.args))
+    made.__dict__.update(error.__dict__, **said)
+    return made
+
+
+class Invalid(_Refused):
+    """The input is wrong; `errors` says where, `row` in which of many rows, counted from 1, where that is known."""
 
     def __init__(self, message: str = "The input is not valid.", errors: Iterable[FieldError] = ()) -> None:
         super().__init__(message)
@@ -65,7 +91,7 @@ class NotFound(UnoError):
         self.id = id
 
 
-class Conflict(UnoError):
+class Conflict(_Refused):
     """The request clashes with what is stored.
 
     `constraint` names the database constraint, if one refused it, `errors` the fields it is about, where that
@@ -74,7 +100,6 @@ class Conflict(UnoError):
     """
 
     errors: tuple[FieldError, ...] = ()
-    row: int | None = None
 
     def __init__(self, message: str, *, constraint: str | None = None, repeatable: bool = False) -> None:
         super().__init__(message)

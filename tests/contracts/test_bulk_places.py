@@ -118,6 +118,14 @@ async def test_a_hook_says_the_row_and_keeps_its_own_error(database: Database) -
     assert (error.row, error.limit, str(error)) == (3, 7, "odd is odd (row 3)")
 
 
+async def test_the_number_is_beside_the_sentences_and_in_the_text_of_the_error(database: Database) -> None:
+    error = await refused(database, Hooked, [{"sku": "b"}, {"sku": "bad"}])
+    assert (error.row, [one.message for one in error.errors]) == (2, ["Nobody wants it."])
+    assert str(error) == "sku: Nobody wants it (row 2)."
+    error = await refused(database, Plain, [{"sku": "b"}, {"sku": "c", "colour": "red"}])
+    assert (error.row, str(error)) == (2, "colour: Plain has no such attribute (row 2).")
+
+
 async def test_a_document_says_its_row(database: Database) -> None:
     async with UnitOfWork(database):
         await Repository(Box).add(Box("x"))

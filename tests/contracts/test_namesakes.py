@@ -68,6 +68,23 @@ def test_a_name_of_its_own_is_not_that_of_another() -> None:
         database.plan(orders("again", __component__="own.Order"))
 
 
+def test_classes_without_a_history_may_be_called_alike() -> None:
+    """But not like one that has one: asked by the class, the trail would show it."""
+    unseen = [
+        orders("unseen", __audit__=False),
+        document("unheard", __audit__=False),
+        document("gone", __audit__=False),
+    ]
+    database = Database("sqlite://")
+    assert [database.plan(cls).component for cls in unseen] == ["Order"] * 3
+    with pytest.raises(Misconfigured, match=r"company\.gone\..*Order and company\.shop\.Order are both called 'Order'"):
+        database.plan(Shop)
+    other = Database("sqlite://")
+    other.plan(Shop)
+    with pytest.raises(Misconfigured, match="both called 'Order'"):
+        other.plan(unseen[0])
+
+
 def test_a_class_called_as_another_is_named_is_refused() -> None:
     database = Database("sqlite://")
     database.plan(Shop)

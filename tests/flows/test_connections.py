@@ -270,7 +270,7 @@ async def test_an_exhausted_pool_is_unavailable_within_the_limit_and_recovers(
             with pytest.raises(Unavailable, match="in use") as caught:
                 await call(database)
             assert not isinstance(caught.value, OutcomeUnknown)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 15
     await assert_healthy(database, admin)
 
 
@@ -364,7 +364,7 @@ async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
             started = time.monotonic()
             with pytest.raises(Unavailable) as caught:
                 await call(database)
-            assert time.monotonic() - started < 2
+            assert time.monotonic() - started < 15
         assert not isinstance(caught.value, OutcomeUnknown)
         assert (await report([database.check()])).status is HealthStatus.UNHEALTHY
         await proxy.start()

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
@@ -35,7 +35,7 @@ from uno.app.tags import tag_of
 from uno.bus.idempotency import Reply
 from uno.data.rendered import Row, Rows
 from uno.data.violations import named
-from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict
+from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict, again
 from uno.result import Failure
 
 Dispatch: TypeAlias = Callable[[Any], Awaitable[Any]]
@@ -86,25 +86,18 @@ def _explained(error: Exception, action: Action, message: Any) -> Exception:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
         better = named(error, action.resource.plan, _written(message), action.resource.names)
-        return better if error.row is None or action.operation != "bulk_create" else _in_list(better, error.row)
+        if error.row is not None and action.operation == "bulk_create" and isinstance(better, Conflict | Invalid):
+            return _in_list(better, error.row)
+        return better
     return error
 
 
-def _in_list(error: Any, row: int) -> Exception:
+def _in_list(error: Conflict | Invalid, row: int) -> Exception:
     """With the place of the item, as in errors of the body: `items.3.price`."""
-    place = f"items.{row - 1}"
-    found = [FieldError(f"{place}.{e.field}", _unnumbered(e.message), e.code) for e in error.errors]
-    text = "; ".join(f"{e.field}: {e.message}" for e in found) or f"{place}: {_unnumbered(str(error))}"
-    # Not the error itself, which may be a constant of the program, and has any signature.
-    made: Exception = error.__class__.__new__(error.__class__, text)
-    made.__dict__.update(error.__dict__)
-    made.args = (text,)
-    made.__dict__["errors"] = found or [FieldError(place, _unnumbered(str(error)), "refused")]
-    return made
-
-
-def _unnumbered(sentence: str) -> str:
-    return re.sub(r" \(row \d+\)", "", sentence)
+    place, plain = f"items.{row - 1}", str(again(error, row=None))
+    found = tuple(replace(e, field=f"{place}.{e.field}") for e in error.errors)
+    text = "; ".join(f"{e.field}: {e.message}" for e in found) or f"{place}: {plain}"
+    return again(error, text, row=None, errors=found or (FieldError(place, plain, "refused"),))
 
 
 def _written(message: Any) -> set[str]:

@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -41,6 +41,7 @@ from uno.errors import (
     UnoError,
     VersionConflict,
     attribute,
+    in_row,
 )
 from uno.modules.errors import EventHandlingError, EventUnhandled
 from uno.redact import one_line
@@ -253,7 +254,9 @@ def problem_response(error: Exception, scope: Scope) -> Response:
         _note(error.status_code, error.detail, scope)
         return _http_response(error, scope)
     _note(kind_of(error).status, error, scope)
-    errors = error.errors if isinstance(error, Invalid | Conflict) else ()
+    errors: Sequence[FieldError] = error.errors if isinstance(error, Invalid | Conflict) else ()
+    if isinstance(error, Invalid | Conflict) and error.row is not None:
+        errors = [replace(one, message=in_row(one.message, error.row)) for one in errors]
     more = attribute(error, "extensions")
     made = document(kind_of(error), str(error), scope, errors, **(more if isinstance(more, Mapping) else {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)

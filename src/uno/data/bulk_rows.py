@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy import Column
@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from uno.data.checks import Check
 from uno.data.plan import Attribute, MappedPlan
 from uno.data.statement import bind_processor
-from uno.errors import Conflict, Invalid, Misconfigured
+from uno.errors import Conflict, Invalid, Misconfigured, again
 
 Key = tuple[Any, ...]
 Held = Mapping[str, Any]
@@ -160,22 +160,11 @@ def _check(rows: Rows, check: Check) -> None:
 
 
 def told(error: Refused, number: int) -> Refused:
-    """The same error with the number of its row, in its sentences too."""
+    """The same error with the number of its row."""
     if error.row is not None:
         return error
-    found = [replace(one, message=_numbered(one.message, number)) for one in error.errors]
-    each = "; ".join(f"{one.field}: {one.message}" for one in found) if isinstance(error, Invalid) else ""
-    text = each or _numbered(str(error), number)
-    # Not the error itself, which may be a constant of the program, and has any signature.
-    made: Refused = error.__class__.__new__(error.__class__, text)
-    made.__dict__.update(error.__dict__)
-    made.args, made.errors, made.row = (text,), tuple(found), number
-    return made
-
-
-def _numbered(sentence: str, number: int) -> str:
-    end = "." if sentence.endswith(".") else ""
-    return f"{sentence.removesuffix('.')} (row {number}){end}"
+    each = "; ".join(f"{one.field}: {one.message}" for one in error.errors) if isinstance(error, Invalid) else ""
+    return again(error, *([each] if each else []), row=number)
 
 
 def stored(rows: Rows) -> None:

@@ -1,6 +1,7 @@
 """What a class is called in the audit trail: its name, or `__component__ = "bank.Order"` of its own.
 
-A name stands for one class of a database: otherwise the history of one would show that of the other.
+A name stands for one class of a database: otherwise the history of one would show that of the other. Classes
+that have none, by `__audit__ = False`, may be called alike.
 """
 
 from sqlalchemy import Table
@@ -22,7 +23,7 @@ class Classes:
     def add(self, plan: Plan) -> None:
         """Raises `Misconfigured` where it would be mistaken for one that is there."""
         other = self._by_component.get(plan.component, plan)
-        if other.cls is not plan.cls:
+        if other.cls is not plan.cls and (other.marks.audited or plan.marks.audited):
             raise Misconfigured(
                 f"{_full(other.cls)} and {_full(plan.cls)} are both called {plan.component!r} in the audit trail, so "
                 "the history of one would show that of the other; give one a name of its own, for instance "

@@ -15,34 +15,33 @@ if TYPE_CHECKING:
 async def savepoint(uow: "UnitOfWork") -> AsyncIterator[None]:
     """What `uow.savepoint()` is."""
     await uow.flush()
-    transaction, session = await uow.transaction(), uow._session
+    transaction, session = await uow.transaction(), uow.any_session
     nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
-    snapshot, recorded, doomed = uow.tracked.snapshot(), len(uow._recorded), uow.doomed
+    snapshot, recorded, doomed = uow.tracked.snapshot(), len(uow.recorded), uow.doomed
     mark = None if session is None else session.mark()
     kept = False
     try:
         yield
         if uow.doomed is doomed:
             await uow.flush()
-            if uow._session is not session and uow._session is not None:
-                await uow._session.session.commit()
+            if uow.any_session is not session and uow.any_session is not None:
+                await uow.any_session.session.commit()
             await nested.commit()
             kept = True
     finally:
         if not kept:
-            if uow._session is not None:
-                await uow._session.leave(mark)
+            if uow.any_session is not None:
+                await uow.any_session.leave(mark)
             await nested.rollback()
-            del uow._recorded[recorded:]
+            del uow.recorded[recorded:]
             uow.doomed = doomed
             await _return_to(uow, snapshot, mark)
 
 
 async def _return_to(uow: "UnitOfWork", snapshot: Snapshot, mark: Mark | None) -> None:
     """Know again what was known at the beginning of the savepoint; what was read since stays known."""
-    session = uow._session
-    if uow._rounds is not None:
-        uow._rounds.forget()
+    session = uow.any_session
+    uow.rounds.forget()
     if session is not None:
         await session.return_to(mark or Mark(), snapshot.events)
     read = uow.tracked.restore(snapshot)

@@ -74,7 +74,7 @@ class UnitOfWork:
         self.lookups = Lookups()
         self.reads = Reads(database.guards)
         self.strangers = Strangers()
-        self._recorded: list[Numbered] = []
+        self.recorded: list[Numbered] = []
         self._fences: list[Operation] = []
         self._transaction: Transaction | None = None
         # In place of the usual commit, where nothing else is to be written.
@@ -180,7 +180,7 @@ class UnitOfWork:
     def record(self, event: DomainEvent) -> None:
         """Publish `event` when the commit has made it a fact."""
         self.check_task()
-        self._recorded.append(numbered(event))
+        self.recorded.append(numbered(event))
 
     def repository(self, entity: type[T]) -> "Repository[T]":
         """The repository of a class."""
@@ -263,7 +263,7 @@ class UnitOfWork:
 
     def take_events(self, events: Iterable[Numbered]) -> None:
         """Publish them with the commit; their aggregates are not known here, or not any more."""
-        self._recorded.extend(events)
+        self.recorded.extend(events)
 
     @property
     def explicit(self) -> Transaction | None:
@@ -337,6 +337,11 @@ class UnitOfWork:
     def preparing(self) -> bool:
         """Whether before hooks run: nothing is written before they are through."""
         return self._rounds is not None and self._rounds.preparing
+
+    @property
+    def any_session(self) -> SessionPath | None:
+        """The session, if there is one, whatever is attached to it."""
+        return self._session
 
     @property
     def opened(self) -> SessionPath | None:
@@ -434,7 +439,7 @@ class UnitOfWork:
         found = [pair for entry in lived if entry.plan.has_events for pair in numbered_events(entry.entity)]
         if self._session is not None:
             found += self._session.events()
-        recorded, self._recorded = self._recorded, []
+        recorded, self.recorded = self.recorded, []
         return [event for _, event in sorted([*found, *recorded], key=itemgetter(0))]
 
     def net_changes(self) -> list[Change]:
@@ -454,12 +459,12 @@ class UnitOfWork:
     @property
     def untouched(self) -> bool:
         """Whether nothing was read, changed, published or opened yet, and nothing goes with the commit."""
-        waits = self._recorded or self._fences or self._read_only or self.doomed is not None
+        waits = self.recorded or self._fences or self._read_only or self.doomed is not None
         return not (waits or len(self.tracked) or self._transaction is not None or self._session is not None)
 
     def has_events(self) -> bool:
         """Whether events wait to be published, without collecting them."""
-        return bool(self._recorded) or any(e.plan.has_events and "_events" in e.entity.__dict__ for e in self.tracked)
+        return bool(self.recorded) or any(e.plan.has_events and "_events" in e.entity.__dict__ for e in self.tracked)
 
     def collect(self) -> Changes:
         """The changes and events of this commit, computed once."""

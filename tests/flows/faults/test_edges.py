@@ -25,6 +25,8 @@ def hook() -> Iterator[None]:
     def refuse(shift: Shift) -> None:
         if shift.email == "nobody":
             raise Invalid.field("email", "Nobody has it.", "nobody")
+        if shift.email == "quoted":
+            raise Invalid.field("email", "The list has it (row 7).", "quoted")
         if shift.email == "rich":
             shift.wage = 12345  # type: ignore[assignment]
 
@@ -62,6 +64,12 @@ async def test_a_bulk_error_of_a_hook_or_of_the_database_behind_hooks_says_the_i
         assert [(one["field"], one["code"]) for one in problems_in(response)] == [("items.2.email", code)]
         assert "(row" not in response.text
     assert await days(asking, "") == [1]
+
+
+async def test_what_a_hook_says_of_rows_is_left_as_it_is(asking: Client) -> None:
+    response = await asking.post("/shifts/bulk", json={"items": [shift(2), shift(3, email="quoted")]})
+    assert response.json()["detail"] == "items.1.email: The list has it (row 7)."
+    assert [one["message"] for one in problems_in(response)] == ["The list has it (row 7)."]
 
 
 async def test_a_value_that_a_hook_made_too_large_is_named(asking: Client, shifts: App) -> None:

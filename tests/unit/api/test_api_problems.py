@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from uno.api import asgi, register_error_handlers
 from uno.app import App
-from uno.errors import Invalid, NotFound, Unavailable
+from uno.errors import Invalid, NotFound, Unavailable, again
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -53,6 +53,19 @@ def test_each_error_has_its_status_and_its_type(client: TestClient, how: str, st
 def test_an_invalid_input_names_its_fields(client: TestClient) -> None:
     document = client.post("/fail", json={"how": "invalid"}).json()
     assert document["errors"] == [{"field": "email", "message": "is taken", "code": "taken"}]
+
+
+def test_the_number_of_a_row_is_in_each_sentence() -> None:
+    api = FastAPI()
+    register_error_handlers(api)
+
+    @api.get("/bulk")
+    def refuse() -> None:
+        raise again(Invalid.field("sku", "It is taken.", "taken"), row=3)
+
+    document = TestClient(api).get("/bulk").json()
+    assert document["detail"] == "sku: It is taken (row 3)."
+    assert document["errors"] == [{"field": "sku", "message": "It is taken (row 3).", "code": "taken"}]
 
 
 @pytest.mark.parametrize(("how", "seconds"), [("limited", "3"), ("unavailable", "1"), ("unknown", "1")])
