@@ -8,12 +8,13 @@ from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
 from urllib.parse import quote
 from uuid import UUID
 
-from pydantic import BaseModel, TypeAdapter
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, SchemaSerializer, to_json
 from starlette.types import Scope, Send
 
 from uno.api.problems import CREATED, WITHOUT_BODY
-from uno.api.shapes import adapter, is_plain, plain
+from uno.api.shapes import Adapter, adapter, is_plain, plain, revealed
+from uno.api.stored import stored
 from uno.app import Endpoint
 from uno.bus.idempotency import Reply
 from uno.bus.promise import WrongResult
@@ -36,9 +37,9 @@ class Encoders:
     """One serialiser per result type."""
 
     def __init__(self) -> None:
-        self._adapters: dict[Any, TypeAdapter[Any] | None] = {}
+        self._adapters: dict[Any, Adapter | None] = {}
 
-    def adapter(self, annotation: Any) -> TypeAdapter[Any] | None:
+    def adapter(self, annotation: Any) -> Adapter | None:
         if annotation not in self._adapters:
             self._adapters[annotation] = adapter(annotation)
         return self._adapters[annotation]
@@ -47,11 +48,12 @@ class Encoders:
         """A function from a value of this type to JSON."""
         if annotation is None or annotation is Any:
             return _anything
-        if inspect.isclass(annotation) and issubclass(annotation, BaseModel) and not exclude_none:
-            return _model(annotation)
         found = self.adapter(annotation)
         if found is None:
             return _anything
+        is_model = inspect.isclass(annotation) and issubclass(annotation, BaseModel) and stored(annotation) is None
+        if is_model and not exclude_none:
+            return _model(annotation, None if found.as_declared else found.serializer)
         serializer, warnings = found.serializer, _warnings(annotation, found.core_schema)
         return lambda value: serializer.to_json(
             value, by_alias=True, exclude_none=exclude_none, warnings=warnings, fallback=plain
@@ -105,7 +107,7 @@ def _objects(annotation: Any) -> Any:
 
 
 def _is_object(cls: Any) -> bool:
-    return issubclass(cls, BaseModel) or is_plain(cls)
+    return issubclass(cls, BaseModel) or stored(cls) is not None or is_plain(cls)
 
 
 def _item(annotation: Any) -> Any:
@@ -131,19 +133,19 @@ def _may_be_none(annotation: Any) -> bool:
     return not inspect.isclass(cls) or cls is Any or cls is object or cls is NoneType
 
 
-def _model(cls: type[BaseModel]) -> Encode:
+def _model(cls: type[BaseModel], own: SchemaSerializer | None) -> Encode:
+    serializer = own or cls.__pydantic_serializer__
+
     def encode(value: Any) -> bytes:
         if value.__class__ is cls:
-            # Looked up each time: pydantic may finish a class after it was first seen.
-            made: bytes = cls.__pydantic_serializer__.to_json(value, by_alias=True, warnings=False, fallback=plain)
-            return made
+            return serializer.to_json(value, by_alias=True, warnings=False, fallback=plain)
         return _anything(value)
 
     return encode
 
 
 def _anything(value: Any) -> bytes:
-    return to_json(value, by_alias=True, inf_nan_mode="null", fallback=plain)
+    return to_json(revealed(value), by_alias=True, inf_nan_mode="null", fallback=plain)
 
 
 # ── Location ──

@@ -1,12 +1,14 @@
-"""How results that pydantic does not know look as JSON: aggregates, entities, mapped and plain classes.
+"""How results that pydantic does not know look as JSON: entities and plain classes, and those that are stored.
 
-Such an object shows its public attributes: those its class annotates and those its `__init__` takes
-and keeps. What begins with an underscore, and what `__init__` takes without keeping it, stays inside.
+What is stored is shown as a resource shows it (`uno.api.stored`). Another object shows its public attributes:
+those its class annotates and those its `__init__` takes and keeps. What begins with an underscore, and what
+`__init__` takes without keeping it, stays inside.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from operator import attrgetter
 from types import UnionType
 from typing import (
@@ -24,44 +26,88 @@ from typing import (
 
 from pydantic import PlainSerializer, TypeAdapter
 from pydantic.errors import PydanticUserError
-from pydantic_core import PydanticSerializationUnexpectedValue
+from pydantic_core import PydanticSerializationUnexpectedValue, SchemaSerializer
 
 # Before Python 3.12 pydantic takes only this TypedDict.
 from typing_extensions import TypedDict
+
+from uno.api.stored import Revealed, Whole, is_typed, stored
 
 _MISSING = object()
 _SHAPES: dict[type, Any] = {}
 
 
+# What nothing is inside.
+_LEAVES = frozenset({type(None), bool, int, float, str, bytes})
+_UNKNOWN = (PydanticUserError, NameError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What writes values of one type. `as_declared`: as pydantic would by itself."""
+
+    core_schema: Any
+    serializer: SchemaSerializer
+    as_declared: bool
+
+
 def wire_type(annotation: Any) -> Any:
-    """The annotation with every class that pydantic does not know replaced by its shape."""
+    """What describes the JSON of this type: every class that pydantic does not know is replaced by its shape."""
+    replaced = _replaced(annotation)
+    try:
+        found = Revealed(TypeAdapter(replaced).core_schema, revealed)
+    except _UNKNOWN:
+        return replaced
+    return Annotated[Any, Whole(found.schema, _writer(found.schema))] if found.has_stored else replaced
+
+
+def _replaced(annotation: Any) -> Any:
     arguments = get_args(annotation)
     origin: Any = get_origin(annotation)
     if origin in (Union, UnionType):
-        return Union[tuple(wire_type(a) for a in arguments)]  # noqa: UP007 - made from a tuple
+        return Union[tuple(_replaced(a) for a in arguments)]  # noqa: UP007 - made from a tuple
     if origin is Annotated:
-        return Annotated[(wire_type(arguments[0]), *arguments[1:])]
+        return Annotated[(_replaced(arguments[0]), *arguments[1:])]
     cls: Any = origin or annotation
     if not inspect.isclass(cls):
         return annotation
     known: Any = cls
+    kept = stored(known)
+    if kept is not None:
+        return Annotated[Any, kept]
     if is_plain(known):
         return _shape(known)
-    return origin[tuple(a if a is ... else wire_type(a) for a in arguments)] if arguments else annotation
+    return origin[tuple(a if a is ... else _replaced(a) for a in arguments)] if arguments else annotation
 
 
-def adapter(annotation: Any) -> TypeAdapter[Any] | None:
+def adapter(annotation: Any) -> Adapter | None:
     """What serialises a result of this type; None where the type says too little."""
     try:
-        return TypeAdapter(wire_type(annotation))
-    except (PydanticUserError, NameError, TypeError):
+        made: TypeAdapter[Any] = TypeAdapter(_replaced(annotation))
+        schema = Revealed(made.core_schema, revealed).schema
+    except _UNKNOWN:
         return None
+    if schema is None:
+        return Adapter(made.core_schema, made.serializer, as_declared=True)
+    return Adapter(schema, _serializer(schema), as_declared=False)
+
+
+def _serializer(schema: Any) -> SchemaSerializer:
+    # Otherwise pydantic would take what it made for the classes inside, before the schema was changed.
+    return SchemaSerializer(schema, _use_prebuilt=False)
+
+
+def _writer(schema: Any) -> Callable[[Any], Any]:
+    return partial(_serializer(schema).to_python, mode="json", by_alias=True, warnings=False, fallback=plain)
 
 
 def plain(value: object) -> dict[str, Any]:
     """The public attributes of any object."""
     cls: Any = type(value)
-    return _extract(cls)(value)
+    kept = stored(cls)
+    if kept is not None:
+        return kept.show(value)
+    return {name: revealed(one) for name, one in _extract(cls)(value).items()}
 
 
 def shown(value: Any) -> Any:
@@ -69,7 +115,30 @@ def shown(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [shown(one) for one in value]
     cls: Any = type(value)
-    return plain(value) if is_plain(cls) else value
+    return plain(value) if stored(cls) is not None or is_plain(cls) else value
+
+
+def revealed(value: Any) -> Any:
+    """A value of any type in which objects that are stored are what can be seen of them."""
+    cls: Any = type(value)
+    if cls in _LEAVES:
+        return value
+    if isinstance(value, dict):
+        return {name: revealed(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [revealed(one) for one in value]
+    kept = stored(cls)
+    if kept is not None:
+        return kept.show(value)
+    write = _own_writer(cls)
+    return value if write is None else write(value)
+
+
+@cache
+def _own_writer(cls: type) -> Callable[[Any], Any] | None:
+    """What writes objects of a class that may have others inside; None where pydantic does so by itself."""
+    made = adapter(cls) if is_typed(cls) else None
+    return None if made is None or made.as_declared else _writer(made.core_schema)
 
 
 @cache
@@ -112,9 +181,9 @@ def _field(name: str, cls: type, hint: Any) -> Any:
 def _known(hint: Any) -> Any:
     """The wire type, or Any where it has none."""
     try:
-        made = wire_type(hint)
+        made = _replaced(hint)
         TypeAdapter(made)
-    except (PydanticUserError, NameError, TypeError):
+    except _UNKNOWN:
         return Any
     return made
 

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, null
 from uno.data import document_query
 from uno.data.document import DocumentPlan
 from uno.data.document_fields import Form
-from uno.data.fields import OPERATORS, Field, Kind, Unreadable, storable
+from uno.data.fields import OPERATORS, Field, Kind, Unreadable, dated, storable
 from uno.data.filter_sql import COMPARE, TEXT_OPERATORS
 from uno.data.tables import documents
 
@@ -94,7 +94,7 @@ def _takes_any_text(wanted: Any) -> bool:
 
 
 def _reader(wanted: Any) -> Callable[[Any], Any]:
-    validate = TypeAdapter(wanted).validate_python
+    validate = dated(TypeAdapter(wanted).validate_python, wanted)
 
     def read(value: Any) -> Any:
         try:

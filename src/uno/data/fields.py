@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ARRAY, JSON, ColumnElement, type_coerce, types
 
 from uno.data.plan import MappedPlan
+from uno.data.written import written
 
 Kind = Literal["text", "number", "boolean", "moment", "choice", "json", "array", "binary"]
 
@@ -207,7 +208,7 @@ def _reader(type_: Any, kind: Kind, wanted: Any) -> Callable[[Any], Any]:
     if kind in ("json", "array"):
         item = _reader(type_.item_type, _kind_of(type_.item_type)[0], wanted) if kind == "array" else _json
         return item
-    validate = TypeAdapter(wanted).validate_python
+    validate = dated(TypeAdapter(wanted).validate_python, wanted)
     check, prepare = _check_of(type_, wanted), _FORMS.get(wanted)
 
     def read(value: Any) -> Any:
@@ -221,6 +222,21 @@ def _reader(type_: Any, kind: Kind, wanted: Any) -> Callable[[Any], Any]:
             raise Unreadable(_BEYOND) from None
 
     return read
+
+
+def dated(validate: Callable[[Any], Any], wanted: Any) -> Callable[[Any], Any]:
+    """`validate`, where the values are dates or times without numbers."""
+    why = written(wanted, or_day=True)
+    if why is None:
+        return validate
+
+    def checked(value: Any) -> Any:
+        reason = why(value)
+        if reason is not None:
+            raise Unreadable(reason)
+        return validate(value)
+
+    return checked
 
 
 def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Final, get_args, get_origin
+from weakref import WeakKeyDictionary
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
@@ -29,6 +30,7 @@ _CONFIG = ConfigDict(
 )
 # Segments that are no names (RFC 3986, section 5.2.4).
 _DOTS: Final = (".", "..")
+_READ: Final[WeakKeyDictionary[type, dict[tuple[str, ...], type[BaseModel]]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ class Schemas:
 
     @cached_property
     def read(self) -> type[BaseModel]:
-        return self._model("", {one.name: (one.whole, ...) for one in self.visible})
+        # One for all that show the same of a class: in a document they are one schema.
+        known = _READ.setdefault(self.plan.cls, {})
+        names = tuple(one.name for one in self.visible)
+        if names not in known:
+            known[names] = self._model("", {one.name: (one.whole, ...) for one in self.visible})
+        return known[names]
 
     @cached_property
     def create(self) -> type[BaseModel]:

@@ -23,6 +23,7 @@ from pydantic import (
     JsonValue,
     NaiveDatetime,
     TypeAdapter,
+    ValidationError,
     WithJsonSchema,
 )
 from pydantic.errors import PydanticUserError
@@ -35,6 +36,7 @@ from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_fields import defaults_of, id_type
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.postgres_numbers import fits
+from uno.data.written import kind_of, written
 from uno.errors import Misconfigured
 
 Plan: TypeAlias = MappedPlan | DocumentPlan
@@ -42,6 +44,7 @@ TENANT: Final = frozenset({"tenant", "tenant_id"})
 _STAMPS: Final = frozenset({"created_at", "updated_at", "created_by", "updated_by"})
 # Types that say less than their column does.
 _PLAIN: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, list, dict)
+_DATED: Final = ((types.DateTime, datetime), (types.Date, date), (types.Time, time))
 _BITS: Final = ((types.SmallInteger, 15), (types.BigInteger, 63), (types.Integer, 31))
 
 
@@ -78,22 +81,28 @@ def plan_of(cls: type) -> Plan:
     return found
 
 
-def traits_of(plan: Plan, *, hidden: Iterable[str] = (), read_only: Iterable[str] = ()) -> tuple[Trait, ...]:
-    """All attributes of a plan; `hidden` and `read_only` name more than are marked. Raises `Misconfigured`."""
+def traits_of(
+    plan: Plan, *, hidden: Iterable[str] = (), read_only: Iterable[str] = (), strange: Any = ...
+) -> tuple[Trait, ...]:
+    """All attributes of a plan; `hidden` and `read_only` name more than are marked.
+
+    Raises `Misconfigured`, also where one can be seen of which there is no JSON, unless that is to be of the type
+    `strange`.
+    """
     found = _of_document(plan) if isinstance(plan, DocumentPlan) else _of_table(plan)
     unseen, fixed = set(hidden), set(read_only)
-    unknown = (unseen | fixed) - {one.name for one in found}
-    if unknown:
-        raise Misconfigured(f"{plan.label} has no attribute {min(unknown)!r} that could be hidden or read only.")
+    absent = (unseen | fixed) - {one.name for one in found}
+    if absent:
+        raise Misconfigured(f"{plan.label} has no attribute {min(absent)!r} that could be hidden or read only.")
     marked = tuple(
         dataclasses.replace(one, hidden=one.hidden or one.name in unseen, read_only=one.read_only or one.name in fixed)
         for one in found
     )
-    strange = next((one.name for one in marked if one.type is ... and not one.hidden), None)
-    if strange is not None:
+    unknown = next((one.name for one in marked if one.type is ... and not one.hidden), None)
+    if unknown is not None and strange is ...:
         fix = 'hide it with mapped_column(info={"hidden": True})'
-        raise Misconfigured(f"{plan.label}.{strange} is of a type of which there is no JSON; {fix}.")
-    return marked
+        raise Misconfigured(f"{plan.label}.{unknown} is of a type of which there is no JSON; {fix}.")
+    return tuple(dataclasses.replace(one, type=strange) if one.type is ... else one for one in marked)
 
 
 # ── tables ──
@@ -145,7 +154,9 @@ def _type_of(type_: Any, hint: Any) -> Any:
     if not _is_known(hint):
         return ...  # which is no mistake where it is hidden
     limits = _limits(plain) if hint in (str, int, Decimal, float) else ()
-    return _annotated(hint, *limits, *extra)
+    made = _annotated(hint, *limits, *extra)
+    kind = next((kind for sql, kind in _DATED if isinstance(plain, sql)), None)
+    return made if kind is None or isinstance(plain, types.Interval) else _dated(made, kind)
 
 
 def _stored(type_: Any) -> Any:
@@ -176,12 +187,38 @@ def _of_sql(type_: Any, plain: Any) -> Any:
         item = _of_sql(plain.item_type, plain.item_type)
         return list[item | None]  # type: ignore[valid-type] # made at run time
     if isinstance(plain, types.DateTime):
-        return Annotated[AwareDatetime, AfterValidator(_in_utc)] if plain.timezone else NaiveDatetime
+        zoned = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+        return _dated(zoned if plain.timezone else NaiveDatetime, datetime)
     if isinstance(plain, types.Interval):
         return _SECONDS
     if isinstance(plain, types.Time):
-        return time if plain.timezone else _CLOCK
+        return _dated(time if plain.timezone else _CLOCK, time)
+    if isinstance(plain, types.Date):
+        return _dated(date, date)
     return _annotated(_python_type(type_), *_limits(plain))
+
+
+def _dated(made: Any, wanted: Any) -> Any:
+    """A type of dates or times, without numbers."""
+    why = written(wanted)
+    if why is None:
+        return made
+    read = TypeAdapter(kind_of(wanted)).validate_python
+
+    def check(value: Any) -> Any:
+        reason = why(value)
+        if reason is not None:
+            raise PydanticCustomError("value", reason)  # type: ignore[arg-type] # one of few constants
+        if not isinstance(value, str):
+            return value
+        try:
+            # Strict readers of JSON take no text for one once a function has seen it.
+            return read(value)
+        except ValidationError as error:
+            [told] = error.errors(include_url=False, include_input=False, include_context=False)
+            raise PydanticCustomError(told["type"], told["msg"]) from None  # type: ignore[arg-type]
+
+    return Annotated[made, BeforeValidator(check)]
 
 
 def _from_seconds(value: Any) -> Any:
@@ -276,7 +313,7 @@ def _of_document(plan: DocumentPlan) -> list[Trait]:
     found = [
         Trait(
             name,
-            wanted,
+            _dated(wanted, wanted),
             default=defaults[name].make if name in defaults else None,
             hidden=bool(marks.get(name, {}).get("hidden")) or name.startswith("_"),
             read_only=bool(marks.get(name, {}).get("read_only")) or name == plan.deleted_name or name in TENANT,

@@ -54,6 +54,7 @@ def order() -> Order:
 
 LINE = '{"id":1,"price":{"amount":"9.90","currency":"EUR"}}'
 ORDER = f'{{"id":"o1","lines":[{LINE}],"version":0,"note":null}}'
+INVOICE = '{"id":"i1","total":{"amount":"1","currency":"EUR"},"version":0}'
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ ORDER = f'{{"id":"o1","lines":[{LINE}],"version":0,"note":null}}'
         (Order | None, order(), ORDER),
         (dict[str, Order], {"a": order()}, f'{{"a":{ORDER}}}'),
         (tuple[Line, ...], (Line(1, Money(amount=Decimal("9.90"))),), f"[{LINE}]"),
-        (Invoice, Invoice("i1", Money(amount=Decimal(1))), '{"id":"i1","total":{"amount":"1","currency":"EUR"}}'),
+        (Invoice, Invoice("i1", Money(amount=Decimal(1))), INVOICE),
         (Any, [order()], f"[{ORDER}]"),
         (None, order(), ORDER),
         (Money, {"amount": 1}, '{"amount":1}'),
