@@ -203,12 +203,13 @@ def _dated(made: Any, wanted: Any) -> Any:
     why = written(wanted)
     if why is None:
         return made
-    read = TypeAdapter(kind_of(wanted)).validate_python
+    plain: Any = kind_of(wanted)
+    read: Callable[[Any], Any] = TypeAdapter(plain).validate_python
 
     def check(value: Any) -> Any:
         reason = why(value)
         if reason is not None:
-            raise PydanticCustomError("value", reason)  # type: ignore[arg-type] # one of few constants
+            raise PydanticCustomError("value", reason)
         if not isinstance(value, str):
             return value
         try:
@@ -216,7 +217,7 @@ def _dated(made: Any, wanted: Any) -> Any:
             return read(value)
         except ValidationError as error:
             [told] = error.errors(include_url=False, include_input=False, include_context=False)
-            raise PydanticCustomError(told["type"], told["msg"]) from None  # type: ignore[arg-type]
+            raise PydanticCustomError(told["type"], told["msg"]) from None
 
     return Annotated[made, BeforeValidator(check)]
 
