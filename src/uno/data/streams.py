@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 
 from uno.data.database import Plan
+from uno.data.failures import ends_transaction, translate
 from uno.data.lease import raise_translated
 from uno.data.plan import MappedPlan
 
@@ -38,6 +39,8 @@ async def stream(uow: "UnitOfWork", plan: Plan, statement: Statement, batch: int
             finally:
                 await found.aclose()
     except Exception as error:  # whoever reads the stream sees it, translated
+        if uow.explicit is not None and ends_transaction(error):
+            uow.explicit.fail(translate(error) or error)
         raise_translated(error)
         raise
 
