@@ -161,6 +161,21 @@ async def test_a_session_opened_in_an_undone_savepoint_changes_nothing_about_it(
     assert shop.told == []
 
 
+async def test_after_a_session_opened_in_an_undone_savepoint_another_one_can_be_entered(shop: Shop) -> None:
+    async with shop.unit() as uow:
+        order = await shop.orders.get("o1")
+        order.fail()
+        with suppress(ZeroDivisionError):
+            async with uow.savepoint():
+                await uow.session()
+                raise ZeroDivisionError
+        for n in range(2):
+            async with uow.savepoint():
+                order.status = f"{n}"
+    assert await shop.status() == ("1", 4)
+    assert await shop.audited() == ["update"]
+
+
 async def test_a_later_read_in_an_undone_savepoint_sees_what_is_stored(shop: Shop) -> None:
     if shop.cls is Document:
         return

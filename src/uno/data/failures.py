@@ -146,6 +146,19 @@ def refuses_to_write(error: BaseException) -> bool:
     return any(states)
 
 
+def ends_transaction(error: BaseException) -> bool:
+    """Whether a statement that raised this leaves its transaction unusable: PostgreSQL's then is, SQLite's counts so.
+
+    Not where the driver or SQLAlchemy refused it before it was sent.
+    """
+    for one in chain(error):
+        if isinstance(one, asyncpg.PostgresError):
+            return one.severity is not None  # the driver's own have none
+        if isinstance(one, sqlite3.Error):
+            return not isinstance(one, sqlite3.ProgrammingError | sqlite3.InterfaceError)
+    return not isinstance(error, Exception) or isinstance(translate(error), Unavailable | TimedOut)
+
+
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone, so that what it was doing has an unknown outcome."""
     for one in chain(error):

@@ -3,16 +3,18 @@
 SQLAlchemy's own says that a greenlet is missing, or that an instance is detached.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.exc import MissingGreenlet, StatementError
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
 from sqlalchemy.orm.exc import DetachedInstanceError
 from sqlalchemy.util.concurrency import in_greenlet
 
+from uno.data.failures import ends_transaction
 from uno.data.guards import Reads
+from uno.data.lease import Transaction, raise_translated
 from uno.errors import Misconfigured
 
 _READS = "uno.reads"
@@ -33,7 +35,34 @@ def not_loaded(cls: type, attribute: str, *, column: bool) -> NotLoaded:
 
 
 class WatchedSession(Session):
-    """SQLAlchemy's own, in which a lazy load that cannot be awaited is refused before it begins."""
+    """SQLAlchemy's own, in which a lazy load that cannot be awaited is refused before it begins.
+
+    After an error that broke its transaction it raises that, and does nothing.
+    """
+
+    # That of the unit of work.
+    inside: Transaction | None = None
+
+    def flush(self, objects: Sequence[Any] | None = None) -> None:
+        self.check()
+        try:
+            try:
+                super().flush(objects)
+            except Exception as error:  # whoever flushes sees it, translated
+                raise_translated(error)
+                raise
+        except BaseException as error:
+            self.note(error)
+            raise
+
+    def check(self) -> None:
+        if self.inside is not None:
+            self.inside.check()
+
+    def note(self, error: BaseException) -> None:
+        """See what is left of the transaction: after a flush that failed SQLAlchemy has rolled it back."""
+        if self.inside is not None and (ends_transaction(error) or not self.is_active):
+            self.inside.fail(error)
 
 
 def count_in(session: Any, reads: Reads) -> None:
@@ -43,6 +72,7 @@ def count_in(session: Any, reads: Reads) -> None:
 
 @event.listens_for(WatchedSession, "do_orm_execute")
 def _watch(state: ORMExecuteState) -> None:
+    cast(WatchedSession, state.session).check()
     if not state.is_select or not (state.is_column_load or state.is_relationship_load):
         return
     owner = state.lazy_loaded_from
@@ -61,6 +91,13 @@ def _watch(state: ORMExecuteState) -> None:
     reads: Reads | None = state.session.info.get(_READS)
     if reads is not None:
         reads.one(owner.class_, attribute)
+
+
+@event.listens_for(WatchedSession, "after_transaction_end")
+def _ended(session: WatchedSession, transaction: SessionTransaction) -> None:
+    """What broke the transaction was undone with a savepoint of the session: it cannot end well any more."""
+    if transaction.nested and session.inside is not None:
+        session.inside.broken = None
 
 
 def name_what_is_not_loaded(mapper: Mapper[Any]) -> None:

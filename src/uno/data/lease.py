@@ -4,7 +4,9 @@ A connection that is closed, in a transaction, or left by anything but an error 
 reported is thrown away: without that, one terminated backend poisons the pool for ever.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from uno import clock, sync
 from uno.data import deadlines, literal
-from uno.data.failures import is_lost, translate
+from uno.data.failures import chain, ends_transaction, is_lost, translate
 from uno.data.guards import Guards
 from uno.data.held import Watch
 from uno.data.pool import WatchedPool
@@ -24,7 +26,7 @@ from uno.data.sqlite import MAY_WRITE
 from uno.data.statement import Prepared
 from uno.data.tenants import OPTION, Tenants, opening
 from uno.data.watched import watched
-from uno.errors import OutcomeUnknown
+from uno.errors import OutcomeUnknown, TimedOut
 from uno.telemetry import trace
 
 # Seconds in which the server ends what a connection still does.
@@ -206,6 +208,8 @@ class Transaction:
         self._committed = False
         # What the triggers of the audit trail were told.
         self.said: str | None = None
+        # The first error after which nothing more is done in it, until a savepoint is undone.
+        self.broken: BaseException | None = None
 
     @property
     def connection(self) -> AsyncConnection:
@@ -234,20 +238,41 @@ class Transaction:
         self._committed = False
         if self.watch is not None:
             self.watch.check()
-        try:
+        with self._told():
             return await self.connection.execute(literal.statement(statement, parameters), parameters)
-        except Exception as error:  # whoever runs the statement sees it, translated
-            raise_translated(error)
+
+    def check(self) -> None:
+        """Raise what broke it, also where somebody has caught that."""
+        if self.broken is not None:
+            raise self.broken
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing more is done in it; the first error counts, in the words that were found for it since."""
+        if self.broken is None or self.broken in chain(error):
+            if isinstance(error, asyncio.CancelledError):
+                error = TimedOut("A statement of this transaction was cancelled, so that nothing of it is stored.")
+            self.broken = error
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """A statement, whose error is raised translated."""
+        self.check()
+        try:
+            try:
+                yield
+            except Exception as error:  # whoever runs the statement sees it, translated
+                raise_translated(error)
+                raise
+        except BaseException as error:
+            if ends_transaction(error):
+                self.fail(error)
             raise
 
     async def copy(self, table: Table, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
         """Append rows by PostgreSQL's COPY; `columns` are names in the database, values are the driver's."""
         self._committed = False
-        try:
+        with self._told():
             await self._copied(table, columns, records)
-        except Exception as error:  # whoever copies sees it, translated
-            raise_translated(error)
-            raise
 
     async def _copied(self, table: Table, columns: Sequence[str], records: Iterable[Sequence[Any]]) -> None:
         driver: Any = (await self.connection.get_raw_connection()).driver_connection

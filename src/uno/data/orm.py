@@ -1,7 +1,7 @@
 """SQLAlchemy's session, which also takes SQL as text with bind parameters."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, overload
+from typing import TYPE_CHECKING, Any, LiteralString, TypeVar, cast, overload
 
 from sqlalchemy import Executable, Result, ScalarResult, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -70,7 +70,14 @@ class Session(AsyncSession):
         if isinstance(statement, TextClause):
             await self._settle()
         try:
-            return await call(statement, params, **options)
+            return await self._translated(call(statement, params, **options))
+        except BaseException as error:
+            cast(WatchedSession, self.sync_session).note(error)
+            raise
+
+    async def _translated(self, work: Awaitable[T]) -> T:
+        try:
+            return await work
         except Exception as error:  # whoever runs the statement sees it, translated
             if self._writable is not None and refuses_to_write(error):
                 self._writable()

@@ -222,7 +222,9 @@ class MappedPlan:
         """Tell SQLAlchemy's bookkeeping that the entity is as in the database."""
         state = instance_state(entity)
         state.key = (self._identity_class, self.key_of(entity), None)
-        state._commit_all(state.dict)
+        # A session that has it, of which a savepoint was undone, would otherwise look for its changes for ever.
+        session: Any = state.session
+        state._commit_all(state.dict, None if session is None else session.identity_map)
 
     def all_stored(self, pairs: Iterable[tuple[Any, tuple[Any, ...]]]) -> None:
         """The same for many, given with their keys."""

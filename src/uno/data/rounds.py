@@ -141,6 +141,8 @@ class Rounds:
         except BaseException as error:
             # Also where somebody catches it: what it was about must not be stored.
             self._uow.doom(error)
+            if self._uow.explicit is not None:
+                self._uow.explicit.fail(error)
             self.refused = entity
             raise
 

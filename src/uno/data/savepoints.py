@@ -22,6 +22,7 @@ async def savepoint(uow: "UnitOfWork") -> AsyncIterator[None]:
     kept = False
     try:
         yield
+        transaction.check()  # what a write inside raised, and somebody has caught
         if uow.doomed is doomed:
             await uow.flush()
             if uow.any_session is not session and uow.any_session is not None:
@@ -34,7 +35,7 @@ async def savepoint(uow: "UnitOfWork") -> AsyncIterator[None]:
                 await uow.any_session.leave(mark)
             await nested.rollback()
             del uow.recorded[recorded:]
-            uow.doomed = doomed
+            uow.doomed, transaction.broken = doomed, None
             await _return_to(uow, snapshot, mark)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm.exc import StaleDataError
 from uno.data import hooks
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Database, Plan
+from uno.data.lazy import WatchedSession
 from uno.data.lease import Transaction, raise_translated
 from uno.data.lookups import Lookups, Row
 from uno.data.plan import MappedPlan
@@ -64,6 +65,7 @@ class SessionPath:
         self._awaited: set[Table] = set()
         self._versions: dict[int, tuple[Any, int | None]] = {}
         sync: Any = self.session.sync_session
+        sync.inside = transaction
         event.listen(sync, "transient_to_pending", self._await)
         event.listen(sync, "before_flush", self._before_flush)
         event.listen(sync, "after_flush", self._after_flush)
@@ -205,10 +207,18 @@ class SessionPath:
 
     async def _asked(self, work: Awaitable[T]) -> T:
         try:
+            return await self._translated(work)
+        except BaseException as error:
+            if isinstance(self.session.sync_session, WatchedSession):
+                self.session.sync_session.note(error)
+            raise
+
+    async def _translated(self, work: Awaitable[T]) -> T:
+        try:
             return await work
-        except StaleDataError as error:
-            raise await self._named() from error
         except Exception as error:  # whoever asks sees it, translated
+            if isinstance(error, StaleDataError) or isinstance(error.__cause__, StaleDataError):
+                raise await self._named() from error
             raise_translated(error)
             raise
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncResult
 from uno import clock
 from uno.data import deadlines
 from uno.data.database import Plan
+from uno.data.failures import ends_transaction, translate
 from uno.data.lease import raise_translated
 from uno.data.plan import MappedPlan
 from uno.errors import TimedOut
@@ -45,6 +46,8 @@ async def stream(uow: "UnitOfWork", plan: Plan, statement: Statement, batch: int
                 await timed.aclose()
                 await found.aclose()
     except Exception as error:  # whoever reads the stream sees it, translated
+        if uow.explicit is not None and ends_transaction(error):
+            uow.explicit.fail(translate(error) or error)
         raise_translated(error)
         raise
 

@@ -229,6 +229,8 @@ class UnitOfWork:
     async def flush(self) -> None:
         """Write what has changed so far, in an explicit transaction, and run the hooks of it."""
         self.check_task()
+        if self._transaction is not None:
+            self._transaction.check()
         if self.preparing:
             raise Misconfigured("A before hook runs before anything is written; flush in an after hook.")
         try:
@@ -257,6 +259,7 @@ class UnitOfWork:
         if self._transaction is None:
             await self.database.restricted_tables()
             self._transaction = await self.reading.begin(writing=not self.asks)
+        self._transaction.check()
         if self.database.captured and self._transaction.said is None:
             await capture.say(self._transaction, context.current())
         return self._transaction
@@ -387,6 +390,8 @@ class UnitOfWork:
         self._check_runner()
         if self.doomed is not None:
             raise self.doomed
+        if self._transaction is not None:
+            self._transaction.check()
         try:
             if hooks.registered:
                 await self._run_hooks()

@@ -23,12 +23,16 @@ async def write_tracked(uow: "UnitOfWork", pairs: Pairs) -> None:
         return
     uow.writable()
     transaction = await uow.transaction()
-    for complete, run in groupby(pairs, lambda pair: pair[0].complete):
-        if complete:
-            await _write(uow, transaction, list(run))
-        else:
-            for entry, operation in run:
-                await _generate(uow, transaction, entry, operation)
+    try:
+        for complete, run in groupby(pairs, lambda pair: pair[0].complete):
+            if complete:
+                await _write(uow, transaction, list(run))
+            else:
+                for entry, operation in run:
+                    await _generate(uow, transaction, entry, operation)
+    except BaseException as error:
+        transaction.fail(error)
+        raise
 
 
 async def _write(uow: "UnitOfWork", transaction: Transaction, pairs: Pairs) -> None:
