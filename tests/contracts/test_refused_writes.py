@@ -38,16 +38,16 @@ class Plain(VersionMixin, Tables):
     code: Mapped[str] = mapped_column(unique=True)
 
 
-class Whole(VersionMixin, Tables):
+class RefusedWhole(VersionMixin, Tables):
     """What belongs to it makes it a class of the session path."""
 
     __tablename__ = "whole"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     code: Mapped[str] = mapped_column(unique=True)
-    parts: Mapped[list["Part"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
+    parts: Mapped[list["RefusedPart"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
 
 
-class Part(Tables):
+class RefusedPart(Tables):
     __tablename__ = "part_of_whole"
     id: Mapped[int] = mapped_column(primary_key=True)
     whole_id: Mapped[int] = mapped_column(ForeignKey("whole.id"))
@@ -70,7 +70,7 @@ async def database(request: pytest.FixtureRequest, fresh: Fresh) -> Database:
     database = await fresh(backend, Tables.metadata, commit=commit)
     async with UnitOfWork(database):
         await Repository(Money).add(Money(id=1))
-        for cls in (Plain, Whole):
+        for cls in (Plain, RefusedWhole):
             await Repository(cls).add(cls(id=1, code="c1"))
     return database
 
@@ -79,7 +79,7 @@ async def _stored(database: Database) -> Any:
     """Everything in the tables, and in the audit trail."""
     async with UnitOfWork(database):
         money = [(one.id, one.amount) for one in await Repository(Money).find(sort="id")]
-        coded = [(one.id, one.code) for cls in (Plain, Whole) for one in await Repository(cls).find(sort="id")]
+        coded = [(one.id, one.code) for cls in (Plain, RefusedWhole) for one in await Repository(cls).find(sort="id")]
     return money, coded, [entry.component for entry in await AuditTrail(database).query()]
 
 
@@ -128,7 +128,7 @@ async def _session_execute(uow: UnitOfWork, cls: type[Any]) -> None:
 WAYS = (_flush, _find, _enter, _insert_many, _update_many, _execute, _session_flush, _session_execute)
 
 
-@pytest.mark.parametrize("cls", [Plain, Whole])
+@pytest.mark.parametrize("cls", [Plain, RefusedWhole])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_refused_write_that_was_caught_dooms_the_unit_of_work(
     database: Database, way: Way, cls: type[Any]
@@ -144,7 +144,7 @@ async def test_a_refused_write_that_was_caught_dooms_the_unit_of_work(
     assert await _stored(database) == NOTHING
 
 
-@pytest.mark.parametrize("cls", [Plain, Whole])
+@pytest.mark.parametrize("cls", [Plain, RefusedWhole])
 @pytest.mark.parametrize("way", WAYS)
 async def test_whatever_comes_after_a_refused_write_raises_it_again(
     database: Database, way: Way, cls: type[Any]
@@ -171,7 +171,7 @@ async def test_whatever_comes_after_a_refused_write_raises_it_again(
     assert await _stored(database) == NOTHING
 
 
-@pytest.mark.parametrize("cls", [Plain, Whole])
+@pytest.mark.parametrize("cls", [Plain, RefusedWhole])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_savepoint_undoes_a_refused_write_and_the_unit_goes_on(
     database: Database, way: Way, cls: type[Any]
@@ -193,9 +193,9 @@ async def test_the_session_itself_raises_the_first_error_again(database: Databas
     with suppress(Conflict):
         async with UnitOfWork(database) as uow:
             session = await uow.session()
-            whole = await session.get(Whole, 1)
+            whole = await session.get(RefusedWhole, 1)
             with pytest.raises(Conflict):
-                await _session_flush(uow, Whole)
+                await _session_flush(uow, RefusedWhole)
             for later in (
                 session.flush(),
                 session.get(Plain, 1),
@@ -211,8 +211,8 @@ async def test_a_savepoint_of_the_session_undoes_it_as_well(database: Database) 
         session = await uow.session()
         with suppress(Conflict):
             async with session.begin_nested():
-                await _session_flush(uow, Whole)
-        session.add(Whole(id=2, code="c2"))
+                await _session_flush(uow, RefusedWhole)
+        session.add(RefusedWhole(id=2, code="c2"))
     assert (2, "c2") in (await _stored(database))[1]
 
 
@@ -263,7 +263,7 @@ async def test_a_message_whose_handler_caught_it_fails_with_it(database: Databas
     async def spend(_command: Spend, uow: UnitOfWork) -> str:
         (await Repository(Money).get(1)).amount = 500
         with suppress(Conflict):
-            await _flush(uow, Whole)
+            await _flush(uow, RefusedWhole)
         return "stored"
 
     async with App(Module("money", handlers=[spend]), database=database) as app:
