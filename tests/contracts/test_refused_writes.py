@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, insert
+from sqlalchemy import ForeignKey, MetaData, column, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from uno.app import App
@@ -189,6 +189,16 @@ async def test_a_savepoint_undoes_a_refused_write_and_the_unit_goes_on(
     assert (money, (2, "c2") in coded, sorted(audited)) == ([(1, 500)], True, sorted(["Money", cls.__name__]))
 
 
+async def test_a_savepoint_undoes_sql_beside_the_session(database: Database) -> None:
+    async with UnitOfWork(database) as uow:
+        await uow.session()
+        with suppress(ZeroDivisionError):
+            async with uow.savepoint():
+                await uow.execute(text("UPDATE money SET amount = 7"))
+                raise ZeroDivisionError
+    assert await _stored(database) == NOTHING
+
+
 async def test_the_session_itself_raises_the_first_error_again(database: Database) -> None:
     with suppress(Conflict):
         async with UnitOfWork(database) as uow:
@@ -241,7 +251,7 @@ async def test_a_statement_that_the_database_does_not_take_dooms_what_was_writte
 async def test_what_was_refused_before_it_was_sent_or_only_read_dooms_nothing(database: Database) -> None:
     async with UnitOfWork(database) as uow:
         with suppress(Misconfigured):  # outside of a transaction
-            await uow.execute("SELECT nonsense")
+            await uow.execute(select(column("nonsense")))
         await Repository(Money).add(Money(id=9))
         await uow.flush()
         with pytest.raises(NotFound):

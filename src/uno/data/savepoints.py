@@ -17,6 +17,9 @@ async def savepoint(uow: "UnitOfWork") -> AsyncIterator[None]:
     await uow.flush()
     transaction, session = await uow.transaction(), uow.any_session
     nested: Any = await (transaction.connection if session is None else session.session).begin_nested()
+    if session is not None:
+        # Otherwise it begins with the first statement of the session, which is not the only one to write.
+        await session.session.connection()
     snapshot, recorded, doomed = uow.tracked.snapshot(), len(uow.recorded), uow.doomed
     mark = None if session is None else session.mark()
     kept = False
