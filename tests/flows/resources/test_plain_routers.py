@@ -4,6 +4,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -46,7 +47,7 @@ async def calling(api: FastAPI) -> AsyncIterator[Client]:
         yield client
 
 
-def with_router(database: Database, source: type = Crate, **options: object) -> FastAPI:
+def with_router(database: Database, source: type = Crate, **options: Any) -> FastAPI:
     api = FastAPI()
     api.include_router(build_crud_router(source, database=database, **options))
     return api
