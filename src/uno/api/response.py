@@ -51,9 +51,9 @@ class Encoders:
         found = self.adapter(annotation)
         if found is None:
             return _anything
-        is_model = inspect.isclass(annotation) and issubclass(annotation, BaseModel) and stored(annotation) is None
-        if is_model and not exclude_none:
-            return _model(annotation, None if found.as_declared else found.serializer)
+        if inspect.isclass(annotation) and issubclass(annotation, BaseModel) and not exclude_none:
+            if stored(annotation) is None:
+                return _model(annotation, None if found.as_declared else found.serializer)
         serializer, warnings = found.serializer, _warnings(annotation, found.core_schema)
         return lambda value: serializer.to_json(
             value, by_alias=True, exclude_none=exclude_none, warnings=warnings, fallback=plain

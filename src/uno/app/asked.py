@@ -52,7 +52,7 @@ def unlisted(
     for target, wanted in _wanted(handlers, providers):
         entity = _entity_of(wanted)
         plan = None if entity is None else _mapped(database, entity)
-        if plan is None and storable(entity) and (wrong := _unstorable(database, entity)):
+        if entity is not None and plan is None and storable(entity) and (wrong := _unstorable(database, entity)):
             found[Problem("wrong model", entity.__qualname__, wrong)] = None
         if plan is not None and plan.table.metadata not in known:
             text = f"It asks for {plan.label}, whose table no module lists; add it to the models of one."

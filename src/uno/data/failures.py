@@ -153,7 +153,7 @@ def ends_transaction(error: BaseException) -> bool:
     """
     for one in chain(error):
         if isinstance(one, asyncpg.PostgresError):
-            return one.severity is not None  # the driver's own have none
+            return getattr(one, "severity", None) is not None  # the driver's own have none
         if isinstance(one, sqlite3.Error):
             return not isinstance(one, sqlite3.ProgrammingError | sqlite3.InterfaceError)
     return not isinstance(error, Exception) or isinstance(translate(error), Unavailable | TimedOut)

@@ -198,6 +198,10 @@ def _of_sql(type_: Any, plain: Any) -> Any:
     return _annotated(_python_type(type_), *_limits(plain))
 
 
+def _refused(code: Any, sentence: Any) -> PydanticCustomError:
+    return PydanticCustomError(code, sentence)
+
+
 def _dated(made: Any, wanted: Any) -> Any:
     """A type of dates or times, without numbers."""
     why = written(wanted)
@@ -209,7 +213,7 @@ def _dated(made: Any, wanted: Any) -> Any:
     def check(value: Any) -> Any:
         reason = why(value)
         if reason is not None:
-            raise PydanticCustomError("value", reason)
+            raise _refused("value", reason)
         if not isinstance(value, str):
             return value
         try:
@@ -217,7 +221,7 @@ def _dated(made: Any, wanted: Any) -> Any:
             return read(value)
         except ValidationError as error:
             [told] = error.errors(include_url=False, include_input=False, include_context=False)
-            raise PydanticCustomError(told["type"], told["msg"]) from None
+            raise _refused(told["type"], told["msg"]) from None
 
     return Annotated[made, BeforeValidator(check)]
 
