@@ -51,9 +51,9 @@ class Encoders:
         found = self.adapter(annotation)
         if found is None:
             return _anything
-        if inspect.isclass(annotation) and issubclass(annotation, BaseModel) and not exclude_none:
-            if stored(annotation) is None:
-                return _model(annotation, None if found.as_declared else found.serializer)
+        is_model = inspect.isclass(annotation) and issubclass(annotation, BaseModel)
+        if is_model and not exclude_none and not stored(annotation):
+            return _model(annotation, None if found.as_declared else found.serializer)
         serializer, warnings = found.serializer, _warnings(annotation, found.core_schema)
         return lambda value: serializer.to_json(
             value, by_alias=True, exclude_none=exclude_none, warnings=warnings, fallback=plain
@@ -133,7 +133,7 @@ def _may_be_none(annotation: Any) -> bool:
     return not inspect.isclass(cls) or cls is Any or cls is object or cls is NoneType
 
 
-def _model(cls: type[BaseModel], own: SchemaSerializer | None) -> Encode:
+def _model(cls: Any, own: SchemaSerializer | None) -> Encode:
     serializer = own or cls.__pydantic_serializer__
 
     def encode(value: Any) -> bytes:
