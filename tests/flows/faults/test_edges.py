@@ -165,9 +165,10 @@ async def test_in_python_a_duplicate_and_a_number_that_is_too_large_name_the_att
 )
 async def test_sql_that_the_database_does_not_take_is_a_mistake_of_the_program(app: App, sql: str) -> None:
     assert app.database is not None
-    async with app, UnitOfWork(app.database) as uow:
+    async with app:
         with pytest.raises(Misconfigured, match="does not take this SQL") as caught:
-            await uow.execute(sql)
+            async with UnitOfWork(app.database) as uow:
+                await uow.execute(sql)
         assert not isinstance(caught.value, SQLAlchemyError)
         assert "sqlalche.me" not in str(caught.value)
 
