@@ -88,10 +88,8 @@ def tampered(cursor: str) -> list[str]:
         "x",
         "\0",
         "1; DROP TABLE depot_items",
-        "NaN",
-        "Infinity",
+        None,
         "1E-99999",
-        1e400,
         "9" * 5_000,
     ]
     return [
@@ -166,7 +164,7 @@ async def test_a_cursor_has_room_for_long_texts(client: Client) -> None:
 async def test_another_value_in_a_cursor_is_a_position_and_no_more(client: Client) -> None:
     """It may be changed to any value of its column: then the list goes on from there, of what it would show anyway."""
     said, values = decoded((await client.get(f"{LIST}?limit=2&sort=-price,sku")).json()["next"])
-    for price in ("0.00", "1E+30", "-1E+30", "0.001", None):
+    for price in ("0.00", "1E+30", "-1E+30", "0.001", "NaN", "Infinity", 1e400):
         moved = encoded([said, [price, *values[1:]]])
         response = await client.get(f"{LIST}?limit=50&sort=-price,sku&price__lt=2&after={moved}")
         assert response.status_code == 200, response.text
