@@ -83,6 +83,7 @@ async def test_tables_without_policies_cost_what_they_did(tenant_url: str, count
             async with UnitOfWork(database) as uow:
                 await uow.execute("SELECT id FROM tenant_towns")
                 assert len(counted.statements) == 7
+            async with UnitOfWork(database):
                 await notes.get(1)
                 assert counted.leases == ["north"]
                 await notes.find()
