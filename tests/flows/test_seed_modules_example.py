@@ -173,7 +173,7 @@ async def served(made: tuple[FastAPI, ModuleHost]) -> AsyncIterator[httpx2.Async
     urls: asyncio.Queue[str] = asyncio.Queue()
     server = asyncio.create_task(serve(app, port=0, ready=urls.put_nowait))
     try:
-        async with httpx2.AsyncClient(base_url=await asyncio.wait_for(urls.get(), 10)) as client:
+        async with httpx2.AsyncClient(base_url=await asyncio.wait_for(urls.get(), 10), timeout=60) as client:
             yield client
     finally:
         server.cancel()
