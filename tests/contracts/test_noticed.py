@@ -1,6 +1,6 @@
 """A query sees what was changed before it, however often it is asked, and does not look at what stayed the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
@@ -12,7 +12,9 @@ from sqlalchemy import MetaData, text
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
-from uno.data import Database, Model, Repository, UnitOfWork, VersionMixin, tracked
+from uno.data import Database, Model, Repository, UnitOfWork, VersionMixin, hooks
+from uno.data.document import DocumentPlan
+from uno.data.plan import MappedPlan
 from uno.domain import AggregateRoot
 from uno.errors import Misconfigured, VersionConflict
 
@@ -104,7 +106,7 @@ async def test_nothing_that_waits_is_missed(database: Database, kind: Any, done:
             await _do(uow, repository, step)
             plan = database.plan(kind)
             # Asked twice: what was found the first time must not hide anything the second time.
-            wanted = any(tracked._changed(one) for one in uow.tracked if one.status == "loaded")
+            wanted = any(uow.tracked.images(one.entity) for one in uow.tracked if one.status == "loaded")
             assert [uow.tracked.touches(plan) for _ in "ab"] == [wanted] * 2
 
 
@@ -129,18 +131,33 @@ async def _do(uow: UnitOfWork, repository: Any, step: Any) -> None:
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Each entity whose values were compared."""
+    """Each entity whose values were looked at."""
     found: list[Any] = []
-    whole = tracked._changed
 
-    def counted(entry: Any) -> Any:
-        found.append(entry.entity)
-        return whole(entry)
+    def counted(state: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        return lambda plan, entity: found.append(entity) or state(plan, entity)  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(tracked, "_changed", counted)
+    for plan in (MappedPlan, DocumentPlan):
+        monkeypatch.setattr(plan, "state", counted(plan.state))
     return found
 
 
+class Other:
+    """Has nothing to do with the rest."""
+
+
+@pytest.fixture(params=[True, False], ids=["hooks of another class", "no more hooks"])
+def others(request: pytest.FixtureRequest) -> Iterator[None]:
+    def hook(_other: Other) -> None: ...
+
+    if request.param:
+        hooks.before_update(Other)(hook)
+    yield
+    if request.param:
+        hooks.remove(hook)
+
+
+@pytest.mark.usefixtures("others")
 @pytest.mark.parametrize("kind", [Row, Plain])
 async def test_what_stayed_the_same_is_compared_no_more(database: Database, kind: Any, compared: list[Any]) -> None:
     await stored(database, kind, 20)

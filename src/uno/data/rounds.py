@@ -50,11 +50,11 @@ class Rounds:
     def writable(self) -> None:
         self._uow.writable()
 
-    async def flush(self, wanted: Wanted = lambda _: True) -> None:
+    async def flush(self, wanted: Wanted = lambda _: True, *, told: bool = False) -> None:
         """Write what is pending, then what its hooks changed, until they change nothing."""
         if not self.preparing:
             with self._level():
-                await self._write_all(wanted, {})
+                await self._write_all(wanted, {}, told=told)
 
     async def prepare(self) -> None:
         """Leave to the commit only what it may write without running a hook."""
@@ -80,17 +80,17 @@ class Rounds:
         """What was written is undone."""
         self._written.clear()
 
-    async def _write_all(self, wanted: Wanted, marks: Marks) -> None:
-        while await self._round(wanted, marks):
+    async def _write_all(self, wanted: Wanted, marks: Marks, *, told: bool = False) -> None:
+        while await self._round(wanted, marks, told):
             marks.clear()
 
-    async def _round(self, wanted: Wanted, marks: Marks) -> bool:
+    async def _round(self, wanted: Wanted, marks: Marks, told: bool) -> bool:
         """Write what is pending; whether there may be more by now."""
         uow, ran = self._uow, self._ran
         if uow.opened is not None:
             await uow.opened.write()
-        await self._before_tracked(wanted, marks)
-        pairs = [pair for pair in uow.tracked.operations() if wanted(pair[0])]
+        await self._before_tracked(wanted, marks, told)
+        pairs = [pair for pair in uow.tracked.operations(told=told) if wanted(pair[0])]
         hooked = [entry.entity for entry, _ in pairs if hooks.of(type(entry.entity))]
         images = [uow.tracked.images(entity) for entity in hooked]
         await write_tracked(uow, pairs)
@@ -104,11 +104,12 @@ class Rounds:
         tracked = self._uow.tracked
         return any(_hooks("after", one, tracked.images(one)) for one in self._tracked(_everything))
 
-    def _tracked(self, wanted: Wanted) -> list[Any]:
-        return [e.entity for e in self._uow.tracked if hooks.of(type(e.entity)) and wanted(e)]
+    def _tracked(self, wanted: Wanted, told: bool = False) -> list[Any]:
+        found = self._uow.tracked.candidates(told=told)
+        return [e.entity for e in found if hooks.of(type(e.entity)) and wanted(e)]
 
-    async def _before_tracked(self, wanted: Wanted, marks: Marks) -> None:
-        await self._before(lambda: self._tracked(wanted), self._uow.tracked.images, marks)
+    async def _before_tracked(self, wanted: Wanted, marks: Marks, told: bool = False) -> None:
+        await self._before(lambda: self._tracked(wanted, told), self._uow.tracked.images, marks)
 
     async def _before(self, entities: Callable[[], Iterable[Any]], look: Look, marks: Marks) -> None:
         was, self.preparing = self.preparing, True

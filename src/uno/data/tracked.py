@@ -245,13 +245,16 @@ class Tracked:
 
         With `told` only what it was told of: not where a value was put into `__dict__`, past SQLAlchemy.
         """
-        entries: Iterable[Entry] = self._by_entity.values()
-        if told:
-            self._listen()
-            restless = (entry for table in self._restless.values() for entry in table)
-            entries = [e for e in restless if self.of(e.entity) is e and not e.is_as_seen]
-        found = [(entry, op) for entry in entries if (op := _operation(entry)) is not None]
+        found = [(entry, op) for entry in self.candidates(told=told) if (op := _operation(entry)) is not None]
         return found if len(found) < 2 else for_foreign_keys(sorted(found, key=_turn))
+
+    def candidates(self, *, told: bool = False) -> Iterable[Entry]:
+        """What may have to be written; with `told` as with `operations`."""
+        if not told:
+            return self._by_entity.values()
+        self._listen()
+        restless = (entry for table in self._restless.values() for entry in table)
+        return [e for e in restless if self.of(e.entity) is e and not e.is_as_seen]
 
     def written(self, entry: Entry) -> None:
         """The entry's operation is in the database (or in the open transaction)."""

@@ -235,7 +235,7 @@ class UnitOfWork:
             raise Misconfigured("A before hook runs before anything is written; flush in an after hook.")
         try:
             with self.writing_before():
-                await (self.rounds.flush() if hooks.registered else self.write(told=True))
+                await (self.rounds.flush(told=True) if hooks.registered else self.write(told=True))
         except Conflict as error:
             name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
             raise
