@@ -3,21 +3,18 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import count
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, String, event
-from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.schema import ForeignKey
+from sqlalchemy import event
 from tests.contracts.conftest import Fresh
+from tests.contracts.things import EACH, Note, Rich, Shelf
 
 from uno import context
-from uno.audit import AuditBook, AuditTrail
+from uno.audit import AuditTrail
 from uno.context import Context
-from uno.data import Changes, Database, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin, hooks
+from uno.data import Repository, UnitOfWork, hooks
 from uno.data.unit_of_work import ambient_unit
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured, VersionConflict
@@ -25,67 +22,14 @@ from uno.messages import DomainEvent
 from uno.result import Failure
 
 
-class Base(Model):
-    __abstract__ = True
-    metadata = MetaData()
-    id: Mapped[str] = mapped_column(String(20), primary_key=True)
-    name: Mapped[str] = mapped_column(default="")
-
-
-class Row(VersionMixin, SoftDeleteMixin, Base, AggregateRoot[str]):
-    __tablename__ = "hooked_row"
-
-
-class Rich(VersionMixin, SoftDeleteMixin, Base, AggregateRoot[str]):
-    """Its relationship makes it a class of SQLAlchemy's session."""
-
-    __tablename__ = "hooked_rich"
-    parts: Mapped[list["HookedPart"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
-
-
-class HookedPart(Base):
-    __tablename__ = "hooked_part"
-    rich_id: Mapped[str | None] = mapped_column(ForeignKey("hooked_rich.id"))
-
-
-class Note(Base):
-    __tablename__ = "hooked_note"
-
-
-@dataclass(eq=False)
-class Paper(AggregateRoot[str]):
-    id: str
-    name: str = ""
-    deleted_at: datetime | None = None
-
-
 class Renamed(DomainEvent):
     thing_id: str
 
 
 MOMENTS = [f"{when}_{what}" for what in ("insert", "update", "delete", "restore") for when in ("before", "after")]
-FORMS = ("postgresql auto", "postgresql session", "sqlite auto", "sqlite session")
 
 
-@dataclass
-class Shop:
-    """A database, a class that is stored in it, and what its hooks did."""
-
-    database: Database
-    cls: Any
-    told: list[DomainEvent]
-    ran: list[str]
-
-    @property
-    def things(self) -> Repository[Any]:
-        return Repository(self.cls)
-
-    def unit(self) -> UnitOfWork:
-        async def after(changes: Changes) -> None:
-            self.told.extend(changes.events)
-
-        return UnitOfWork(self.database, books=[AuditBook()], after=[after])
-
+class Shop(Shelf):
     def watch(self, *moments: str) -> None:
         """Note every run of these hooks."""
         for moment in moments or MOMENTS:
@@ -116,14 +60,9 @@ def _no_hooks_left() -> Iterator[None]:
                 hooks.remove(hook.function)
 
 
-@pytest.fixture(params=[(form, cls) for form in FORMS for cls in (Row, Rich, Paper)], ids=str)
-async def shop(request: pytest.FixtureRequest, fresh: Fresh) -> Shop:
-    form, cls = request.param
-    backend, commit = form.split()
-    shop = Shop(await fresh(backend, Base.metadata, commit=commit), cls, [], [])
-    async with shop.unit():
-        await shop.things.add(cls(id="a", name="old"))
-    return shop
+@pytest.fixture(params=EACH, ids=str)
+async def shop(request: pytest.FixtureRequest, fresh: Fresh) -> Any:
+    return await Shop.made(request, fresh)
 
 
 async def test_each_write_runs_its_hooks(shop: Shop) -> None:

@@ -2,83 +2,24 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, String, select
-from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.schema import ForeignKey
+from sqlalchemy import select
 from tests.contracts.conftest import Fresh
+from tests.contracts.things import EACH, FORMS, Note, Shelf
 
-from uno.audit import AuditBook, AuditTrail
-from uno.data import Changes, Database, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin, hooks
-from uno.domain import AggregateRoot
+from uno.audit import AuditTrail
+from uno.data import Repository, UnitOfWork, hooks
 from uno.errors import Misconfigured, NotFound, VersionConflict
 from uno.messages import DomainEvent
-
-
-class Base(Model):
-    __abstract__ = True
-    metadata = MetaData()
-    id: Mapped[str] = mapped_column(String(20), primary_key=True)
-    name: Mapped[str] = mapped_column(default="")
-
-
-class Row(VersionMixin, SoftDeleteMixin, Base, AggregateRoot[str]):
-    __tablename__ = "strange_row"
-
-
-class Rich(VersionMixin, SoftDeleteMixin, Base, AggregateRoot[str]):
-    """Its relationship makes it a class of SQLAlchemy's session."""
-
-    __tablename__ = "strange_rich"
-    parts: Mapped[list["StrangePart"]] = relationship(cascade="all, delete-orphan", lazy="selectin")
-
-
-class StrangePart(Base):
-    __tablename__ = "strange_part"
-    rich_id: Mapped[str | None] = mapped_column(ForeignKey("strange_rich.id"))
-
-
-class Loose(SoftDeleteMixin, Base):
-    """It has no version, so nobody knows whether it is stale."""
-
-    __tablename__ = "strange_loose"
-
-
-@dataclass(eq=False)
-class Paper(AggregateRoot[str]):
-    id: str
-    name: str = ""
-    deleted_at: datetime | None = None
 
 
 class Left(DomainEvent):
     thing_id: str
 
 
-FORMS = ("postgresql auto", "postgresql session", "sqlite auto", "sqlite session")
-
-
-@dataclass
-class Shop:
-    database: Database
-    cls: Any
-    ran: list[str]
-    told: list[DomainEvent]
-
-    @property
-    def things(self) -> Repository[Any]:
-        return Repository(self.cls)
-
-    def unit(self) -> UnitOfWork:
-        async def after(changes: Changes) -> None:
-            self.told.extend(changes.events)
-
-        return UnitOfWork(self.database, books=[AuditBook()], after=[after])
-
+class Shop(Shelf):
     async def early(self) -> Any:
         """The object of a unit of work that is over."""
         async with UnitOfWork(self.database):
@@ -98,23 +39,14 @@ class Shop:
         return [f"{one.operation} {one.record_id}" for one in await AuditTrail(self.database).query()]
 
 
-async def made(request: pytest.FixtureRequest, fresh: Fresh) -> Shop:
-    form, cls = request.param
-    backend, commit = form.split()
-    shop = Shop(await fresh(backend, Base.metadata, commit=commit), cls, [], [])
-    async with shop.unit():
-        await shop.things.add(cls(id="a", name="old"))
-    return shop
+@pytest.fixture(params=EACH, ids=str)
+async def shop(request: pytest.FixtureRequest, fresh: Fresh) -> Any:
+    return await Shop.made(request, fresh)
 
 
-@pytest.fixture(params=[(form, cls) for form in FORMS for cls in (Row, Rich, Paper)], ids=str)
-async def shop(request: pytest.FixtureRequest, fresh: Fresh) -> Shop:
-    return await made(request, fresh)
-
-
-@pytest.fixture(params=[(form, Loose) for form in FORMS], ids=str)
-async def loose(request: pytest.FixtureRequest, fresh: Fresh) -> Shop:
-    return await made(request, fresh)
+@pytest.fixture(params=[(form, Note) for form in FORMS], ids=str)
+async def loose(request: pytest.FixtureRequest, fresh: Fresh) -> Any:
+    return await Shop.made(request, fresh)
 
 
 @pytest.fixture
@@ -286,4 +218,4 @@ async def test_without_a_version_the_last_one_counts(loose: Shop) -> None:
     assert await loose.stored() == ("theirs", True)
     async with loose.unit():
         await loose.things.delete(thing)
-    assert await loose.database.query(select(Loose.id)) == []
+    assert await loose.database.query(select(Note.id)) == []
