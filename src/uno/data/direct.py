@@ -117,7 +117,7 @@ class OneRow:
         table = self._plan.table.fullname
         if table in await database.restricted_tables() or table in database.captured:
             return False
-        if database.tenants.has(*(book.table for book in uow.books)):
+        if database.tenants.possible and database.tenants.has(*(book.table for book in uow.books)):
             return False
         return not self._books_of(uow).of_changes
 
