@@ -159,17 +159,22 @@ async def test_the_server_does_not_go_on(fresh: Fresh) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' "
         "AND pid <> pg_backend_pid()"
     )
+
+    async def until(expected: int) -> None:
+        async with clock.timeout(30):
+            while (await database.query(running))[0][0] != expected:
+                await asyncio.sleep(0.05)
+
     for way in (by_lease, by_query, by_transaction):
         with due(0.2), pytest.raises(TimedOut):
             await way(database)
+        await until(0)
         cancelled = asyncio.create_task(way(database))
-        await asyncio.sleep(0.2)
+        await until(1)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-    async with clock.timeout(10):
-        while (await database.query(running))[0][0]:
-            await asyncio.sleep(0.05)
+        await until(0)
 
 
 @pytest.mark.parametrize("form", ["auto", "batch", "session"])

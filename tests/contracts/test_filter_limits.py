@@ -13,6 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import BACKENDS, Fresh
 from tests.contracts.test_document_filters import Parcel, parcels
 from tests.contracts.test_filters import ROWS, Base, Stocked, found
+from tests.contracts.test_paging import fill
 
 from uno.data import Database, Filter, Model, Repository, SoftDeleteMixin, UnitOfWork
 from uno.data.failures import is_lost, translate
@@ -28,11 +29,8 @@ async def filled(lasting: Fresh) -> dict[str, Database]:
     made = {backend: await lasting(backend, Base.metadata) for backend in BACKENDS}
     for database in made.values():
         async with UnitOfWork(database):
-            for row in ROWS:
-                await Repository(Stocked).add(Stocked(**{**row, "shelf_id": None}))
+            await fill()
             await Repository(Stocked).add(Stocked(id=99, name=f"é{LONG.upper()}ß", data={"k": LONG}))
-            for parcel in parcels():
-                await Repository(Parcel).add(parcel)
     return made
 
 

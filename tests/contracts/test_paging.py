@@ -21,15 +21,20 @@ DOCUMENT = ["label", "count", "weight", "price", "fragile", "sent"]
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+async def fill() -> None:
+    """Put what there is of both kinds into the database of the unit of work."""
+    for row in ROWS:
+        await Repository(Stocked).add(Stocked(**{**row, "shelf_id": None}))
+    for parcel in parcels():
+        await Repository(Parcel).add(parcel)
+
+
 @pytest.fixture(scope="module")
 async def filled(lasting: Fresh) -> dict[str, Database]:
     made = {backend: await lasting(backend, Base.metadata) for backend in BACKENDS}
     for database in made.values():
         async with UnitOfWork(database):
-            for row in ROWS:
-                await Repository(Stocked).add(Stocked(**{**row, "shelf_id": None}))
-            for parcel in parcels():
-                await Repository(Parcel).add(parcel)
+            await fill()
     return made
 
 
