@@ -2,10 +2,12 @@
 
 import os
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import pytest
 from hypothesis import settings
+
+from uno.data import hooks
 
 # A shell starts what runs in the background with SIGINT ignored, and programs started from here would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -21,6 +23,13 @@ settings.load_profile("uno")
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> Iterator[None]:
+    """Hooks are for the whole process: whoever registers some takes them back, or every other test has them."""
+    yield
+    assert not hooks.registered, f"this test, or the import of some test, leaves hooks behind: {hooks.registered}"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

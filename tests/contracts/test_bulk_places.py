@@ -50,7 +50,7 @@ class Odd(Invalid):
         self.limit = limit
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def hook() -> Iterator[None]:
     @hooks.before_insert(Hooked)
     def refuse(one: Hooked) -> None:

@@ -1,6 +1,6 @@
 """A write that was refused ends its unit of work, also where somebody catches the error: nothing of it is stored."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -59,9 +59,14 @@ class Hooked(Tables):
     code: Mapped[str]
 
 
-@hooks.after_insert(Hooked)
-def _refuse(_hooked: Hooked) -> None:
-    raise Invalid("not this one")
+@pytest.fixture
+def _refusing() -> Iterator[None]:
+    @hooks.after_insert(Hooked)
+    def refuse(_hooked: Hooked) -> None:
+        raise Invalid("not this one")
+
+    yield
+    hooks.remove(refuse)
 
 
 @pytest.fixture(params=FORMS)
@@ -226,6 +231,7 @@ async def test_a_savepoint_of_the_session_undoes_it_as_well(database: Database) 
     assert (2, "c2") in (await _stored(database))[1]
 
 
+@pytest.mark.usefixtures("_refusing")
 async def test_a_hook_that_refused_dooms_it_too(database: Database) -> None:
     with pytest.raises(Invalid, match="not this one"):
         async with UnitOfWork(database) as uow:
