@@ -1,11 +1,9 @@
 """Audit rows that PostgreSQL makes itself, of all the rows that one statement wrote."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     ColumnElement,
     Insert,
@@ -23,11 +21,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, array
 
-from uno import ids
 from uno.audit.tables import audit
 from uno.data import wire
 from uno.data.changes import Written
 from uno.data.marks import HIDDEN, Marks
+from uno.data.stamps import moment
 from uno.data.statement import fixed
 
 _Columns = Mapping[str, ColumnElement[Any]]
@@ -35,7 +33,6 @@ BACKEND = "postgresql"
 # Of these PostgreSQL writes the text that `str` makes of them in Python.
 _KEYS = (types.Integer, types.String, types.Uuid, types.Date)
 _OTHERS = (types.Enum, types.CHAR)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Bits of a place among the identifiers of one microsecond, and the variant in front of them.
 _PLACES = 14
 _FIRST_PLACE = 0x8000
@@ -88,21 +85,19 @@ def _value(value: Any, type_: Any = Text) -> ColumnElement[Any]:
 
 def _id(written: Written) -> ColumnElement[Any]:
     """As `ids.uuid7_at`; beyond its last place they go on in the next microsecond."""
-    if written.id is not None:
-        return written.id
-    assert isinstance(written.at, datetime)  # what has parameters has one for the identifier
+    first, now = moment(written.locked)
     since = written.number - 1
     random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())
     # All that have a place in this microsecond begin alike, and are made in half the time.
-    alike = literal(ids.uuid7_at(written.at).hex[:16], Text) + func.to_hex(_FIRST_PLACE + since) + random
-    return cast(case((since < 1 << _PLACES, alike), else_=_later(since, written.at) + random), Uuid)
+    alike = first + func.to_hex(_FIRST_PLACE + since) + random
+    return cast(case((since < 1 << _PLACES, alike), else_=_later(since, now) + random), Uuid)
 
 
-def _later(since: ColumnElement[int], at: datetime) -> ColumnElement[str]:
-    moment = literal((at - _EPOCH) // timedelta(microseconds=1), BigInteger) + since.bitwise_rshift(_PLACES)
-    fraction = (moment % 1000) * 4096 // 1000
+def _later(since: ColumnElement[int], now: ColumnElement[int]) -> ColumnElement[str]:
+    micros = now + since.bitwise_rshift(_PLACES)
+    fraction = (micros % 1000) * 4096 // 1000
     place = _FIRST_PLACE + since.bitwise_and((1 << _PLACES) - 1)
-    return _digits(moment // 1000, 12) + "7" + _digits(fraction, 3) + _digits(place, 4)
+    return _digits(micros // 1000, 12) + "7" + _digits(fraction, 3) + _digits(place, 4)
 
 
 def _digits(number: ColumnElement[int], count: int) -> ColumnElement[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeDecorator
 from uno.data.fields import Field
 from uno.data.model import UtcDateTime
 from uno.data.paging import Order
+from uno.data.stamps import STAMPED
 from uno.data.tables import json_type, metadata
 
 
@@ -36,7 +37,7 @@ def key_text(key: Any) -> str:
 audit = Table(
     "uno_audit",
     metadata,
-    Column("id", Uuid, primary_key=True),
+    Column("id", Uuid, primary_key=True, info=STAMPED),
     Column("kind", Text, nullable=False),
     Column("component", Text, nullable=False),
     Column("record_id", KeyText, nullable=False),
@@ -53,7 +54,7 @@ audit = Table(
     Index("ix_uno_audit_record", "component", "record_id", "id"),
     Index("ix_uno_audit_correlation", "correlation_id"),
 )
-# Entries are made in the order of their ids.
+# Entries have their ids in the order in which they were written.
 _ID = Field("id", "choice", audit.c.id, TypeAdapter(UUID).validate_python)
 
 

@@ -147,6 +147,7 @@ def _written(plan: MappedPlan, both: Any, old: Any, new: Any, change: Update | N
         context=context.current(),
         at=clock.now(),
         captured=books.captured,
+        locked=old,
     )
 
 

@@ -113,8 +113,8 @@ class Written:
     context: Context | Said
     at: datetime | ColumnElement[Any]
     captured: Collection[str]
-    # Of the row of a ledger, where there is one.
-    id: ColumnElement[Any] | None = None
+    # Where rows are yet to be locked: what has them all.
+    locked: FromClause | None = None
 
 
 @runtime_checkable

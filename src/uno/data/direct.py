@@ -18,7 +18,6 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Text,
-    Uuid,
     and_,
     any_,
     bindparam,
@@ -32,7 +31,7 @@ from sqlalchemy import (
     update,
 )
 
-from uno import clock, context, ids
+from uno import clock, context
 from uno.data import hooks, wire
 from uno.data.bulk_books import Books, books_for
 from uno.data.changes import Operation, Said, Written
@@ -197,10 +196,10 @@ class OneRow:
         more: Mapping[str, Any] | None = None,
     ) -> Callable[["UnitOfWork"], Any]:
         async def run(uow: "UnitOfWork") -> None:
-            said, at = context.current(), clock.now()
+            said = context.current()
             parameters: Values = {bind: values[name] for bind, name in self._binds if name in values}
             parameters |= {bind: getattr(said, name) for bind, name in _SAID}
-            parameters["said_at"], parameters["said_id"] = at, ids.uuid7_at(at)
+            parameters["said_at"] = clock.now()
             if more is not None:
                 parameters.update(more)
             try:
@@ -259,9 +258,8 @@ class OneRow:
         key = tuple(new.c[column.key] for column in plan.mapper.primary_key)
         at = bindparam("said_at", type_=UtcDateTime())
         said = Said(*(bindparam(bind, type_=Text) for bind, _ in _SAID))
-        id, captured = bindparam("said_id", type_=Uuid), uow.database.captured
-        one = literal(1, Integer)
-        written = Written(plan.component, plan.marks, new, one, key, before, after, said, at, captured, id)
+        one, captured = literal(1, Integer), uow.database.captured
+        written = Written(plan.component, plan.marks, new, one, key, before, after, said, at, captured)
         parts = [part for book in self._books_of(uow).in_sql if (part := book.insert_from(written)) is not None]
         forms: list[Any] = []
         for name in self._names:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Dialect
 from uno.data.changes import Operation
 from uno.data.plan import cast_type, is_array
 from uno.data.recent import Recent
+from uno.data.stamps import is_stamped, stamped
 from uno.data.statement import Processor, bind_processor
 from uno.data.writer import stale
 
@@ -48,6 +49,10 @@ class Group:
     @property
     def single(self) -> bool:
         return len(self.operations) == 1
+
+    @property
+    def stamped(self) -> bool:
+        return any(map(is_stamped, self.table.columns))
 
     @property
     def shape(self) -> Shape:
@@ -128,7 +133,8 @@ class PostgresWriter:
 
     def one_statement(self, operations: Sequence[Operation], said: str | None = None) -> OneStatement:
         # A part can only refer to those before it, and inserts may wait for the one update or delete.
-        groups = sorted(_groups(operations), key=lambda group: group.kind == "insert")
+        # Stamped ones are last, when nothing is to be waited for any more.
+        groups = sorted(_groups(operations), key=lambda group: (group.kind == "insert", group.stamped))
         gates = _gates(groups)
         own = len(gates) == 1 and len(gates[0].operations) == 1 and all(g.kind != "guard" for g in groups)
         shape = (said is not None, *(g.shape for g in groups))
@@ -190,9 +196,15 @@ class _Text:
     def write(self, groups: Sequence[Group], gates: Sequence[Gate], own: bool, says: bool) -> str:
         parts = [] if own else self._gates(gates)
         behind = "EXISTS (SELECT FROM own)" if own else "(SELECT ok FROM gate)" if gates else ""
+        inserted: list[str] = []
         for n, group in enumerate(g for g in groups if g.kind != "guard"):
             if own and group.kind != "insert":
                 parts.append(f"own AS ({self._single(group, own=True, ok='')})")
+            elif group.stamped:
+                parts.append(f"w{n} AS ({self._insert(group, ' AND '.join(filter(None, (behind, *inserted))))})")
+            elif group.kind == "insert":
+                parts.append(f"w{n} AS ({self._insert(group, behind)} RETURNING 1)")
+                inserted.append(f"(SELECT count(*) FROM w{n}) IS NOT NULL")
             else:
                 parts.append(f"w{n} AS ({self._write_group(group, behind)})")
         return f"WITH {', '.join(parts)} SELECT {self._outcome(gates, own, self._said() if says else '')}"
@@ -229,8 +241,6 @@ class _Text:
         )
 
     def _write_group(self, group: Group, ok: str) -> str:
-        if group.kind == "insert":
-            return self._insert(group, ok)
         if group.single:
             return self._single(group, own=False, ok=ok)
         return self._many(group, ok)
@@ -238,11 +248,17 @@ class _Text:
     def _insert(self, group: Group, ok: str) -> str:
         names = ", ".join(self._name(group, c) for c in group.columns)
         target = f"INSERT INTO {self._table(group)} ({names})"
-        if group.single and not ok:
+        if group.single and not ok and not group.stamped:
             return f"{target} VALUES ({', '.join(self._next() for _ in group.columns)})"
+        where = f" WHERE {ok}" if ok else ""
         if group.single:
-            return f"{target} SELECT {', '.join(self._cast(group.table, c) for c in group.columns)} WHERE {ok}"
-        return f"{target} SELECT * FROM {self._unnest(group.table, group.columns, 'v')}{f' WHERE {ok}' if ok else ''}"
+            given = (self._made(group, c, self._cast(group.table, c)) for c in group.columns)
+            return f"{target} SELECT {', '.join(given)}{where}"
+        given = (self._made(group, c, f"v.c{i}") for i, c in enumerate(group.columns))
+        return f"{target} SELECT {', '.join(given)} FROM {self._unnest(group.table, group.columns, 'v')}{where}"
+
+    def _made(self, group: Group, column: str, given: str) -> str:
+        return stamped(given) if is_stamped(group.table.c[column]) else given
 
     def _single(self, group: Group, *, own: bool, ok: str) -> str:
         head = f"DELETE FROM {self._table(group)} t"

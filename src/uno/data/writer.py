@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, delete, insert, literal, sel
 from uno.data.changes import Operation, Values
 from uno.data.culprit import Look, culprit
 from uno.data.lease import Transaction
+from uno.data.stamps import insertion
 from uno.errors import Conflict, Invalid, VersionConflict
 
 
@@ -32,7 +33,7 @@ async def write_in_order(
         if kind == "insert":
             values = [{**o.key, **o.values} for o in rows]
             try:
-                await transaction.execute(insert(table), values)
+                await transaction.execute(*insertion(table, values, transaction.connection.dialect.name))
             except (Conflict, Invalid) as error:
                 if refused is not None:
                     place = culprit(error, table, len(rows), _look(values), transaction.connection.dialect)
