@@ -133,3 +133,19 @@ async def test_any_other_database_is_left_as_it_is_and_the_command_is_named(
             assert await schema.current(database) == schema.HEAD
             [(number,)] = await database.query(text("SELECT count(*) FROM uno_audit"))
             assert number == 1
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
+async def test_a_table_without_a_column_of_its_model_stops_the_start(
+    farm: DatabaseFarm, tmp_path: Path, backend: str
+) -> None:
+    url = await farm.create() if backend == "postgresql" else f"sqlite:///{tmp_path / 'old.db'}"
+    async with Database(url) as database:
+        await app(database).create_schema()
+        async with database.transaction() as transaction:
+            await transaction.execute(text("DROP TABLE notes_at_start"))
+            await transaction.execute(text("CREATE TABLE notes_at_start (other INTEGER)"))
+        expected = r"no column notes_at_start\.id; .*uno db diff"
+        for begin in (lambda: app(database).__aenter__(), lambda: app(database).create_schema()):
+            with pytest.raises(Misconfigured, match=expected):
+                await begin()

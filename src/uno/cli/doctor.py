@@ -90,7 +90,7 @@ async def _answers(app: "App", database: "Database", about: dict[str, Any]) -> d
         if migrations is not None:
             state = await migrations.state()
             about |= {"revision": ", ".join(state.current), "revision_needed": ", ".join(state.heads)}
-        await schema.require(database, migrations=migrations)
+        await schema.require(database, app.tables(), migrations)
     except Misconfigured as error:
         return {"problems": [str(error)]}
     return {"warnings": await unprotected(database), **await _queue(app, database)}

@@ -1,10 +1,12 @@
 """uno's own tables have a numbered schema; an application refuses to run on another number."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import MetaData, Table, inspect, text
+from sqlalchemy.engine.reflection import ObjectKind, ObjectScope
 
 from uno.data import capture
 from uno.data.database import Database, Plan
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HEAD = "0002"
 CREATE = "uno db create PACKAGE:APP"
+_MIGRATE = "write a migration: uno db revision PACKAGE:APP"
+_BY_HAND = "uno db create makes whole tables only: add it yourself (uno db diff PACKAGE:APP), or take an empty database"
 # Two processes that start at once must not both create the schema.
 _LOCK = text("SELECT pg_advisory_xact_lock(7305808869231650816)")
 
@@ -45,7 +49,8 @@ def _number(connection: Any) -> str | None:
 async def create(database: Database, tables: Sequence[MetaData] = (), migrations: "Migrations | None" = None) -> None:
     """Bring uno's tables to this version and create the application's `tables` that are missing.
 
-    Where there are `migrations`, they make the application's tables.
+    Where there are `migrations`, they make the application's tables. Raises `Misconfigured` where a table that is
+    there lacks columns.
     """
     migrated = migrations is not None and migrations.exist
     async with database.transaction() as transaction:
@@ -60,6 +65,7 @@ async def create(database: Database, tables: Sequence[MetaData] = (), migrations
             await transaction.connection.run_sync(capture.renew, metadata.sorted_tables)
     if migrations is not None and migrated:
         await _migrate(database, tables, migrations)
+    await _require_columns(database, [table for metadata in tables for table in metadata.sorted_tables], migrations)
     database.forget_tables()
 
 
@@ -89,15 +95,17 @@ def _refuse_newer(found: str | None) -> None:
 async def require(database: Database, tables: Sequence[MetaData] = (), migrations: "Migrations | None" = None) -> None:
     """Raise `Misconfigured`, naming the command, unless the database is up to date.
 
-    It has to have this version's schema, all `migrations` and all `tables`.
+    It has to have this version's schema, all `migrations`, and all `tables` with their columns.
     """
     await _require_own(database, CREATE)
     if migrations is not None:
         await migrations.require()
-    missing = await _missing(database, [table for metadata in tables for table in metadata.sorted_tables])
+    wanted = [table for metadata in tables for table in metadata.sorted_tables]
+    missing = await _missing(database, wanted)
     if missing:
         names = ", ".join(missing)
         raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
+    await _require_columns(database, wanted, migrations)
     outdated = await _outdated(database, tables)
     if outdated:
         names = ", ".join(outdated)
@@ -138,6 +146,34 @@ async def _outdated(database: Database, tables: Sequence[MetaData]) -> list[str]
         return []
     found = await _asked(database, lambda connection: capture.outdated(connection, wanted))
     return [table.fullname for table in found]
+
+
+async def _require_columns(database: Database, wanted: Sequence[Table], migrations: "Migrations | None") -> None:
+    lacking = await _asked(database, lambda connection: _lacking(connection, wanted)) if wanted else []
+    if lacking:
+        remedy = _MIGRATE if migrations is not None and migrations.exist else _BY_HAND
+        raise Misconfigured(f"The database has no column {', '.join(lacking)}; {remedy}")
+
+
+def _lacking(connection: Any, wanted: Iterable[Table]) -> list[str]:
+    """The columns of those tables that are not there."""
+    # Names of SQLite's columns have no case.
+    same: Callable[[str], str] = str.lower if connection.dialect.name == "sqlite" else str
+    found: list[str] = []
+    for schema, tables in groupby(sorted(wanted, key=_schema), _schema):
+        by_name = {table.name: table for table in tables}
+        there = inspect(connection).get_multi_columns(
+            schema=schema or None, filter_names=list(by_name), kind=ObjectKind.ANY, scope=ObjectScope.ANY
+        )
+        for (_, name), columns in there.items():
+            known = {same(column["name"]) for column in columns}
+            declared = [column for column in by_name[name].columns if not column.system]
+            found += [f"{column.table.fullname}.{column.name}" for column in declared if same(column.name) not in known]
+    return found
+
+
+def _schema(table: Table) -> str:
+    return table.schema or ""
 
 
 async def _missing(database: Database, wanted: Iterable[Table]) -> list[str]:
