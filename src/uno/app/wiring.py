@@ -165,7 +165,7 @@ def wire(
     host: ModuleHostConfig | None,
     own_handler: Callable[[Any], Any],
 ) -> Wiring:
-    """Put the parts together; nothing is started. `own_handler` finds this application's handler of a shared resource."""
+    """Put the parts together; nothing is started. `own_handler` finds its handler of a shared resource."""
     hosted = Hosted(app.modules, host or ModuleHostConfig.of(app.settings.host))
     of_modules = (own_handler(handler) for module in app.modules for handler in module.all_handlers())
     handlers = [*of_modules, *hosted.handlers()]
