@@ -52,6 +52,13 @@ def in_row(sentence: str, row: int | None) -> str:
     return sentence if row is None else f"{sentence.removesuffix('.')} (row {row}){end}"
 
 
+def id_text(id: object) -> str:
+    """An id as text: of a composite one the parts with commas between them, as they are in a path."""
+    if not isinstance(id, tuple) or len(id) == 1:
+        return str(id[0] if isinstance(id, tuple) else id)
+    return ",".join(str(part).replace("\\", "\\\\").replace(",", "\\,") for part in id)
+
+
 E = TypeVar("E", bound=_Refused)
 
 
@@ -86,7 +93,7 @@ class NotFound(UnoError):
     """There is no `kind` with this `id`."""
 
     def __init__(self, kind: str, id: object) -> None:
-        super().__init__(f"There is no {kind} with id {str(id)!r}.")
+        super().__init__(f"There is no {kind} with id {id_text(id)!r}.")
         self.kind = kind
         self.id = id
 
@@ -113,7 +120,7 @@ class VersionConflict(Conflict):
     def __init__(self, kind: str, ids: Iterable[object], *, repeatable: bool = False) -> None:
         self.kind = kind
         self.ids = tuple(ids)
-        names = ", ".join(repr(str(i)) for i in self.ids)
+        names = ", ".join(repr(id_text(i)) for i in self.ids)
         super().__init__(f"{kind} {names} was changed by somebody else since it was read.", repeatable=repeatable)
 
 

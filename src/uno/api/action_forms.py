@@ -87,13 +87,6 @@ def key_parts(resource: Resource, entity: Any) -> list[str]:
     return [str(getattr(entity, one.name)) for one in resource.schemas.key]
 
 
-def key_text(parts: Sequence[str]) -> str:
-    """The id as a path has it: the parts of a composite one with commas between them."""
-    if len(parts) == 1:
-        return parts[0]
-    return ",".join(part.replace("\\", "\\\\").replace(",", "\\,") for part in parts)
-
-
 def _split(text: str) -> list[str]:
     parts, letters = [""], iter(text)
     for letter in letters:

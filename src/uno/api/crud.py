@@ -22,7 +22,7 @@ from uno.api.operations import operation_ids
 from uno.api.request import WITHOUT_BODY
 from uno.app import Endpoint
 from uno.app.endpoints import endpoint
-from uno.app.resources import Action, Resource, action_of, resource
+from uno.app.resources import Action, Resource, resource
 from uno.audit import AuditBook
 from uno.bus import Bus, Middleware
 from uno.bus.idempotency import Reply, refuse_keys
@@ -111,7 +111,7 @@ class _Tables:
 
 
 def _add(router: APIRouter, one: Endpoint, name: str, dispatch: Dispatch) -> None:
-    action = action_of(one.message)
+    action = one.action
     assert action is not None
     router.add_api_route(
         one.path,

@@ -20,7 +20,6 @@ from uno.api.problems import FORBIDDEN, KINDS, MEDIA_TYPE, NOT_IMPLEMENTED, UNAU
 from uno.api.request import WITHOUT_BODY as BODILESS, wire_name
 from uno.api.shapes import adapter, wire_type
 from uno.app.endpoints import Endpoint
-from uno.app.resources import action_of
 from uno.errors import KeyInUse, KeyReused
 from uno.messages import Command
 from uno.modules.event import is_event
@@ -83,7 +82,7 @@ def described(
     if keyed:
         extra["parameters"] = [*extra.get("parameters", ()), PARAMETER]
         told["responses"] |= _KEYED
-    action = action_of(endpoint.message)
+    action = endpoint.action
     if action is not None:
         told["responses"][endpoint.status] = success_of(action, ids)
     return APIRoute(endpoint.path, answer, **told)
@@ -92,7 +91,7 @@ def described(
 def options(endpoint: Endpoint, result: Any, operation_id: str | None) -> dict[str, Any]:
     """What FastAPI wants to know of a route beside its path and its parameters."""
     has_body = endpoint.status not in WITHOUT_BODY
-    action = action_of(endpoint.message)
+    action = endpoint.action
     lists = [] if action is None else action_lists(action)
     return {
         "methods": [endpoint.method],
@@ -128,7 +127,7 @@ def _response_model(result: Any) -> Any:
 
 def parameters(endpoint: Endpoint, fields: type[BaseModel] | None = None) -> list[inspect.Parameter]:
     """The signature of a function that takes what the endpoint takes; `fields` instead of what uno would read."""
-    action = action_of(endpoint.message)
+    action = endpoint.action
     if action is not None:
         return action_parameters(action)
     fields = fields or form(endpoint.message, endpoint.path_fields)
@@ -206,7 +205,7 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
     responses: dict[int | str, dict[str, Any]] = {
         status: {"description": text} for status, text in sorted(found.items())
     }
-    action = action_of(endpoint.message)
+    action = endpoint.action
     responses |= {} if action is None else action_responses(action)
     return responses | {"default": {"description": "Any other error"}}
 

@@ -26,7 +26,7 @@ from uno.api.response import Answer, Encoders, checked, locator, replier, respon
 from uno.api.table import Table
 from uno.app import Endpoint
 from uno.app.inclusions import resources_of
-from uno.app.resources import Action, action_of
+from uno.app.resources import Action
 from uno.bus import Bus
 from uno.bus.promise import result_of
 from uno.modules.event import is_event
@@ -146,7 +146,7 @@ def _made(
     name: str,
     policies: Policies,
 ) -> Operation:
-    action = action_of(endpoint.message)
+    action = endpoint.action
     if action is not None:
         gates = {one: _gates(action, one, endpoints, policies) for one in action.resource.includable}
         app = event_app(endpoint, answering_action(endpoint, action, bus.dispatch, gates))

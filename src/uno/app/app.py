@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uno.app.endpoints import Endpoint, endpoint, endpoint_problems
+from uno.app.endpoints import endpoint, endpoint_problems
 from uno.app.mistakes import middleware_problems, refuse_mistakes
-from uno.app.resources import action_of, introduce
+from uno.app.resources import introduced
 from uno.app.wiring import Wiring, wire
 from uno.bus import Bus, Middleware
 from uno.data import Database, schema
@@ -65,8 +65,8 @@ class App:
         self.auth = auth
         self.policies: Policies = policies or {}
         access = "open" if auth is None else "authenticated"
-        self.endpoints: list[Endpoint] = [endpoint(r, m.name, access) for m in modules for r in m.endpoints()]
-        introduce(one.resource for one in map(action_of, (e.message for e in self.endpoints)) if one is not None)
+        declared = (endpoint(r, m.name, access) for m in modules for r in m.endpoints())
+        self.endpoints, own_handler = introduced(declared)
         self._user_lifespan = lifespan
         self._middleware = tuple(middleware)
         self.works = worker
@@ -74,7 +74,7 @@ class App:
         self.migrations = None if migrations is None else Path(migrations)
         self._worker_check: Check | None = None
         self._is_running = False
-        self._wiring: Wiring = wire(self, database, self._middleware, overrides or {}, host)
+        self._wiring: Wiring = wire(self, database, self._middleware, overrides or {}, host, own_handler)
         found = self.problems()
         if found:
             raise Misconfigured.of(found)

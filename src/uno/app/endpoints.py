@@ -11,15 +11,18 @@ An event called "users.create" is read like CreateUser, and "users.bulk_create" 
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from uno.errors import Problem
 from uno.modules.event import is_event
 from uno.modules.exposure import get_api_metadata
 from uno.modules.fields import field_names, gives_nothing
 from uno.modules.route import Access, Route
+
+if TYPE_CHECKING:
+    from uno.app.resources import Action
 
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z]+")
 _SUFFIXES = ("command", "query", "event")
@@ -55,6 +58,8 @@ class Endpoint:
     exclude_none: bool = False
     # One of them is enough.
     permissions: tuple[str, ...] = ()
+    # What the message does, if it is one of a resource.
+    action: Optional["Action"] = field(default=None, repr=False, compare=False)
 
     @property
     def shape(self) -> str:
@@ -202,6 +207,7 @@ def endpoint(
         deprecated=said.get("deprecated", False),
         exclude_none=said.get("response_model_exclude_none", False),
         permissions=tuple(route.permissions or said.get("required_permissions", ())),
+        action=getattr(message, "__uno_action__", None),
     )
 
 

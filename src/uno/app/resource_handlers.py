@@ -24,7 +24,7 @@ from uno.data.reread import made_whole
 from uno.data.tracked import record_id
 from uno.data.traits import TENANT
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
-from uno.errors import NotFound, PreconditionFailed
+from uno.errors import NotFound, PreconditionFailed, id_text
 from uno.messages import Query
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ async def _expected(resource: "Resource", command: Any, *, include_deleted: bool
     entity = await read(command.id, include_deleted=include_deleted)
     if tags is not None and "*" not in tags and tag_of(resource, entity) not in tags:
         name = resource.cls.__name__
-        raise PreconditionFailed(f"{name} {str(command.id)!r} is not as it was when it was read; read it again.")
+        raise PreconditionFailed(f"{name} {id_text(command.id)!r} is not as it was when it was read; read it again.")
     return entity
 
 

@@ -8,13 +8,14 @@ so that context, access, transaction, retry, hooks and audit are those of every 
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
-from uno.app.endpoints import collection_of
+from uno.app.endpoints import Endpoint, collection_of
 from uno.app.inclusions import check_includable, inclusion, shown_schemas
 from uno.app.representation import Encoders, encoders
 from uno.app.resource_handlers import handler_of
@@ -73,8 +74,8 @@ class Resource(Bundle):
     require_if_match: bool = False
     serialise: Callable[[Any], Any] | type[BaseModel] | None = None
     includable: tuple[str, ...] = ()
-    # All resources of the application, itself too: what one of them hides of a class no other shows.
-    known: list["Resource"] = field(default_factory=list, init=False, repr=False)
+    # All resources of the application that this one is `among`, itself too: what one hides of a class no other shows.
+    known: Sequence["Resource"] = field(default=(), init=False, repr=False)
     # By relationship what is shown of it, once it was asked for.
     beside: dict[str, Related] = field(default_factory=dict, init=False, repr=False)
 
@@ -172,6 +173,14 @@ class Resource(Bundle):
     def models(self) -> Sequence[type]:
         return [self.cls]
 
+    def among(self, known: Sequence["Resource"]) -> "Resource":
+        """The same for one application: messages and schemas are shared, what it knows of others is its own."""
+        assert self.messages
+        made = copy(self)
+        vars(made).update(known=known, beside={})
+        vars(made).pop("_handlers", None)
+        return made
+
     def _route(self, operation: str, message: type[Any]) -> Route:
         method, below, status = OPERATIONS[operation]
         return Route(
@@ -220,21 +229,26 @@ class Action:
     resource: Resource
 
 
-def introduce(resources: Iterable[Resource]) -> None:
-    """Tell the resources of one application of each other."""
-    found = list(resources)
-    for one in found:
-        one.known.extend(other for other in found if other not in one.known)
-        one.beside.clear()
-    for one in found:
+def introduced(endpoints: Iterable[Endpoint]) -> tuple[list[Endpoint], Callable[[Any], Any]]:
+    """Those of one application, with resources of its own that know of each other, and what finds its own handlers.
+
+    Raises `Misconfigured`.
+    """
+    found, known = list(endpoints), list[Resource]()
+    shared = dict.fromkeys(one.action.resource for one in found if one.action is not None)
+    own = {one: one.among(known) for one in shared}
+    known += own.values()
+    for one in known:
         # What another hides of its class is known only now.
         one.check_names()
+    pairs = (pair for one in shared for pair in zip(one.handlers, own[one].handlers, strict=True))
+    handlers = {id(old): new for old, new in pairs}
+    return [_with_own(one, own) for one in found], lambda handler: handlers.get(id(handler), handler)
 
 
-def action_of(message: Any) -> Action | None:
-    """What a message does, if it is one of a resource."""
-    found: Action | None = getattr(message, "__uno_action__", None)
-    return found
+def _with_own(endpoint: Endpoint, own: Mapping[Resource, Resource]) -> Endpoint:
+    action = endpoint.action
+    return endpoint if action is None else replace(endpoint, action=replace(action, resource=own[action.resource]))
 
 
 def resource(

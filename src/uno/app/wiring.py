@@ -163,10 +163,12 @@ def wire(
     middleware: Sequence[Middleware],
     overrides: dict[type, object],
     host: ModuleHostConfig | None,
+    own_handler: Callable[[Any], Any],
 ) -> Wiring:
-    """Put the parts together; nothing is started."""
+    """Put the parts together; nothing is started. `own_handler` finds its handler of a shared resource."""
     hosted = Hosted(app.modules, host or ModuleHostConfig.of(app.settings.host))
-    handlers = [*(handler for module in app.modules for handler in module.all_handlers()), *hosted.handlers()]
+    of_modules = (own_handler(handler) for module in app.modules for handler in module.all_handlers())
+    handlers = [*of_modules, *hosted.handlers()]
     provided = [provider for module in app.modules for provider in module.providers]
     models = tuple(dict.fromkeys(model for module in app.modules for model in module.all_models()))
     problems: list[Problem] = []

@@ -40,7 +40,7 @@ from uno.data.lookups import Row as Key
 from uno.data.model import UtcDateTime
 from uno.data.plan import MappedPlan
 from uno.data.recent import Recent
-from uno.data.rendered import Renderer, Row
+from uno.data.rendered import WHOLE, Renderer, Row
 from uno.data.statement import Prepared
 from uno.data.unfit import raise_named
 from uno.data.writer import stale
@@ -266,7 +266,7 @@ class OneRow:
             form = wire.expression(new.c[self._by_name[name].key], "postgresql")
             assert form is not None  # or it would not be possible
             forms.append(form.label(name))
-        row = select(*forms).subquery("row")
+        row = select(*forms).subquery(WHOLE)
         text = cast(func.row_to_json(row.table_valued()), Text)
         shown: Any = select(text, row.c[str(plan.version_name)], *(cast(part, Text) for part in key))
         found: Executable = shown.select_from(row).add_cte(*(part.cte(f"book{n}") for n, part in enumerate(parts)))

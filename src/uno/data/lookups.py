@@ -7,7 +7,7 @@ from sqlalchemy import Table
 from uno.data.document import DocumentPlan
 from uno.data.plan import MappedPlan
 from uno.data.violations import named
-from uno.errors import Conflict
+from uno.errors import Conflict, id_text
 
 # How many rows an error names that may be about any of them.
 _NAMED = 5
@@ -40,7 +40,7 @@ def name_duplicate(error: Conflict, inserts: Iterable[Row], plans: Iterable[Mapp
     """Say in `error` what there is already: one of `inserts`, or a value of an attribute of theirs or of `plans`."""
     rows = list(inserts)
     same = [row for row in rows if error.constraint in _names_of_key(row[0].table)]
-    names = [f"{plan.label} {str(plan.id_of(key))!r}" for plan, key in same]
+    names = [f"{plan.label} {id_text(plan.id_of(key))!r}" for plan, key in same]
     if len(names) == 1:
         error.args = (f"{names[0]} exists already.",)
     elif names:

@@ -32,7 +32,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from uno.data import paging, wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
-from uno.data.rendered import Renderer, Row, Rows
+from uno.data.rendered import WHOLE, Renderer, Row, Rows
 from uno.data.statement import fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
@@ -78,7 +78,7 @@ class Related:
         own = [getattr(owner, name) for name in self.plan.key_names]
         same = [one == key for one, key in zip(own, keys, strict=True)]
         statement: Select[Any] = self._joined(select(*shown), owner, other).where(*same)
-        rows = statement.limit(self.most + 1 if self.is_list else 1).correlate(found).subquery("beside")
+        rows = statement.limit(self.most + 1 if self.is_list else 1).correlate(found).subquery("the row beside")
         return _one_value(backend, rows, is_list=self.is_list)
 
     async def beside(self, uow: UnitOfWork, entities: Iterable[Any]) -> dict[tuple[Any, ...], Any]:
@@ -163,7 +163,7 @@ class Extending(Renderer):
         keys = [found.c[f"key {n}"] for n in range(len(keys))]
         beside = [one.json(self._backend, found, keys).label(one.name) for one in self._related]
         own = ("object", "version") if on_sqlite else tuple(self._forms)
-        rows = select(*(found.c[name] for name in own), *beside).subquery("row")
+        rows = select(*(found.c[name] for name in own), *beside).subquery(WHOLE)
         version = self._plan.version_name
         told = rows.c.version if on_sqlite else literal(None, Integer) if version is None else rows.c[version]
         text = self._spliced(rows) if on_sqlite else cast(func.row_to_json(rows.table_valued()), Text)

@@ -35,6 +35,8 @@ from uno.data.statement import Prepared, fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
 
+# A whole row in `row_to_json`; no column has such a name, which would come before it.
+WHOLE = "the row"
 # Letters of a name in PostgreSQL.
 _LABEL = 63
 # Orders that are remembered, and their statements.
@@ -155,7 +157,7 @@ class Renderer:
         shown: list[Any] = [form.label(name) for name, form in self._forms.items()]
         found = chosen(*([self._object(), self._version().label("version")] if on_sqlite else shown))
         found = found.where(*where, self._living())
-        rows = (found.order_by(*order).limit(bindparam("more", type_=Integer)) if order else found).subquery("row")
+        rows = (found.order_by(*order).limit(bindparam("more", type_=Integer)) if order else found).subquery(WHOLE)
         if on_sqlite:
             return rows
         text = cast(func.row_to_json(rows.table_valued()), Text)

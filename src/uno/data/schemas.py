@@ -28,8 +28,8 @@ _CONFIG = ConfigDict(
     val_json_bytes="base64",
     ser_json_timedelta="float",
 )
-# Segments that are no names (RFC 3986, section 5.2.4).
-_DOTS: Final = (".", "..")
+# Segments that are no names (RFC 3986, section 5.2.4), and what is no segment to a router.
+_NAMELESS: Final = ("", ".", "..")
 _READ: Final[WeakKeyDictionary[type, dict[tuple[str, ...], type[BaseModel]]]] = WeakKeyDictionary()
 
 
@@ -72,8 +72,8 @@ class Schemas:
     def create(self) -> type[BaseModel]:
         given = [one for one in self.visible if not one.read_only]
         self._refuse_unmakeable()
-        alone = len(self.key) == 1
-        given = [_in_a_path(one) if alone and one.key else one for one in given]
+        nameless = _NAMELESS if len(self.key) == 1 else ()
+        given = [_in_a_path(one, nameless) if one.key else one for one in given]
         return self._model("Create", {one.name: _given(one, one.optional) for one in given})
 
     @cached_property
@@ -133,19 +133,20 @@ def _given(trait: Trait, optional: bool) -> tuple[Any, Any]:
     return trait.whole, None if trait.nullable and trait.default is None else _absent()
 
 
-def _in_a_path(key: Trait) -> Trait:
-    """A key that is a whole segment of a path."""
+def _in_a_path(key: Trait, nameless: tuple[str, ...]) -> Trait:
+    """A key, or a part of one, in one segment of a path; servers give those of `a%2Fb` as two."""
     base = get_args(key.type)[0] if get_origin(key.type) is Annotated else key.type
     if base is not str:
         return key
-    told = Field(json_schema_extra={"not": {"enum": list(_DOTS)}})
-    return replace(key, type=Annotated[key.type, AfterValidator(_no_dots), told])
 
+    def fits(text: str) -> str:
+        if "/" in text or text in nameless:
+            raise PydanticCustomError("value", "It cannot be in a path.")
+        return text
 
-def _no_dots(key: str) -> str:
-    if key in _DOTS:
-        raise PydanticCustomError("value", "It cannot be in a path.")
-    return key
+    slash: dict[str, Any] = {"pattern": "/"}
+    told = Field(json_schema_extra={"not": {"anyOf": [slash, {"enum": list(nameless)}]} if nameless else slash})
+    return replace(key, type=Annotated[key.type, AfterValidator(fits), told])
 
 
 def _absent() -> Any:

@@ -12,6 +12,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, MetaData, Numeric, SmallInte
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.flows.resources.shop import Client, calling, fields_in
 
+from uno.api import asgi
 from uno.app import App, Module, resource
 from uno.data import Model, Repository, UnitOfWork, VersionMixin
 from uno.errors import Misconfigured
@@ -55,6 +56,12 @@ class Numbered(VersionMixin, Edges):
     owner: Mapped[str]
 
 
+class Place(Edges):
+    __tablename__ = "edge_places"
+    shelf: Mapped[str] = mapped_column(String(20), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+
+
 class Measure(Edges):
     __tablename__ = "edge_measures"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -71,7 +78,8 @@ async def app(request: pytest.FixtureRequest, farm: DatabaseFarm, tmp_path: Path
     url = f"sqlite:///{tmp_path / 'edges.db'}" if request.param == "sqlite" else await farm.create()
     routes = [
         resource(Budget, access="open", hidden=["max_secret"], operations=BULK),
-        resource(Small, access="open"),
+        resource(Small, access="open", operations=(*BULK, "bulk_delete")),
+        resource(Place, access="open", operations=(*BULK, "bulk_delete")),
         resource(Numbered, access="open", prefix="/numbered"),
         resource(Measure, access="open", operations=(*BULK, "delete", "history")),
     ]
@@ -116,14 +124,49 @@ async def test_a_version_beyond_its_column_does_not_fit(app: App) -> None:
 
 async def test_a_key_that_no_path_can_have_is_refused(app: App) -> None:
     async with opened(app) as client:
-        for key in (".", ".."):
+        for key in (".", "..", "", "/", "a/b", "a/history"):
             answer = await client.post("/smalls", json={"id": key})
             assert (answer.status_code, fields_in(answer)) == (422, ["id"])
             answer = await client.post("/budgets/bulk", json={"items": [{"id": key}]})
             assert (answer.status_code, fields_in(answer)) == (422, ["items.0.id"])
-        for key in ("...", ".a", "a."):
+        for key in ("...", ".a", "a.", " ", "a%2Fb", "\\", "?", "\n"):
             answer = await client.post("/smalls", json={"id": key})
             assert (await client.get(answer.headers["location"])).json()["id"] == key
+
+
+async def test_a_part_of_a_key_that_no_path_can_have_is_refused(app: App) -> None:
+    async with opened(app) as client:
+        for key in ("/", "a/b"):
+            answer = await client.post("/places", json={"shelf": key, "place": 1})
+            assert (answer.status_code, fields_in(answer)) == (422, ["shelf"])
+            answer = await client.post("/places/bulk", json={"items": [{"shelf": key, "place": 1}]})
+            assert (answer.status_code, fields_in(answer)) == (422, ["items.0.shelf"])
+        for key in ("", ".", "..", "a,b", "\\"):
+            answer = await client.post("/places", json={"shelf": key, "place": 1})
+            assert (await client.get(answer.headers["location"])).json() == {"shelf": key, "place": 1}
+
+
+async def test_what_has_a_key_that_no_path_can_have_is_listed_and_deleted_in_bulk(app: App) -> None:
+    keys = ["", ".", "a/b"]
+    async with opened(app) as client:
+        assert app.database is not None
+        async with UnitOfWork(app.database):
+            await Repository(Small).insert_many([Small(id=key) for key in keys])
+            await Repository(Place).insert_many([Place(shelf=key, place=1) for key in keys])
+        for path, name in (("/smalls", "id"), ("/places", "shelf")):
+            for query in ("", "&fields=" + name):
+                answer = await client.get(f"{path}?sort={name}{query}")
+                assert [one[name] for one in answer.json()["items"]] == keys, answer.text
+        assert (await client.post("/smalls/bulk/delete", json={"ids": keys})).status_code == 204
+        gone = await client.post("/places/bulk/delete", json={"ids": [[key, 1] for key in keys]})
+        assert gone.status_code == 204
+
+
+async def test_openapi_says_which_keys_no_path_can_have(app: App) -> None:
+    schemas = asgi(app).openapi()["components"]["schemas"]
+    nameless = {"enum": ["", ".", ".."]}
+    assert schemas["SmallCreate"]["properties"]["id"]["not"] == {"anyOf": [{"pattern": "/"}, nameless]}
+    assert schemas["PlaceCreate"]["properties"]["shelf"]["not"] == {"pattern": "/"}
 
 
 async def collected(client: Client, query: str) -> list[int]:

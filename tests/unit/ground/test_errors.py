@@ -114,3 +114,19 @@ def test_the_same_problem_found_twice_is_told_once() -> None:
     error = Misconfigured.of([problem, problem])
     assert str(error).startswith("The application cannot start: 1 problem.\n1. cyclic dependency: A")
     assert error.problems == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("id", "text"),
+    [
+        (("none", 1), "'none,1'"),
+        (("a,b", "c"), repr(r"a\,b,c")),
+        (("",), "''"),
+        (7, "'7'"),
+    ],
+)
+def test_a_composite_id_is_told_as_it_is_in_a_path(id: object, text: str) -> None:
+    missing, stale = NotFound("K", id), VersionConflict("K", [id])
+    assert str(missing) == f"There is no K with id {text}."
+    assert str(stale) == f"K {text} was changed by somebody else since it was read."
+    assert (missing.id, stale.ids) == (id, (id,))
