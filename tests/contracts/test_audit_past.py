@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
-from uno import clock
+from uno import clock, ids
 from uno.audit import AuditBook, AuditTrail, Unknown
 from uno.audit.tables import audit
 from uno.data import Database, Model, Repository, SoftDeleteMixin, UnitOfWork, UtcDateTime, VersionMixin
@@ -230,6 +230,83 @@ async def test_what_is_older_than_its_audit_is_known_once_it_was_deleted(databas
         assert found is not None
         assert (found["text"], found["flag"]) == (said, True)
     assert await trail.as_of(Item, 1, clock.now()) is None
+
+
+MANY = 1_000
+
+
+@pytest.fixture
+def rows_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each query of the database gave."""
+    found: list[int] = []
+    query = Database.query
+
+    async def counted(database: Database, statement: Any, parameters: Any = None) -> Any:
+        rows = await query(database, statement, parameters)
+        found.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Database, "query", counted)
+    return found
+
+
+async def write_history(database: Database, *images: tuple[str, Any, Any]) -> datetime:
+    """One entry each second from the moment on that is given back."""
+    ticking = Ticking()
+    start = ticking.at
+    said = {"kind": "change", "component": "Item", "record_id": "1", "actor_source": "system"}
+    said |= {"correlation_id": "r", "message_id": "m"}
+    rows = [
+        {**said, "id": ids.uuid7_at(at), "timestamp": at, "operation": verb, "before": before, "after": after}
+        for at, (verb, before, after) in zip(iter(ticking.now, None), images, strict=False)
+    ]
+    async with database.transaction() as transaction:
+        await transaction.execute(delete(audit))
+        await transaction.execute(insert(audit), rows)
+    return start + timedelta(seconds=1)
+
+
+def updates(name: str) -> list[tuple[str, Any, Any]]:
+    return [("update", {name: n}, {name: n + 1}) for n in range(MANY)]
+
+
+async def test_of_a_long_history_no_more_is_read_than_up_to_a_whole_record(
+    database: Database, rows_read: list[int]
+) -> None:
+    whole = {"a": 0, "b": 0, "c": 0}
+    ends = ("delete", whole | {"a": MANY, "b": MANY}, None)
+    born = ("create", None, whole)
+    start = await write_history(
+        database, born, *updates("a"), *updates("b"), ends, born, ("update", {"c": 0}, {"c": 1})
+    )
+    trail = AuditTrail(database)
+    for at, state, most in (
+        (-1, None, 500),
+        (0, whole, 500),
+        (100, whole | {"a": 100}, 500),
+        (MANY, whole | {"a": MANY}, MANY + 500),
+        (2 * MANY, whole | {"a": MANY, "b": MANY}, 2 * MANY + 500),
+        (2 * MANY + 1, None, 500),
+        (2 * MANY + 3, whole | {"c": 1}, 500),
+        (9 * MANY, whole | {"c": 1}, 500),
+    ):
+        rows_read.clear()
+        assert await trail.as_of("Item", 1, start + timedelta(seconds=at)) == state, at
+        assert sum(rows_read) <= most, at
+        assert max(rows_read) <= 500, at
+
+
+async def test_a_long_history_that_begins_too_late_is_read_in_parts(database: Database, rows_read: list[int]) -> None:
+    trail = AuditTrail(database)
+    start = await write_history(database, *updates("a"))
+    with pytest.raises(Unknown, match="no Item with id '1'"):
+        await trail.as_of("Item", 1, start + timedelta(seconds=MANY / 2))
+    assert (sum(rows_read), max(rows_read) <= 500) == (MANY, True)
+    start = await write_history(database, *updates("a"), ("delete", {"a": MANY, "b": 5}, None), *updates("b"))
+    for at, value in ((-1, 0), (0, 1), (MANY - 10, MANY - 9)):
+        rows_read.clear()
+        assert await trail.as_of("Item", 1, start + timedelta(seconds=at)) == {"a": value, "b": 5}
+        assert (sum(rows_read) <= MANY + 500, max(rows_read) <= 500) == (True, True)
 
 
 async def test_a_moment_needs_a_time_zone(database: Database) -> None:

@@ -139,11 +139,11 @@ async def test_what_comes_one_by_one_goes_in_batches(database: Database) -> None
 
 async def test_keys_that_the_database_counts_are_known_before(database: Database) -> None:
     new = [BulkLine(), BulkLine(state="done"), BulkLine()]
-    async with unit(database):
+    async with unit(database) as uow:
         await lines.insert_many([{"state": "early"}])
         await lines.insert_many(new)
         late = await lines.add(BulkLine())
-        await lines._unit()[0].flush()
+        await uow.flush()
     assert [one.id for one in (*new, late)] == [2, 3, 4, 5]
     rows = await stored(database, BulkLine.id, BulkLine.state)
     assert rows == [(1, "early"), (2, "open"), (3, "done"), (4, "open"), (5, "open")]

@@ -18,7 +18,7 @@ import pytest
 from uno.data import Database, schema
 from uno.testing.postgres import DatabaseFarm
 
-SOURCES = Path(__file__).parents[2] / "src"
+ROOT = Path(__file__).parents[2]
 SECONDS = 60.0
 KEYS, TIMES, AT_ONCE = 100, 20, 4
 BANK = """
@@ -138,10 +138,11 @@ class Client:
 
 
 @contextmanager
-def process(folder: Path, **settings: str) -> "Iterator[subprocess.Popen[bytes]]":
+def process(folder: Path, program: str, **settings: str) -> "Iterator[subprocess.Popen[bytes]]":
     (folder / "bank.py").write_text(BANK)
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "PYTHONDONTWRITEBYTECODE": "1", **settings}
-    line = [sys.executable, "-m", "uno.cli", "run", "bank:app", "--port", "0"]
+    path = os.pathsep.join((f"{ROOT / 'src'}", f"{ROOT}"))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **settings}
+    line = [sys.executable, "-m", "uno.cli", "run", program, "--port", "0"]
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         running = subprocess.Popen(line, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
     try:
@@ -152,8 +153,8 @@ def process(folder: Path, **settings: str) -> "Iterator[subprocess.Popen[bytes]]
 
 
 @asynccontextmanager
-async def served(folder: Path, url: str, **settings: str) -> AsyncIterator[Client]:
-    with process(folder, UNO_DB_URL=url, **settings) as running:
+async def served(folder: Path, url: str, program: str = "bank:app", **settings: str) -> AsyncIterator[Client]:
+    with process(folder, program, UNO_DB_URL=url, **settings) as running:
 
         async def told() -> str | None:
             assert running.poll() is None, (folder / "err").read_text()

@@ -1,7 +1,6 @@
 """What a record was: its entries, put together again. Pure functions."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import AsyncIterable
 
 from uno.audit.entry import AuditLog
 from uno.data.changes import Values
@@ -12,43 +11,28 @@ class Unknown(NotFound):
     """What the record was then is not known: it was there before it was audited."""
 
 
-def state_at(entries: Sequence[AuditLog], time: datetime) -> Values | None:
-    """The record's values at a moment, from all of its entries, oldest first; None where it did not exist.
+async def state_between(earlier: AsyncIterable[AuditLog], later: AsyncIterable[AuditLog]) -> Values | None:
+    """The record's values at a moment, None where it did not exist.
 
-    Raises `Unknown` where no entry has the whole record.
+    `earlier` are its entries until then, newest first, `later` those after it, oldest first; of neither is more
+    taken than up to the first that has the whole record. Raises `Unknown` where none has.
     """
-    done = [entry for entry in entries if entry.timestamp <= time]
-    later = entries[len(done) :]
-    begin = next((n for n in reversed(range(len(done))) if _is_whole(done[n])), None)
-    if begin is not None:
-        return _forward(done[begin:])
-    if not done and (not later or later[0].before is None):
+    state: Values = {}
+    last: AuditLog | None = None
+    async for last in earlier:  # to a create or a delete, by what each change made of it
+        if last.after is None:
+            return None
+        state = last.after | state
+        if last.before is None:
+            return state
+    state = {}
+    async for entry in later:  # to what a delete removed, by what each change before it took away
+        if last is None and entry.before is None:
+            return None
+        last = entry
+        state = (entry.before or {}) | state
+        if entry.after is None:
+            return state
+    if last is None:
         return None
-    end = next((n for n, entry in enumerate(later) if entry.after is None), None)
-    if end is None:
-        raise Unknown(entries[0].component, entries[0].record_id)
-    return _backward(later[: end + 1])
-
-
-def _is_whole(entry: AuditLog) -> bool:
-    return entry.before is None or entry.after is None
-
-
-def _forward(entries: Sequence[AuditLog]) -> Values | None:
-    """From a create or a delete on, by what each change made of it."""
-    first, *changes = entries
-    if first.after is None:
-        return None
-    state = dict(first.after)
-    for change in changes:
-        state |= change.after or {}
-    return state
-
-
-def _backward(entries: Sequence[AuditLog]) -> Values:
-    """From what a delete removed, by what each change before it took away."""
-    *changes, last = entries
-    state = dict(last.before or {})
-    for change in reversed(changes):
-        state |= change.before or {}
-    return state
+    raise Unknown(last.component, last.record_id)

@@ -1,12 +1,13 @@
 """Reading the audit trail."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, get_args
 
 from uno.audit.entry import AuditLog
-from uno.audit.past import state_at
-from uno.audit.tables import behind, chosen, entries, in_order, key_text, number
+from uno.audit.past import state_between
+from uno.audit.tables import audit, behind, chosen, entries, in_order, key_text, number
 from uno.data import Database, Page, paging
 from uno.data.changes import Kind, Values
 from uno.data.decode import decoded
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Rows that a query may ask for.
 _LARGEST = 2**63
+# Entries of a long history that are in memory at once.
+_BATCH = 200
 _OPERATIONS: tuple[str, ...] = get_args(Kind)
 
 
@@ -88,10 +91,22 @@ class AuditTrail:
         does not have all of it.
         """
         _check_moments(time=time)
-        state = state_at(await self.history(component, record_id), time)
+        where = _where(component=component, record_id=record_id, kind="change")
+        earlier = self._each([*where, audit.c.timestamp <= time], newest_first=True)
+        later = self._each([*where, audit.c.timestamp > time], newest_first=False)
+        async with aclosing(earlier), aclosing(later):
+            state = await state_between(earlier, later)
         if state is None or isinstance(component, str):
             return state
         return decoded(self._database.plan(component), state)
+
+    async def _each(self, where: "list[Criterion]", newest_first: bool) -> AsyncGenerator[AuditLog, None]:
+        """One after another, asked for in batches."""
+        further: list[Criterion] = []
+        while batch := await self._entries([*where, *further], newest_first, _BATCH):
+            for entry in batch:
+                yield entry
+            further = [behind(batch[-1].id, newest_first)]
 
     async def _entries(self, where: "list[Criterion]", newest_first: bool, limit: int | None) -> list[AuditLog]:
         rows = await self._database.query(entries(where, newest_first, limit))

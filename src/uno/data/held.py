@@ -16,13 +16,14 @@ _LOOP = ("asyncio", "uvloop")
 
 
 class Watch:
-    """Over one transaction; `busy` while the driver runs a statement."""
+    """Over one transaction."""
 
     __slots__ = ("_guards", "_since", "_task", "_timer", "error")
 
     def __init__(self, guards: Guards) -> None:
         self._guards = guards
         self._task = asyncio.current_task()
+        # Idle since then; None while the driver runs a statement.
         self._since: float | None = clock.monotonic()
         # What is raised by the next statement, where guards are errors.
         self.error: Misconfigured | None = None

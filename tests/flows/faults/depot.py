@@ -3,6 +3,7 @@
 import asyncio
 import enum
 import json
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -156,6 +157,11 @@ def depot(url: str, **settings: Any) -> App:
     ]
     module = Module("depot", routes=routes, handlers=[weigh])
     return App(module, database=Database(url, settings=DatabaseSettings(**settings)))
+
+
+def served() -> App:
+    """The application of a process of its own."""
+    return depot(os.environ["UNO_DB_URL"])
 
 
 @asynccontextmanager

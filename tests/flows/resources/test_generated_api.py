@@ -106,7 +106,7 @@ CONFIG = SchemathesisConfig.from_dict(
     }
 )
 # Of each operation requests that fit its schema and such that do not; chains of them by links.
-FITTING, UNFIT, CHAINS = 18, 5, 12
+FITTING, UNFIT, CHAINS = 34, 9, 26
 RANDOM = os.environ.get("UNO_TEST_SEEDS") == "random"
 QUIET = settings(
     suppress_health_check=list(HealthCheck),
@@ -202,5 +202,5 @@ def explore(shop_url: str) -> None:
     good = sum(count for status, count in statuses.items() if status < 300) / statuses.total()
     print(f"{alone} cases and {statuses.total() - alone} by links, {good:.0%} 2xx: {dict(sorted(statuses.items()))}")
     assert not [status for status in statuses if status >= 500]
-    assert statuses.total() >= 1_000  # on each of two backends
+    assert statuses.total() >= 2_000
     assert good >= 0.3

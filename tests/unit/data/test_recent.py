@@ -54,9 +54,13 @@ def test_the_writer_keeps_so_many_shapes_and_a_common_one_is_the_same_text() -> 
         return writer.one_statement([Operation("update", table, "Wide", {"id": 1}, dict.fromkeys(names, 1), {})]).sql
 
     common = text(("c0",))
+    early = text(("c1",))
     odd = [names for count in range(2, 9) for names in combinations(NAMES, count)]
     assert len(odd) > 3_000
     for names in odd:
         text(names)
         assert text(("c0",)) is common
-    assert (len(writer._texts), len(writer._known)) == (MAX_TEXTS, MAX_TEXTS)
+    again = text(("c1",))
+    assert again == early
+    assert again is not early  # it was forgotten
+    assert [len(one) for one in vars(writer).values() if isinstance(one, Recent)] == [MAX_TEXTS, MAX_TEXTS]
