@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 from sqlalchemy import MetaData, func, select
 from sqlalchemy.orm import Mapped, mapped_column
+from tests.flows.proxy import Proxy
 
 from uno import clock
 from uno.audit import AuditBook
@@ -352,12 +352,10 @@ async def test_a_caller_cancelled_while_a_sqlite_file_is_opened_leaves_it_closed
 async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
     url: str, admin: asyncpg.Connection
 ) -> None:
-    parts = urlsplit(url)
-    proxy = Proxy(int(parts.port or 5432))
+    proxy = Proxy(url)
     await proxy.start()
-    there = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")))
     settings = DatabaseSettings(connect_timeout=1, breaker_recovery=0.5)
-    async with Database(there, settings=settings) as database:
+    async with Database(proxy.url, settings=settings) as database:
         await write(database)
         await proxy.stop()
         for call in (read, write, write_explicitly, read, write, write_explicitly):
@@ -378,58 +376,14 @@ async def test_a_server_that_is_gone_is_unavailable_and_its_return_is_noticed(
 
 
 async def test_a_server_that_never_lets_go_does_not_hold_up_the_end(url: str) -> None:
-    parts = urlsplit(url)
-    proxy = Proxy(int(parts.port or 5432), deaf=True)
+    proxy = Proxy(url, deaf=True)
     await proxy.start()
-    there = urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{proxy.port}")))
     async with clock.timeout(30):
-        async with Database(there, settings=DatabaseSettings(connect_timeout=0.5)) as database:
+        async with Database(proxy.url, settings=DatabaseSettings(connect_timeout=0.5)) as database:
             await asyncio.gather(*(read(database) for _ in range(4)))
         while not all(writer.is_closing() for writer in proxy.near):
             await asyncio.sleep(0.01)
     await proxy.stop()
-
-
-class Proxy:
-    """A port before the server that can go away and come back, and that may keep what says goodbye to itself."""
-
-    def __init__(self, target: int, *, deaf: bool = False) -> None:
-        self._target = target
-        self._deaf = deaf
-        self.near: list[asyncio.StreamWriter] = []
-        self._server: asyncio.Server | None = None
-        self._open: set[asyncio.StreamWriter] = set()
-        self.port = 0
-
-    async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
-        await self._server.wait_closed()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        self._open |= {writer, far_writer}
-        self.near.append(writer)
-        await asyncio.gather(_pipe(reader, far_writer, deaf=self._deaf), _pipe(far_reader, writer))
-        self._open -= {writer, far_writer}
-
-
-# What a client of PostgreSQL sends last.
-GOODBYE = b"X\0\0\0\4"
-
-
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, deaf: bool = False) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data.removesuffix(GOODBYE) if deaf else data)
-            await writer.drain()
-    writer.close()
 
 
 async def until(admin: asyncpg.Connection, condition: str) -> None:

@@ -8,14 +8,14 @@ import asyncio
 from collections.abc import Collection, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from uno import clock, context, sync
+from uno import context, sync
 from uno.data import capture, deadlines
 from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
 from uno.data.writer import Writer, write_in_order
-from uno.errors import Invalid, Misconfigured, OutcomeUnknown, UnoError
+from uno.errors import Invalid, Misconfigured, OutcomeUnknown
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -106,14 +106,7 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
-    limit = uow.database.settings.commit_timeout
-    try:
-        async with clock.timeout(limit):
-            await work
-    except TimeoutError as error:
-        if isinstance(error, UnoError):
-            raise
-        raise OutcomeUnknown(f"The commit was not confirmed within {limit:g} s.") from error
+    await deadlines.confirmed(work, uow.database.settings.commit_timeout)
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:

@@ -12,10 +12,10 @@ from sqlalchemy import MetaData, Result, Select, Table, TextClause, and_, bindpa
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from uno.data import deadlines
 from uno.data.capture import by_trigger
 from uno.data.components import Classes
 from uno.data.connecting import break_connecting, postgres_engine
-from uno.data.deadlines import keep_deadlines
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
@@ -24,6 +24,7 @@ from uno.data.lazy import name_what_is_not_loaded
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.marks import wants_triggers
 from uno.data.orm import Session
+from uno.data.parting import let_go, part_in_time
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
@@ -167,9 +168,10 @@ class Database:
         name_unfit(self._engine.sync_engine)
         tell_tenants(self._engine.sync_engine)
         watch(self._engine.sync_engine)
-        keep_deadlines(self._engine.sync_engine)
+        deadlines.keep_deadlines(self._engine.sync_engine)
         if url.get_backend_name() == "postgresql":
             event.listen(self._engine.sync_engine, "connect", self._opened)
+            part_in_time(self._engine.dialect)
             # An embedded server has what starts it again instead.
             if self.settings.breaker_failures and not self.embedded:
                 break_connecting(self._engine.sync_engine, self.settings)
@@ -331,9 +333,12 @@ class Database:
         plain = self.tenants.possible and (isinstance(statement, TextClause) or self.dialect.driver != "asyncpg")
         options = {OPTION: self.tenants, **({} if plain else self._reading)}
         try:
-            async with self.engine.connect() as connection:
+            connection = await self.engine.connect()
+            try:
                 reading = await connection.execution_options(**options)
                 return take(await reading.execute(statement, parameters))
+            finally:
+                await let_go(connection)
         except Exception as error:  # whoever asks sees it, translated
             raise_translated(error)
             raise
@@ -344,7 +349,7 @@ class Database:
         transaction = await self.begin()
         try:
             yield transaction
-            await transaction.commit()
+            await deadlines.confirmed(transaction.commit(), self.settings.commit_timeout)
         finally:
             await transaction.close()
 

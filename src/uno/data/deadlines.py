@@ -4,14 +4,14 @@ A commit under way has its own limit instead, so that its outcome is known.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
 
 from uno import clock, context, sync
-from uno.errors import TimedOut
+from uno.errors import OutcomeUnknown, TimedOut, UnoError
 
 T = TypeVar("T")
 # Whether a commit is under way.
@@ -58,6 +58,19 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
     except StopIteration:
         return
     raise AssertionError("a timeout had to wait")
+
+
+async def confirmed(commit: Awaitable[None], limit: float) -> None:
+    """Wait for a commit. Raises `OutcomeUnknown` after `limit` seconds."""
+    if sync.without_loop():  # SQLite's own limit holds
+        return await commit
+    try:
+        async with clock.timeout(limit):
+            await commit
+    except TimeoutError as error:
+        if isinstance(error, UnoError):
+            raise
+        raise OutcomeUnknown(f"The commit was not confirmed within {limit:g} s.") from error
 
 
 def was_late(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ reported is thrown away: without that, one terminated backend poisons the pool f
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.util.concurrency import in_greenlet
 
 from uno import clock, sync
-from uno.data import deadlines, literal
+from uno.data import deadlines, literal, parting
 from uno.data.failures import chain, ends_transaction, is_lost, translate
 from uno.data.guards import Guards
 from uno.data.held import Watch
@@ -29,8 +29,6 @@ from uno.data.watched import watched
 from uno.errors import OutcomeUnknown, TimedOut
 from uno.telemetry import trace
 
-# Seconds in which the server ends what a connection still does.
-_PARTING = 2.0
 # How a transaction is told that it only reads.
 _READING = {"postgresql": {"postgresql_readonly": True}, "sqlite": {"uno_read": True}}
 
@@ -85,7 +83,7 @@ class Lease:
             self._give_back(error)
         else:
             try:
-                await sync.shielded(_part_from(self.driver))
+                await sync.shielded(parting.part_from(self.driver))
             finally:  # cancelled meanwhile, its place in the pool must not be lost
                 self._invalidate(error)
         if error is not None:
@@ -129,7 +127,8 @@ class Lease:
         try:
             rows = await self.fetch(prepared, parameters)
         except asyncpg.PostgresError:
-            await self.driver.execute("ROLLBACK", timeout=deadlines.left())
+            with suppress(Exception):  # one that is still in its transaction is thrown away
+                await self.driver.execute("ROLLBACK", timeout=parting.SECONDS)
             raise
         await self.driver.execute("COMMIT", timeout=deadlines.left())
         return rows
@@ -140,14 +139,6 @@ class Lease:
         tracer = trace.detail
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, sql, "postgresql", work))
         return rows
-
-
-async def _part_from(driver: Any) -> None:
-    """Close a connection that may still do something, which the server is told to stop."""
-    try:
-        await driver.close(timeout=_PARTING)
-    except Exception:  # it is gone, or does not answer
-        driver.terminate()
 
 
 class SqliteLease(Lease):
@@ -311,7 +302,8 @@ async def _close(connection: AsyncConnection, *, clean: bool, reads: bool) -> No
     try:
         if not clean:
             await connection.rollback()
-            await _end(connection)
+            if not connection.invalidated:  # or another one would be opened
+                await _end(connection)
         if reads and connection.dialect.name == "sqlite" and not connection.invalidated:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await driver.execute_fetchall(MAY_WRITE)

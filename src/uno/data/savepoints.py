@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from uno.data.failures import translate
 from uno.data.session_path import Mark
 from uno.data.tracked import Snapshot
 
@@ -34,12 +35,25 @@ async def savepoint(uow: "UnitOfWork") -> AsyncIterator[None]:
             kept = True
     finally:
         if not kept:
-            if uow.any_session is not None:
-                await uow.any_session.leave(mark)
-            await nested.rollback()
+            lost = await _undo(uow, nested, mark)
             del uow.recorded[recorded:]
-            uow.doomed, transaction.broken = doomed, None
-            await _return_to(uow, snapshot, mark)
+            uow.doomed, transaction.broken = doomed, lost
+            if lost is None:
+                await _return_to(uow, snapshot, mark)
+
+
+async def _undo(uow: "UnitOfWork", nested: Any, mark: Mark | None) -> BaseException | None:
+    """Roll the savepoint back; the error where that fails, as for a lost connection: then all is rolled back.
+
+    It is not raised here, where another error may be on its way.
+    """
+    try:
+        if uow.any_session is not None:
+            await uow.any_session.leave(mark)
+        await nested.rollback()
+    except Exception as error:  # whoever goes on in this unit of work sees it, translated
+        return translate(error) or error
+    return None
 
 
 async def _return_to(uow: "UnitOfWork", snapshot: Snapshot, mark: Mark | None) -> None:

@@ -1,11 +1,12 @@
 """The way through SQLAlchemy's own session: its flush writes, its history tells what changed."""
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Table, event, inspect
-from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -22,7 +23,7 @@ from uno.data.tracked import Entry, record_id, twin
 from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
 from uno.domain.aggregate import Numbered, forget_events, numbered_events
-from uno.errors import VersionConflict
+from uno.errors import TimedOut, VersionConflict
 
 T = TypeVar("T")
 Ledger = dict[tuple[MappedPlan, tuple[Any, ...]], tuple[Values | None, Values | None]]
@@ -273,7 +274,8 @@ class SessionPath:
             set_committed_value(entity, str(plan.version_name), before)
 
     async def close(self) -> None:
-        await self.session.close()
+        with suppress(TimedOut, DBAPIError):  # the connection is lost, and all of it rolled back
+            await self.session.close()
 
     def changes(self) -> list[Change]:
         """The net changes of all flushes."""

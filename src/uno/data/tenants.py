@@ -110,5 +110,5 @@ def _before(connection: Any, _cursor: Any, sql: str, _parameters: Any, _executio
 
 def _undone(connection: Any, _name: str, _context: Any) -> None:
     """What was told inside a savepoint is undone with it: it may be anything now."""
-    if _TOLD in connection.info:
+    if not connection.invalidated and _TOLD in connection.info:
         connection.info[_TOLD] = connection.get_transaction(), None
