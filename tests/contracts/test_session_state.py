@@ -6,6 +6,7 @@ from secrets import token_hex
 from urllib.parse import urlsplit
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from tests.contracts.tenants import Note, expected, notes, of, run
@@ -199,7 +200,7 @@ async def test_nobody_without_a_tenant_sees_that_of_a_session(database: Database
 
 
 async def test_connections_of_a_replica_are_closed_too(tenant_url: str) -> None:
-    settings = DatabaseSettings(pool_size=1, max_overflow=0, replica_url=tenant_url)
+    settings = DatabaseSettings(pool_size=1, max_overflow=0, replica_url=SecretStr(tenant_url))
     async with Database(tenant_url, settings=settings) as database:
         assert database.replica is not None
         before = await state(database.replica)
