@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from uno.data.failures import translate
 from uno.data.pool import WatchedPool
 from uno.data.postgres_numbers import keep_digits
+from uno.data.tenants import OPTION
 from uno.data.url import application_name
 from uno.resilience import CircuitBreaker
 from uno.settings import DatabaseSettings
@@ -55,7 +56,9 @@ def postgres_engine(url: URL, settings: DatabaseSettings, read_only: bool) -> As
         pool_timeout=settings.acquire_timeout,
         # The connection used last has its statements prepared.
         pool_use_lifo=True,
+        # What changes a session is watched for instead, on connections of SQLAlchemy's own too.
         pool_reset_on_return=None,
+        execution_options={OPTION: None},
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
     )
     keep_digits(engine.dialect)

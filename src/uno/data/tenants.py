@@ -2,6 +2,7 @@
 
 Tables that have it are looked up once, with the other special ones. What uses them is in a transaction with the
 setting `uno.tenant`, which ends with it: no connection carries a tenant to whoever has it next.
+One whose session was changed by SQL of somebody's own is not given to anybody else.
 """
 
 import re
@@ -12,17 +13,16 @@ from sqlalchemy import Engine, Table, event, text
 
 from uno import context
 from uno.data.recent import Recent
+from uno.data.remains import LASTS, PLAIN, UNDOES, changed, close_changed, effect
 from uno.errors import Misconfigured
 
-# The execution option of connections that are to be told.
+# The execution option of connections that are to be told, None for one of uno's that is not.
 OPTION = "uno_tenants"
 # Under this key of a connection's `info`: in which transaction it was told what.
 _TOLD = "uno.tenant"
 _TELL = text("SELECT set_config('uno.tenant', :tenant, true)")
 # As digits, so that nothing in it can end the literal.
 _OPEN = "BEGIN; SELECT set_config('uno.tenant', convert_from(decode('{}', 'hex'), 'UTF8'), true)"
-# What SQLAlchemy says of savepoints, also where the transaction takes nothing else.
-_SAVEPOINTS = ("SAVEPOINT ", "ROLLBACK TO ", "RELEASE ")
 # Statements of which it is remembered whether they use such a table.
 _MOST = 1_000
 
@@ -87,17 +87,30 @@ def tell_tenants(engine: Engine) -> None:
     """Tell the tenant on connections of this engine that have the option, sessions too; others are left alone."""
     if engine.dialect.name == "postgresql" and not event.contains(engine, "before_cursor_execute", _before):
         event.listen(engine, "before_cursor_execute", _before)
-        event.listen(engine, "rollback_savepoint", _undone)
+        close_changed(engine)
 
 
 def _before(connection: Any, _cursor: Any, sql: str, _parameters: Any, _execution: Any, _many: bool) -> None:
     options = connection.get_execution_options()
-    tenants: Tenants | None = options.get(OPTION)
+    if OPTION not in options:
+        return
+    does = effect(sql)
+    if does == LASTS:
+        changed(connection)
+    tenants: Tenants | None = options[OPTION]
     if tenants is None or not tenants.possible:
         return
+    if does in (PLAIN, LASTS):
+        _tell(connection, tenants, options, sql)
+    if does in (UNDOES, LASTS):
+        # What was told since the savepoint is undone with it, or was set to something else: it may be anything now.
+        connection.info[_TOLD] = connection.get_transaction(), None
+
+
+def _tell(connection: Any, tenants: Tenants, options: Any, sql: str) -> None:
     wanted, transaction = current() or "", connection.get_transaction()
     told_in, told = connection.info.get(_TOLD, (None, ""))
-    if wanted == (told if told_in is transaction else "") or sql.startswith(_SAVEPOINTS):
+    if wanted == (told if told_in is transaction else ""):
         return
     if options.get("isolation_level") == "AUTOCOMMIT":
         if not tenants.in_text(sql):
@@ -106,9 +119,3 @@ def _before(connection: Any, _cursor: Any, sql: str, _parameters: Any, _executio
         connection.connection.dbapi_connection.isolation_level = "read_committed"
     connection.info[_TOLD] = transaction, wanted
     connection.execute(_TELL, {"tenant": wanted})
-
-
-def _undone(connection: Any, _name: str, _context: Any) -> None:
-    """What was told inside a savepoint is undone with it: it may be anything now."""
-    if not connection.invalidated and _TOLD in connection.info:
-        connection.info[_TOLD] = connection.get_transaction(), None
