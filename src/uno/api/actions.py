@@ -116,7 +116,7 @@ def action_reader(action: Action, message: type[Any], gates: Gates = UNGUARDED) 
         read_list = list_reader(resource, message, gates)
         return lambda scope, _body: read_list(scope)
     if operation == "bulk_delete":
-        return body_reader(message, ())
+        return _present(body_reader(message, ()))
     if operation == "bulk_create":
         return _body_reader(resource, resource.schemas.create, message)
     if operation == "create":
@@ -201,13 +201,24 @@ def _body_reader(resource: Resource, schema: Any, whole: Any = None) -> Callable
         try:
             return read(scope, body)
         except Invalid as error:
-            nulls = () if isinstance(error, Malformed) else _nulls(parse(body or b"{}"), whole is not None)
+            nulls = () if isinstance(error, Malformed) else _nulls(parse(body), whole is not None)
             told = [better(one, nulls) for one in error.errors]
             if told == list(error.errors):
                 raise
             raise invalid(told, malformed=isinstance(error, Malformed)) from None
 
-    return read_body
+    return _present(read_body)
+
+
+def _present(read: Read) -> Read:
+    """`read`, where there is a body: nothing is no object without members."""
+
+    def read_present(scope: Scope, body: bytes) -> Any:
+        if not body:
+            raise invalid([FieldError("body", "It is missing; send a JSON object.", "missing")])
+        return read(scope, body)
+
+    return read_present
 
 
 def _nulls(given: Any, in_list: bool) -> set[str]:

@@ -6,13 +6,16 @@ The messages of the resource run through a small pipeline of their own: repetiti
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.params import Depends as Dependency
+from fastapi.routing import iter_route_contexts
 from starlette.types import Scope
 
-from uno.api.access import require_auth, require_permissions
+from uno.api.access import Guard, require_auth, require_permissions
 from uno.api.action_forms import action_result
 from uno.api.actions import Dispatch, action_reader, answering_action
 from uno.api.event_route import EventRoute, route_function
@@ -22,6 +25,7 @@ from uno.api.operations import operation_ids
 from uno.api.request import WITHOUT_BODY
 from uno.app import Endpoint
 from uno.app.endpoints import endpoint
+from uno.app.inclusions import asked_beside, doors
 from uno.app.resources import Action, Resource, resource
 from uno.audit import AuditBook
 from uno.bus import Bus, Middleware
@@ -31,6 +35,7 @@ from uno.data import Database, Once, UnitOfWork, repeated, schema, transactional
 from uno.errors import Misconfigured, Unavailable
 
 _OPEN = ("open", "authenticated")
+_ACTION = "__uno_action__"
 
 
 def build_crud_router(
@@ -47,7 +52,8 @@ def build_crud_router(
     stand before every operation. `access` is "open" unless said otherwise. Errors are problem documents; what
     changes is audited and idempotency keys are remembered, in tables of uno's own (`App.create_schema()` and
     `uno db create` make them), unless `audit` is off: then there is no history, and requests with a key are refused.
-    Without its tables it refuses to start. Inside an `App` use `resource` instead: there are events, settings and
+    Without its tables it refuses to start, and where it shows of related objects what the router of those guards
+    by more. Inside an `App` use `resource` instead: there are events, settings and
     policies. Raises `Misconfigured`.
     """
     declared.setdefault("access", "open")
@@ -57,9 +63,11 @@ def build_crud_router(
     if not audit and "history" in made.operations:
         raise Misconfigured(f"Without audit there is no history of {made.cls.__name__}; leave it or audit=False out.")
     tables = _Tables(made, database, _bus(made, database, audit=audit), audit=audit)
+    others = _Others(made)
 
     @asynccontextmanager
-    async def lifespan(_app: Any) -> AsyncIterator[None]:
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        others.check(app)
         async with database:
             with suppress(Unavailable):  # which is said to each request, until it can be looked up
                 await tables.check()
@@ -70,7 +78,7 @@ def build_crud_router(
     names = operation_ids(endpoints)
     # FastAPI takes the first that fits: /orders/bulk has to come before /orders/{id}.
     for one, name in sorted(zip(endpoints, names, strict=True), key=lambda pair: pair[0].path.count("{")):
-        _add(router, one, name, tables.dispatch)
+        _add(router, one, name, tables.dispatch, others)
     return router
 
 
@@ -110,33 +118,83 @@ class _Tables:
         return await self._bus.dispatch(message)
 
 
-def _add(router: APIRouter, one: Endpoint, name: str, dispatch: Dispatch) -> None:
+class _Others:
+    """The routers that are in one application with this one; they are looked for once."""
+
+    def __init__(self, made: Resource) -> None:
+        self._made = made
+        self._known: WeakSet[Any] = WeakSet()
+
+    def check(self, app: Any) -> None:
+        """Raise `Misconfigured` where this one shows of related objects what another guards by more, or hides."""
+        if app not in self._known:
+            self._look(app)
+            self._known.add(app)
+
+    def _look(self, app: Any) -> None:
+        made = self._made
+        contexts = [(getattr(one.endpoint, _ACTION, None), one) for one in iter_route_contexts(app.routes)]
+        there = [(action, one.dependencies) for action, one in contexts if action is not None]
+        # What another hides is known only now.
+        object.__setattr__(made, "known", list(dict.fromkeys([*made.known, *(one.resource for one, _ in there)])))
+        made.beside.clear()
+        made.check_names()
+        own = [given for one, given in there if one.resource is made and one.operation in ("list", "get")]
+        for option, asked in asked_beside(made):
+            messages = doors(made, asked)
+            for action, wanted in there:
+                if action.resource.messages[action.operation] in messages:
+                    _refuse_unguarded(f"{option}={asked!r} of {made.cls.__name__}", action, wanted, own)
+
+
+def _refuse_unguarded(asked: str, action: Action, wanted: Sequence[Any], own: Sequence[Sequence[Any]]) -> None:
+    if any(one not in given for given in own for one in wanted):
+        raise Misconfigured(
+            f"{asked}: the router of {action.resource.cls.__name__} has dependencies, access or permissions that "
+            "this one has not, and nobody asks them here; give this one the same, or leave it out."
+        )
+
+
+def _add(router: APIRouter, one: Endpoint, name: str, dispatch: Dispatch, others: _Others) -> None:
     action = one.action
     assert action is not None
     router.add_api_route(
         one.path,
-        _function(one, action, dispatch),
+        _function(one, action, dispatch, others),
         route_class_override=EventRoute,
         dependencies=_guards(one),
         **with_schemas(options(one, action_result(action), name)),
     )
 
 
-def _function(one: Endpoint, action: Action, dispatch: Dispatch) -> Any:
+def _function(one: Endpoint, action: Action, dispatch: Dispatch, others: _Others) -> Any:
     answer = answering_action(one, action, dispatch)
     has_body = one.method not in WITHOUT_BODY
 
     async def ask(request: Request, scope: Scope) -> Reply:
         if NAME in (name for name, _ in scope["headers"]):
             scope[KEYED] = True
+        try:
+            others.check(request.app)
+        except Misconfigured as error:
+            # As where tables are missing: nobody has run the lifespan.
+            raise Unavailable(str(error)) from error
         return await answer(scope, await request.body() if has_body else b"")
 
-    return route_function(one, ask, action_reader(action, one.message))
+    function = route_function(one, ask, action_reader(action, one.message))
+    setattr(function, _ACTION, action)
+    return function
 
 
 def _guards(one: Endpoint) -> list[Dependency]:
     if one.access not in _OPEN:
         raise Misconfigured(f"access={one.access!r}: a router knows no policies; give permissions= or dependencies=.")
     if one.permissions:
-        return [Depends(require_permissions(one.permissions))]
+        return [Depends(_permitting(one.permissions))]
     return [] if one.access == "open" else [Depends(require_auth)]
+
+
+@cache
+def _permitting(permissions: tuple[str, ...]) -> Guard:
+    """Of the same permissions the same, so that two routers can be seen to ask for no less."""
+    return require_permissions(permissions)

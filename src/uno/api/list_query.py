@@ -18,7 +18,7 @@ from uno.errors import FieldError, Invalid
 
 # Parameters that are no conditions; a column of such a name is filtered by `limit__eq`.
 PARAMETERS = ("limit", "offset", "after", "sort", "fields", "include", "total", "filter")
-# By relationship what lets in those who may read what it leads to.
+# By relationship, and by field of a related object, what lets in those who may read it there.
 Gates: TypeAlias = Mapping[str, Sequence[Callable[[Scope], None]]]
 UNGUARDED: Final[Gates] = {}
 # Queries that are remembered, of a resource, and their length in bytes.
@@ -57,19 +57,20 @@ def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED
         made.answered_as_json()
         return made
 
-    known: Recent[bytes, Any] = Recent(MOST_KNOWN)
+    known: Recent[bytes, tuple[Any, list[str]]] = Recent(MOST_KNOWN)
 
     def remembered(scope: Scope) -> Any:
         """What was asked before is the same message, which nobody can change."""
         asked = scope["query_string"]
-        made = known.get(asked)
-        if made is None:
+        found = known.get(asked)
+        if found is None:
             made = read(scope)
+            found = made, [*made.include, *gates.keys() & {one.split()[0] for one in made.filter.walk()}]
             if len(asked) <= _LONGEST_KNOWN:
-                known.keep(asked, made)
-        if made.include:
-            pass_gates(scope, made.include, gates)
-        return made
+                known.keep(asked, found)
+        if found[1]:
+            pass_gates(scope, found[1], gates)
+        return found[0]
 
     return remembered
 

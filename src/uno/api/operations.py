@@ -25,8 +25,8 @@ from uno.api.request import WITHOUT_BODY, body_reader, query_reader, read_body
 from uno.api.response import Answer, Encoders, checked, locator, replier, responder, send_reply
 from uno.api.table import Table
 from uno.app import Endpoint
-from uno.app.inclusions import resources_of
-from uno.app.resources import Action
+from uno.app.inclusions import asked_beside, doors
+from uno.app.resources import Resource
 from uno.bus import Bus
 from uno.bus.promise import result_of
 from uno.modules.event import is_event
@@ -148,7 +148,7 @@ def _made(
 ) -> Operation:
     action = endpoint.action
     if action is not None:
-        gates = {one: _gates(action, one, endpoints, policies) for one in action.resource.includable}
+        gates = _gates(action.resource, endpoints, policies)
         app = event_app(endpoint, answering_action(endpoint, action, bus.dispatch, gates))
         return Operation(endpoint, app, action_result(action), name)
     if is_event(endpoint.message):
@@ -156,15 +156,14 @@ def _made(
     return _operation(endpoint, endpoints, bus, encoders, name)
 
 
-def _gates(action: Action, name: str, endpoints: Sequence[Endpoint], policies: Policies) -> list[Gate]:
-    """Who reads what is included has to be let in by the resources of it."""
-    found = []
-    for related in resources_of(action.resource, name):
-        is_list = action.resource.related([name])[0].is_list
-        reading = ("list", "get") if is_list else ("get", "list")
-        message = next((related.messages[one] for one in reading if one in related.messages), None)
-        found += [gate(one, policies) for one in endpoints if one.message is message]
-    return [one for one in found if one is not None]
+def _gates(resource: Resource, endpoints: Sequence[Endpoint], policies: Policies) -> dict[str, list[Gate]]:
+    """By what may be asked of related objects who lets in."""
+    found = {}
+    for _, asked in asked_beside(resource):
+        messages = doors(resource, asked)
+        given = [gate(one, policies) for one in endpoints if one.message in messages]
+        found[asked] = [one for one in given if one is not None]
+    return found
 
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint], bus: Bus, encoders: Encoders, name: str) -> Operation:

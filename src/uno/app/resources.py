@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias
 from pydantic import BaseModel
 
 from uno.app.endpoints import Endpoint, collection_of
-from uno.app.inclusions import check_includable, inclusion, shown_schemas
+from uno.app.inclusions import check_beside, inclusion, shown_schemas
 from uno.app.representation import Encoders, encoders
 from uno.app.resource_handlers import handler_of
 from uno.app.resource_messages import message_of
@@ -206,7 +206,7 @@ class Resource(Bundle):
         """Names that nobody knows are found when the application is put together, not by the first request."""
         for what, given in (("filterable", self.filters), ("sortable", self.sorts)):
             self._allowed(what, given)
-        check_includable(self)
+        check_beside(self)
 
     def _check_repository(self) -> None:
         if "list" in self.operations and self.usual("page") and not self.usual("find"):
