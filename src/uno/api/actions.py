@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from starlette.types import Scope
 
-from uno.api.action_forms import history_form, id_reader, key_parts, key_text, selection_form
+from uno.api.action_forms import history_form, id_reader, key_parts, selection_form
 from uno.api.conditions import if_match, is_known, wants_nothing
 from uno.api.events import Answer, Headers
 from uno.api.idempotency import KEYED, once, takes_key
@@ -33,6 +33,7 @@ from uno.app.resource_messages import Conditional, Creating
 from uno.app.resources import Action
 from uno.app.tags import tag_of
 from uno.bus.idempotency import Reply
+from uno.data import record_ids
 from uno.data.rendered import Row, Rows
 from uno.data.violations import named
 from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict, again
@@ -339,7 +340,7 @@ def _with_text(status: int, text: str, headers: Headers) -> Reply:
 def _location(key: Sequence[str], scope: Scope) -> bytes:
     path, root = scope["path"].rstrip("/"), scope.get("root_path", "")
     here = path if path.startswith(root) else root + path
-    text = key_text(key)
+    text = record_ids.joined(key)
     if not _PLAIN.fullmatch(here) or not _PLAIN.fullmatch(text):
         here, text = quote(here), quote(text, safe=",")
     return f"{here}/{text}".encode("ascii")

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import Column, ColumnElement, Index, Select, Table, Text, Uuid, func, select
 from sqlalchemy.types import TypeDecorator
 
+from uno.data import record_ids
 from uno.data.fields import Field
 from uno.data.model import UtcDateTime
 from uno.data.paging import Order
@@ -30,8 +31,8 @@ class KeyText(TypeDecorator[str]):
 
 
 def key_text(key: Any) -> str:
-    """A key as `record_id` has it; the parts of a composite one with commas between them."""
-    return ",".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
+    """A key as `record_id` has it."""
+    return record_ids.joined(key if isinstance(key, tuple) else (key,))
 
 
 audit = Table(

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB, asyncpg
 from sqlalchemy.engine import Connection
 
 from uno.context import Context
-from uno.data import wire
+from uno.data import record_ids, wire
 from uno.data.lease import Transaction
 from uno.data.marks import HIDDEN
 from uno.data.plan import MappedPlan, mapped_plan
@@ -296,7 +296,8 @@ def _key(plan: MappedPlan, alias: str) -> str:
                 f"{plan.label} has a key of the type {column.type!r}, which PostgreSQL writes otherwise than Python; "
                 "let the unit of work write down its changes."
             )
-    return " || ',' || ".join(f"{alias}.{_quote(c.name)}::text" for c in plan.mapper.primary_key)
+    rows = plan.table.alias(alias)
+    return _sql(record_ids.joined_in_sql([rows.c[c.key] for c in plan.mapper.primary_key]))
 
 
 def _object(plan: MappedPlan, columns: dict[str, Column[Any]], alias: str) -> str:

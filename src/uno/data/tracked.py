@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import inspect
 
+from uno.data import record_ids
 from uno.data.changes import Change, Operation, Values
 from uno.data.database import Plan, select_by_key
 from uno.data.frozen import Frozen, Told
@@ -450,5 +451,4 @@ def _change(entry: Entry) -> Change | None:
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:
     """A key as text; the kind of a document is no part of it."""
-    parts = key if isinstance(plan, MappedPlan) else key[1:]
-    return ",".join(str(part) for part in parts)
+    return record_ids.joined(key if isinstance(plan, MappedPlan) else key[1:])
