@@ -297,7 +297,7 @@ def _key(plan: MappedPlan, alias: str) -> str:
                 "let the unit of work write down its changes."
             )
     rows = plan.table.alias(alias)
-    return _sql(record_ids.joined_in_sql([rows.c[c.key] for c in plan.mapper.primary_key]))
+    return _sql(record_ids.joined_in_sql([rows.c[str(c.key)] for c in plan.mapper.primary_key]))
 
 
 def _object(plan: MappedPlan, columns: dict[str, Column[Any]], alias: str) -> str:

@@ -23,10 +23,13 @@ def joined(parts: Sequence[Any]) -> str:
 
 
 def joined_in_sql(parts: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
-    """The same of PostgreSQL."""
+    """The same of PostgreSQL; NULL where a part is."""
     if len(parts) == 1:
         return cast(parts[0], Text)
-    return func.concat_ws(_COMMA, *map(_escaped, parts), type_=Text())
+    first, *others = map(_escaped, parts)
+    for part in others:
+        first = first.concat(_COMMA).concat(part)
+    return first
 
 
 def split(text: str) -> list[str]:
