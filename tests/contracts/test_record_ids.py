@@ -73,13 +73,12 @@ async def by_objects(database: Database, cls: Any) -> None:
 
 async def in_bulk(database: Database, cls: Any) -> None:
     things = Repository(cls)
-    for step in (
-        lambda: things.insert_many(rows()),
-        lambda: things.update_many(n=1, values={"n": 2}),
-        lambda: things.delete_many(n=2),
-    ):
-        async with unit(database):
-            await step()
+    async with unit(database):
+        await things.insert_many(rows())
+    async with unit(database):
+        await things.update_many(n=1, values={"n": 2})
+    async with unit(database):
+        await things.delete_many(n=2)
 
 
 async def over_http(database: Database, cls: Any) -> None:

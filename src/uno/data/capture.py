@@ -242,7 +242,7 @@ def _created(table: Table, connection: Connection, **_: Any) -> None:
     schema = str(connection.dialect.default_schema_name)
     for statement in triggers(table, schema=schema):
         connection.exec_driver_sql(statement)
-    function, _ = _names(table, schema)
+    function = _names(table, schema)[0]
     # Who names the parent does not call them, but for TRUNCATE.
     for partition in _partitions(connection, table, schema):
         for verb in _VERBS:
