@@ -17,6 +17,7 @@ from uno.app.inclusions import shown_schemas
 from uno.app.resource_messages import id_type
 from uno.app.resources import Action
 from uno.audit import AuditLog
+from uno.data import record_ids
 from uno.data.document import DocumentPlan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
@@ -58,7 +59,7 @@ def id_reader(
 
     def read(scope: Scope) -> dict[str, Any]:
         text = scope["path_params"]["id"]
-        texts = [text] if parts == 1 else _split(text)
+        texts = [text] if parts == 1 else record_ids.split(text)
         if "\0" in text:
             raise invalid([_NUL])
         if len(texts) != parts:
@@ -85,18 +86,6 @@ def id_reader(
 def key_parts(resource: Resource, entity: Any) -> list[str]:
     """The parts of an id as texts."""
     return [str(getattr(entity, one.name)) for one in resource.schemas.key]
-
-
-def _split(text: str) -> list[str]:
-    parts, letters = [""], iter(text)
-    for letter in letters:
-        if letter == "\\":
-            parts[-1] += next(letters, "\\")
-        elif letter == ",":
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
 
 
 def selection_form(resource: Resource) -> type[BaseModel] | None:

@@ -13,7 +13,7 @@ from uno.audit import AuditBook, AuditTrail
 from uno.bus import Bus, CommandBus, EventBus, Middleware, QueryBus, per_message
 from uno.bus.idempotency import refuse_keys
 from uno.context import Context, current
-from uno.data import Database, Once, Repository, UnitOfWork, repeated, schema as uno_schema, transactional
+from uno.data import Database, Once, Repository, UnitOfWork, cascades, repeated, schema as uno_schema, transactional
 from uno.data.aggregates import Aggregates
 from uno.data.references import check_references, in_order
 from uno.data.unit_of_work import ambient_unit
@@ -139,6 +139,7 @@ class Wiring:
             await uno_schema.create(database, self.tables(), self.migrations(folder))
         else:
             await uno_schema.require(database, self.tables(), self.migrations(folder))
+        await cascades.warn(database)
 
     def worker(self) -> Worker:
         """A worker over the same database and bus."""

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, array
 
 from uno.audit.tables import audit
-from uno.data import wire
+from uno.data import record_ids, wire
 from uno.data.changes import Written
 from uno.data.marks import HIDDEN, Marks
 from uno.data.stamps import moment
@@ -55,7 +55,7 @@ def insert_from(written: Written) -> Insert | None:
         "id": _id(written),
         "kind": fixed("change"),
         "component": fixed(written.component),
-        "record_id": _record_id(written.key),
+        "record_id": record_ids.id_text_in_sql(written.key),
         "operation": _operation(written),
         "actor": _value(context.actor),
         "actor_source": _value(context.actor_source),
@@ -72,11 +72,6 @@ def insert_from(written: Written) -> Insert | None:
         # An update of nothing but what is left out is none.
         rows = rows.where(or_(*(_differs(written, name) for name in _shown(written))))
     return insert(audit).from_select(list(values), rows, include_defaults=False)
-
-
-def _record_id(key: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
-    parts = [cast(part, Text) for part in key]
-    return parts[0] if len(parts) == 1 else func.concat_ws(",", *parts)
 
 
 def _value(value: Any, type_: Any = Text) -> ColumnElement[Any]:

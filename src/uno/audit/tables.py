@@ -14,6 +14,7 @@ from uno.data.model import UtcDateTime
 from uno.data.paging import Order
 from uno.data.stamps import STAMPED
 from uno.data.tables import json_type, metadata
+from uno.errors import id_text
 
 
 class KeyText(TypeDecorator[str]):
@@ -23,15 +24,10 @@ class KeyText(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Any) -> str | None:
-        return None if value is None else key_text(value)
+        return None if value is None else id_text(value)
 
     def coerce_compared_value(self, op: Any, value: Any) -> Any:
         return self
-
-
-def key_text(key: Any) -> str:
-    """A key as `record_id` has it; the parts of a composite one with commas between them."""
-    return ",".join(str(part) for part in key) if isinstance(key, tuple) else str(key)
 
 
 audit = Table(

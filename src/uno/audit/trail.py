@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, get_args
 
 from uno.audit.entry import AuditLog
 from uno.audit.past import state_between
-from uno.audit.tables import audit, behind, chosen, entries, in_order, key_text, number
+from uno.audit.tables import audit, behind, chosen, entries, in_order, number
 from uno.data import Database, Page, paging
 from uno.data.changes import Kind, Values
 from uno.data.decode import decoded
 from uno.data.marks import component_of
-from uno.errors import Invalid
+from uno.errors import Invalid, id_text
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -128,7 +128,7 @@ def _where(
 ) -> "list[Criterion]":
     equal: dict[str, Any] = {
         "component": component_of(component) if isinstance(component, type) else component,
-        "record_id": None if record_id is None else key_text(record_id),
+        "record_id": None if record_id is None else id_text(record_id),
         "actor": actor,
         "tenant": tenant,
         "correlation_id": correlation_id,

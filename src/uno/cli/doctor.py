@@ -93,7 +93,18 @@ async def _answers(app: "App", database: "Database", about: dict[str, Any]) -> d
         await schema.require(database, app.tables(), migrations)
     except Misconfigured as error:
         return {"problems": [str(error)]}
-    return {"warnings": await unprotected(database), **await _queue(app, database)}
+    warnings = [*await unprotected(database), *await _unaudited(app, database)]
+    return {"warnings": warnings, **await _queue(app, database)}
+
+
+async def _unaudited(app: "App", database: "Database") -> list[str]:
+    """Where changes are made that nobody writes down."""
+    from uno.data import cascades, schema
+
+    told = await cascades.unaudited(database)
+    triggerless = await schema.triggerless(database, app.tables(), partitions=True)
+    remedy = "have no triggers that audit, or others than its class wants; run: uno db create PACKAGE:APP"
+    return [*([told] if told else []), *(f"The table {name} or partitions of it {remedy}" for name in triggerless)]
 
 
 async def unprotected(database: "Database") -> list[str]:

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import JSONB, asyncpg
 from sqlalchemy.engine import Connection
 
 from uno.context import Context
-from uno.data import wire
+from uno.data import record_ids, wire
 from uno.data.lease import Transaction
 from uno.data.marks import HIDDEN
 from uno.data.plan import MappedPlan, mapped_plan
@@ -70,7 +70,18 @@ BEGIN
   ELSIF TG_OP = 'DELETE' THEN
     INSERT INTO {audit} ({columns}) SELECT {same}, {old_id}, 'delete', {old}, NULL FROM uno_old o;
   ELSIF TG_OP = 'TRUNCATE' THEN
-    INSERT INTO {audit} ({columns}) SELECT {same}, {old_id}, 'delete', {old}, NULL FROM {table} o;
+    IF row_security_active({name}) THEN
+      RAISE EXCEPTION 'The rows that TRUNCATE takes from % cannot be written down: its policies hide rows from %.',
+        {name}, current_user
+        USING ERRCODE = 'insufficient_privilege',
+        HINT = 'Put TRUNCATE between ALTER TABLE ... NO FORCE ROW LEVEL SECURITY and FORCE, in one transaction.';
+    END IF;
+    -- Of a partitioned table the triggers of its partitions are called, too.
+    INSERT INTO {audit} ({columns}) SELECT {same}, {old_id}, 'delete', {old}, NULL FROM {table} o
+    WHERE o.tableoid = TG_RELID OR TG_RELID = {name}::regclass AND NOT EXISTS (
+      SELECT FROM pg_trigger t
+      WHERE t.tgrelid = o.tableoid AND t.tgname = 'uno_audit_truncate' AND t.tgenabled <> 'D'
+    );
   ELSE
     INSERT INTO {audit} ({columns}) SELECT {same_joined},
       coalesce({old_id}, {new_id}),
@@ -97,10 +108,20 @@ _STATE = text(
     "SELECT p.prosrc, (SELECT count(*) FROM pg_trigger t WHERE t.tgfoid = p.oid AND t.tgrelid = to_regclass(:table) "
     "AND t.tgenabled <> 'D') FROM pg_proc p WHERE p.oid = to_regprocedure(:function)"
 )
+# The partitions of a table, those of its partitions too, and how many triggers of each call the function.
+_PARTITIONS = text(
+    "SELECT n.nspname, c.relname, (SELECT count(*) FROM pg_trigger t WHERE t.tgfoid = to_regprocedure(:function) "
+    "AND t.tgrelid = c.oid AND t.tgenabled <> 'D') FROM pg_partition_tree(to_regclass(:table)) p "
+    "JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE p.relid <> to_regclass(:table) AND c.relkind IN ('r', 'p') ORDER BY 1, 2"
+)
+# A partition has those of the table that it is of.
 _TRIGGERED = text(
     "SELECT DISTINCT n.nspname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
-    "WHERE starts_with(t.tgname, 'uno_audit_') AND starts_with(p.proname, 'uno_audit_')"
+    "WHERE starts_with(t.tgname, 'uno_audit_') AND starts_with(p.proname, 'uno_audit_') "
+    "AND NOT EXISTS (SELECT FROM pg_partition_ancestors(c.oid) a JOIN pg_trigger u ON u.tgrelid = a.relid "
+    "WHERE a.relid <> c.oid AND u.tgfoid = t.tgfoid)"
 )
 # Functions of triggers that went, as with their table.
 _UNUSED = text(
@@ -165,11 +186,21 @@ def renew(connection: Connection, tables: Iterable[Table]) -> None:
         connection.exec_driver_sql(f"DROP FUNCTION {function}")
 
 
-def outdated(connection: Connection, tables: Iterable[Table]) -> list[Table]:
-    """Tables whose triggers are missing, disabled, or of another version of their class."""
+def outdated(connection: Connection, tables: Iterable[Table], *, partitions: bool = True) -> list[Table]:
+    """Tables whose triggers are missing, disabled, or of another version of their class.
+
+    With `partitions` those of their partitions count, which others may attach at any time.
+    """
     wanted = captured(tables) if connection.dialect.name == "postgresql" else []
     schema = str(connection.dialect.default_schema_name)
-    return [one for one in wanted if _there(connection, one, schema) != (_body(one, schema), len(_VERBS))]
+
+    def is_right(table: Table) -> bool:
+        if _there(connection, table, schema) != (_body(table, schema), len(_VERBS)):
+            return False
+        found = _partitions(connection, table, schema).values() if partitions else ()
+        return all(count == len(_VERBS) for count in found)
+
+    return [one for one in wanted if not is_right(one)]
 
 
 def unwanted(connection: Connection, tables: Iterable[Table]) -> list[Table]:
@@ -181,14 +212,15 @@ def unwanted(connection: Connection, tables: Iterable[Table]) -> list[Table]:
 
 
 def _drop(connection: Connection, table: Table, schema: str) -> None:
-    for verb in _VERBS:
-        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS uno_audit_{verb} ON {_names(table, schema)[1]}")
+    for target in (_names(table, schema)[1], *_partitions(connection, table, schema)):
+        for verb in _VERBS:
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS uno_audit_{verb} ON {target}")
 
 
 def _named(body: str) -> set[str]:
     """The columns of the table that the text of a function names."""
     names = (found[1] for found in _REFERENCE.finditer(body) if found[1])
-    return {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names}
+    return {name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names} - {"tableoid"}
 
 
 def setting(context: Context) -> str:
@@ -205,9 +237,16 @@ async def say(transaction: Transaction, context: Context) -> None:
 
 
 def _created(table: Table, connection: Connection, **_: Any) -> None:
-    if connection.dialect.name == "postgresql":
-        for statement in triggers(table, schema=str(connection.dialect.default_schema_name)):
-            connection.exec_driver_sql(statement)
+    if connection.dialect.name != "postgresql":
+        return
+    schema = str(connection.dialect.default_schema_name)
+    for statement in triggers(table, schema=schema):
+        connection.exec_driver_sql(statement)
+    function = _names(table, schema)[0]
+    # Who names the parent does not call them, but for TRUNCATE.
+    for partition in _partitions(connection, table, schema):
+        for verb in _VERBS:
+            connection.exec_driver_sql(_trigger(verb, partition, function))
 
 
 def _there(connection: Connection, table: Table, schema: str) -> tuple[str, int]:
@@ -215,6 +254,14 @@ def _there(connection: Connection, table: Table, schema: str) -> tuple[str, int]
     function, target = _names(table, schema)
     found = connection.execute(_STATE, {"function": function, "table": target}).one_or_none()
     return ("", 0) if found is None else (found[0], found[1])
+
+
+def _partitions(connection: Connection, table: Table, schema: str) -> dict[str, int]:
+    """Its partitions by name, with how many of their triggers call its function; one with a class has that one's."""
+    function, target = _names(table, schema)
+    own = {(one.schema or schema, one.name) for one in captured(table.metadata.tables.values())}
+    rows = connection.execute(_PARTITIONS, {"function": function, "table": target}).all()
+    return {f"{_quote(place)}.{_quote(name)}": count for place, name, count in rows if (place, name) not in own}
 
 
 def _names(table: Table, schema: str) -> tuple[str, str]:
@@ -256,6 +303,7 @@ def _body(table: Table, schema: str) -> str:
         # Rows come out of the join in any order.
         same_joined=_SAME.format(component=_text(plan.component), place=_PLACE.format(order=f"ORDER BY {ordered}")),
         table=_names(table, schema)[1],
+        name=_text(_names(table, schema)[1]),
         new_id=_key(plan, "n"),
         old_id=_key(plan, "o"),
         new=_object(plan, columns, "n"),
@@ -296,7 +344,8 @@ def _key(plan: MappedPlan, alias: str) -> str:
                 f"{plan.label} has a key of the type {column.type!r}, which PostgreSQL writes otherwise than Python; "
                 "let the unit of work write down its changes."
             )
-    return " || ',' || ".join(f"{alias}.{_quote(c.name)}::text" for c in plan.mapper.primary_key)
+    rows = plan.table.alias(alias)
+    return _sql(record_ids.id_text_in_sql([rows.c[str(c.key)] for c in plan.mapper.primary_key]))
 
 
 def _object(plan: MappedPlan, columns: dict[str, Column[Any]], alias: str) -> str:

@@ -106,7 +106,7 @@ async def require(database: Database, tables: Sequence[MetaData] = (), migration
         names = ", ".join(missing)
         raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
     await _require_columns(database, wanted, migrations)
-    outdated = await _outdated(database, tables)
+    outdated = await triggerless(database, tables)
     if outdated:
         names = ", ".join(outdated)
         raise Misconfigured(f"The triggers that audit {names} are missing, or not those of its class; run: {CREATE}")
@@ -140,11 +140,12 @@ async def _require_own(database: Database, remedy: str) -> None:
     _refuse_newer(found)
 
 
-async def _outdated(database: Database, tables: Sequence[MetaData]) -> list[str]:
+async def triggerless(database: Database, tables: Sequence[MetaData], *, partitions: bool = False) -> list[str]:
+    """The names of tables that have not the triggers of their class, or with `partitions` not on all of these."""
     wanted = [table for metadata in tables for table in metadata.sorted_tables]
     if not capture.captured(wanted):
         return []
-    found = await _asked(database, lambda connection: capture.outdated(connection, wanted))
+    found = await _asked(database, lambda connection: capture.outdated(connection, wanted, partitions=partitions))
     return [table.fullname for table in found]
 
 

@@ -14,7 +14,7 @@ from uno.data.lease import Transaction
 from uno.data.order import for_foreign_keys
 from uno.data.plan import ENTRY, MappedPlan
 from uno.domain.aggregate import forget_events, mark_events
-from uno.errors import Misconfigured, VersionConflict
+from uno.errors import Misconfigured, VersionConflict, id_text
 
 _sequence = count(1)
 _LAST = float("inf")
@@ -450,5 +450,4 @@ def _change(entry: Entry) -> Change | None:
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:
     """A key as text; the kind of a document is no part of it."""
-    parts = key if isinstance(plan, MappedPlan) else key[1:]
-    return ",".join(str(part) for part in parts)
+    return id_text(key if isinstance(plan, MappedPlan) else key[1:])

@@ -201,7 +201,7 @@ GUARDED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("guard", GUARDED, ids=str)
+@pytest.mark.parametrize("guard", GUARDED, ids=" ".join)
 async def test_a_router_that_asks_for_less_does_not_start(guard: dict[str, Any], tmp_path: Any) -> None:
     database = Database(f"sqlite:///{tmp_path / 'plain.db'}")
     api = together(database, guard, {})
@@ -226,7 +226,7 @@ async def test_what_is_given_when_it_is_included_counts() -> None:
 SAME: list[dict[str, Any]] = [{}, *({k: v for k, v in one.items() if k != "operations"} for one in GUARDED)]
 
 
-@pytest.mark.parametrize("guard", SAME, ids=str)
+@pytest.mark.parametrize("guard", SAME, ids=" ".join)
 async def test_routers_that_ask_for_the_same_start(guard: dict[str, Any]) -> None:
     database = Database("sqlite://")
     async with database:
