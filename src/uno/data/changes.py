@@ -1,10 +1,12 @@
 """What one unit of work changed: computed once, mapped to rows by the books."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
+from types import NoneType
 from typing import Any, Literal, Protocol, runtime_checkable
+from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, FromClause, Insert, Table
 
@@ -14,6 +16,9 @@ from uno.messages import DomainEvent
 
 Values = dict[str, Any]
 _NUMBERS = (int, float, Decimal)
+_LISTS = (list, tuple)
+# Those in which there is nothing else; most values are one of these.
+_SINGLE = frozenset({NoneType, bool, int, float, str, bytes, Decimal, date, datetime, UUID})
 Kind = Literal["create", "update", "delete", "soft_delete", "restore"]
 
 
@@ -48,13 +53,41 @@ def kind_of(before: Values | None, after: Values | None) -> Kind:
 
 
 def differs(before: Any, after: Any) -> bool:
-    """Whether a value is to be written: not one that only Python has in another form, as drivers' own UUIDs are."""
+    """Whether a value is to be written: not one that only Python has in another form, as drivers' own UUIDs are.
+
+    In JSON true is not 1, though Python calls them equal; 1 and 1.0 are the same number.
+    """
     kind, other = type(before), type(after)
-    return (kind is not other and not _comparable(kind, other)) or before != after
+    if kind is not other and not _comparable(kind, other):
+        return True
+    return before != after or (kind not in _SINGLE and _differs_inside(before, after))
+
+
+def _differs_inside(before: Any, after: Any) -> bool:
+    """Of equal values, whether somewhere in them one has true or false where the other has a number."""
+    waiting = [(before, after)]
+    while waiting:
+        one, other = waiting.pop()
+        if isinstance(one, dict) and isinstance(other, dict):
+            pairs: Iterable[tuple[Any, Any]] = zip(one.values(), map(other.get, one), strict=True)
+        elif isinstance(one, _LISTS) and isinstance(other, _LISTS):
+            pairs = zip(one, other, strict=False)
+        else:
+            continue
+        for pair in pairs:
+            left, right = pair
+            if left is right:
+                continue
+            kind = type(left)
+            if kind is bool or type(right) is bool:  # there are only one true and one false
+                return True
+            if kind not in _SINGLE:
+                waiting.append(pair)
+    return False
 
 
 def _comparable(kind: type, other: type) -> bool:
-    if bool in (kind, other):  # in JSON true is not 1
+    if bool in (kind, other):
         return False
     numbers = issubclass(kind, _NUMBERS) and issubclass(other, _NUMBERS)
     return numbers or issubclass(kind, other) or issubclass(other, kind)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from uno.data.changes import Values
+from uno.data.changes import Values, differs
 from uno.data.declared import Declared, parted, unheard, unwrapped
 from uno.errors import FieldError, Invalid
 
@@ -129,4 +129,4 @@ def _errors(error: ValidationError, wanted: Collection[str]) -> list[FieldError]
 
 
 def _differs(before: Any, after: Any) -> bool:
-    return type(before) is not type(after) or bool(before != after)
+    return type(before) is not type(after) or differs(before, after)

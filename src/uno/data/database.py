@@ -20,7 +20,7 @@ from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
 from uno.data.guards import Guards
-from uno.data.lazy import name_what_is_not_loaded
+from uno.data.lazy import name_what_is_not_loaded, reachable
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.marks import wants_triggers
 from uno.data.orm import Session
@@ -29,6 +29,7 @@ from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
+from uno.data.sameness import compare_as_stored
 from uno.data.special import SPECIAL, Special, special
 from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
@@ -371,7 +372,9 @@ class Database:
             plan = _plan(cls)
             self._classes.add(plan)
             if isinstance(plan, MappedPlan):
-                name_what_is_not_loaded(plan.mapper)
+                for mapper in reachable(plan.mapper):
+                    name_what_is_not_loaded(mapper)
+                    compare_as_stored(mapper)
                 # Compiled before the first message.
                 _ = plan.check
                 if wants_triggers(cls):

@@ -22,6 +22,7 @@ from pydantic_core import PydanticSerializationError
 from sqlalchemy import Table
 
 from uno import clock
+from uno.data.changes import differs
 from uno.data.checks import check_of_types
 from uno.data.document_fields import Form, class_values, defaults_of, fields_of, form_of, id_type
 from uno.data.frozen import Frozen, unchangeable
@@ -202,7 +203,7 @@ class DocumentPlan:
         return self.state(entity)
 
     def changed(self, before: Values, after: Values) -> Values:
-        return {k: v for k, v in after.items() if k not in before or before[k] != v}
+        return {k: v for k, v in after.items() if k not in before or differs(before[k], v)}
 
     def restore(self, entity: Any, values: Values) -> None:
         read = self._shape.model_validate_json(_as_json(values))

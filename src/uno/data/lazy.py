@@ -8,13 +8,14 @@ from typing import Any, cast
 
 from sqlalchemy import event
 from sqlalchemy.exc import MissingGreenlet, StatementError
-from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction
+from sqlalchemy.orm import Mapper, ORMExecuteState, Session, SessionTransaction, class_mapper
 from sqlalchemy.orm.exc import DetachedInstanceError
 from sqlalchemy.util.concurrency import in_greenlet
 
 from uno.data.failures import ends_transaction
 from uno.data.guards import Reads
 from uno.data.lease import Transaction, raise_translated
+from uno.data.sameness import compare_as_stored
 from uno.errors import Misconfigured
 
 _READS = "uno.reads"
@@ -45,6 +46,8 @@ class WatchedSession(Session):
 
     def flush(self, objects: Sequence[Any] | None = None) -> None:
         self.check()
+        for cls in {*map(type, self.dirty)}:  # those that nothing of uno was asked to store
+            compare_as_stored(class_mapper(cls))
         try:
             try:
                 super().flush(objects)
@@ -101,16 +104,16 @@ def _ended(session: WatchedSession, transaction: SessionTransaction) -> None:
 
 
 def name_what_is_not_loaded(mapper: Mapper[Any]) -> None:
-    """The same for objects of this class, and of those it refers to, that are in no session or in somebody else's."""
-    for one in _reachable(mapper):
-        for attribute in one.class_manager.attributes:
-            impl: Any = attribute.impl
-            load = getattr(impl, "callable_", None)
-            if load is not None and not isinstance(load, _Load):
-                impl.callable_ = _Load(load, one.class_, attribute.key, attribute.key in one.column_attrs)
+    """The same for objects of this class that are in no session or in somebody else's."""
+    for attribute in mapper.class_manager.attributes:
+        impl: Any = attribute.impl
+        load = getattr(impl, "callable_", None)
+        if load is not None and not isinstance(load, _Load):
+            impl.callable_ = _Load(load, mapper.class_, attribute.key, attribute.key in mapper.column_attrs)
 
 
-def _reachable(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
+def reachable(mapper: Mapper[Any]) -> Iterator[Mapper[Any]]:
+    """That of a class, and those of all that it refers to."""
     seen, waiting = {mapper}, [mapper]
     while waiting:
         one = waiting.pop()

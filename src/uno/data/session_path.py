@@ -282,7 +282,7 @@ class SessionPath:
         return [
             Change(plan.component, record_id(key, plan), before, after, plan.marks)
             for (plan, key), (before, after) in self._ledger.items()
-            if not (before is None and after is None) and before != after
+            if _is_change(plan, before, after)
         ]
 
     def events(self) -> list[Numbered]:
@@ -391,6 +391,10 @@ class SessionPath:
 
 def _none(_entry: Entry) -> bool:
     return False
+
+
+def _is_change(plan: MappedPlan, before: Values | None, after: Values | None) -> bool:
+    return bool(plan.changed(before, after)) if before is not None and after is not None else before is not after
 
 
 def _undo(values: Values, name: str, history: Any) -> None:

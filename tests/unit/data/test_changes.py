@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy.ext.mutable import MutableDict
 
 from uno.data.changes import differs
 
@@ -23,6 +24,13 @@ class Odd(Enum):
     NEW = "new"
 
 
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else [1]
+
+
+NAN = float("nan")
+# As deep as Python itself compares them in the depth that tests run in.
+NESTED = nested(400), nested(400)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -36,6 +44,9 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         ("new", State.NEW),
         (NOON, NOON.astimezone(timezone(timedelta(hours=5)))),
         ({"a": [1, None]}, {"a": [1, None]}),
+        ({"a": [1, True]}, {"a": [1.0, True]}),
+        ([NAN, {"a": NAN}], [NAN, {"a": NAN}]),
+        (NESTED[0], NESTED[1]),
     ],
 )
 def test_what_is_stored_alike_is_no_change(before: Any, after: Any) -> None:
@@ -54,6 +65,10 @@ def test_what_is_stored_alike_is_no_change(before: Any, after: Any) -> None:
         ([1], (1,)),
         (NOON, NOON.replace(tzinfo=None)),
         ({"a": 1}, {"a": 2}),
+        ({"a": 1}, {"a": True}),
+        ({"a": [{"b": 0.0}]}, {"a": [{"b": False}]}),
+        ((1, [0]), (1, [False])),
+        (MutableDict({"a": 1}), {"a": True}),
     ],
 )
 def test_what_is_stored_otherwise_is_one(before: Any, after: Any) -> None:
