@@ -34,6 +34,7 @@ from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
 from uno.data.tenants import OPTION, Tenants, current, tell_tenants
 from uno.data.unfit import name_unfit
+from uno.data.values import Holds, look_at_json
 from uno.data.url import dsn, parse, shown
 from uno.data.watched import watch
 from uno.data.writer import Writer
@@ -370,10 +371,14 @@ class Database:
         if plan is None:
             plan = _plan(cls)
             self._classes.add(plan)
-            if isinstance(plan, MappedPlan):
+            lite = self.backend == "sqlite"
+            if isinstance(plan, DocumentPlan):
+                plan.holds = look_at_json if lite else None
+            else:
                 name_what_is_not_loaded(plan.mapper)
                 # Compiled before the first message.
                 _ = plan.check
+                plan.holds = Holds(plan) if lite else None
                 if wants_triggers(cls):
                     by_trigger(cls)
             self._plans[cls] = plan
