@@ -34,8 +34,8 @@ from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
 from uno.data.tenants import OPTION, Tenants, current, tell_tenants
 from uno.data.unfit import name_unfit
-from uno.data.values import Holds, look_at_json
 from uno.data.url import dsn, parse, shown
+from uno.data.values import Holds, look_at_json
 from uno.data.watched import watch
 from uno.data.writer import Writer
 from uno.errors import Misconfigured

@@ -38,7 +38,8 @@ def name_unfit(engine: Engine) -> None:
             try:
                 return super()._init_compiled(*given, **more)
             except (Invalid, *WRONG) as error:  # of a type; the listener below is not told the statement
-                better = _named(_not_sent(*given[4:6], given[7], more.get("param_dict")), dialect)
+                (*_, compiled, parameters, _statement, extracted) = given
+                better = _named(_not_sent(compiled, parameters, extracted, more.get("param_dict")), dialect)
                 raise (better or error) from (error if better is not None else error.__cause__)
 
     dialect.execution_ctx_cls = Naming

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from json import JSONEncoder
-from math import isnan
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -166,7 +166,7 @@ def _has_nan(value: Any) -> bool:
         return any(map(_has_nan, value.values()))
     if isinstance(value, list | tuple):
         return any(map(_has_nan, value))
-    return isinstance(value, float) and not value - value == 0
+    return isinstance(value, float) and not isfinite(value)
 
 
 def _whole_problem(type_: Integer, sent: Any, is_lite: bool) -> Problem | None:
@@ -251,7 +251,8 @@ class Holds:
 
 def look_at_json(values: Mapping[str, Any], changed: Collection[str] | None = None) -> None:
     """The same for the attributes of a document."""
-    doubtful = {n: values[n] for n in (values if changed is None else changed) if type(values[n]) not in _SAFE}
+    names = values if changed is None else values.keys() & changed
+    doubtful = {n: values[n] for n in names if type(values[n]) not in _SAFE}
     found = {n: problem for n, value in doubtful.items() if (problem := _json_problem(value))}
     if found:
         raise unfit(found)
