@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -260,7 +260,9 @@ async def test_a_missing_value_and_a_check_are_named(database: Database, cls: An
         assert (way.__name__, fields(caught)) == (way.__name__, [wrong])
 
 
-@pytest.mark.parametrize("make", [*(lambda id=id: Named(id) for id in (None, "", 5, "a\0")), lambda: Numbered("5")])
+@pytest.mark.parametrize(
+    "make", [*(lambda id=id: Named(id) for id in (None, "", 5, "a\0")), lambda: Numbered(cast(Any, "5"))]
+)
 async def test_a_document_is_not_stored_without_an_id_of_its_type(
     database: Database, make: Callable[[], AggregateRoot[Any]]
 ) -> None:
