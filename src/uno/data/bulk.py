@@ -165,7 +165,7 @@ def _place(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any]) -
     refused = uow.rounds.refused
     if refused is not None:
         return next((n for n, one in enumerate(made) if one is refused), None)
-    if isinstance(error, Invalid) and plan.check is not None:
+    if isinstance(error, Invalid) and (plan.check is not None or plan.holds is not None):
         found = next((n for n, one in enumerate(made) if not _is_valid(plan, one)), None)
         if found is not None:
             return found

@@ -73,7 +73,8 @@ async def _changed(uow: "UnitOfWork", plan: MappedPlan, chosen: Select[Any], cha
             return await _in_one_statement(uow, plan, transaction, ordered, change, books)
         return await _read_and_written(uow, plan, transaction, ordered, change, books)
     except Exception as error:  # whoever changes rows sees it, with the field that it is about
-        better = named(error, plan, transaction.connection.dialect)
+        values = None if change is None else change.values
+        better = named(error, plan, transaction.connection.dialect, values=values)
         raise (better or error) from (error if better is not None else error.__cause__)
 
 

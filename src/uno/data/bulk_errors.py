@@ -5,35 +5,38 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Table, UniqueConstraint, types
+from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Table, UniqueConstraint
 from sqlalchemy.engine import Dialect
-from sqlalchemy.types import TypeDecorator
 
 from uno.data import violations
-from uno.data.bulk_rows import Refused, Rows, told
+from uno.data.bulk_rows import Held, Refused, Rows, told
 from uno.data.document import DocumentPlan
 from uno.data.failures import REFUSED, chain, is_lost, translate
 from uno.data.plan import MappedPlan
-from uno.data.statement import bind_processor
-from uno.data.unfit import problem_of
+from uno.data.values import WRONG, problem_of, unfit
 from uno.errors import Conflict, FieldError, Invalid, UnoError, VersionConflict
 
 _REFERS = "Something refers to it, or what it refers to is missing."
 _THERE = "There is one with this value already."
-_LOOSE = (TypeDecorator, types.JSON, types.ARRAY, types.LargeBinary, types.Enum)
 
 
-def named(error: BaseException, plan: MappedPlan, dialect: Dialect, rows: Rows | None = None) -> UnoError | None:
-    """A better error; None if there is none."""
+def named(
+    error: BaseException, plan: MappedPlan, dialect: Dialect, rows: Rows | None = None, values: Held | None = None
+) -> UnoError | None:
+    """A better error for new `rows`, or for `values` given to many; None if there is none."""
     known = translate(error) if isinstance(error, Exception) else None
     if isinstance(known, VersionConflict) or is_lost(error):
         return None
     if isinstance(known, Conflict):
         return placed(_conflict(known, plan, rows is not None), rows)
+    if known is None and not isinstance(error, WRONG):
+        return None
+    given = [(a, values[a.name]) for a in plan.attributes if values is not None and a.name in values]
+    wrong = {a.name: problem for a, value in given if (problem := problem_of(a.column.type, value, dialect))}
+    if wrong:
+        return unfit(wrong)
     if isinstance(known, Invalid) and known.errors and rows is None:
         return known
-    if known is None and not isinstance(error, TypeError | ValueError | AttributeError | ArithmeticError):
-        return None
     found = None if rows is None else next(_unfit(rows, dialect), None)
     if found is not None:
         number, name, code, message = found
@@ -147,25 +150,4 @@ def _unfit(rows: Rows, dialect: Dialect) -> Iterator[tuple[int, str, str, str]]:
 def _wrong(column: Column[Any], value: Any, generated: bool, dialect: Dialect) -> tuple[str, str] | None:
     if value is None:
         return None if column.nullable or generated else ("missing", "It is required.")
-    process = bind_processor(column, dialect)
-    try:
-        if process is not None:
-            process(value)
-    except Exception:  # whatever a type says against a value
-        return "value", f"It cannot be a {type(value).__name__} like this."
-    if not _has_type(column, value):
-        return "type", f"It cannot be a {type(value).__name__}."
     return problem_of(column.type, value, dialect)
-
-
-def _has_type(column: Column[Any], value: Any) -> bool:
-    type_: Any = column.type
-    if isinstance(type_, _LOOSE):
-        return True
-    try:
-        wanted: Any = type_.python_type
-    except NotImplementedError:
-        return True
-    if isinstance(type_, types.Numeric | types.Float):
-        return hasattr(value, "__float__")
-    return isinstance(value, wanted)

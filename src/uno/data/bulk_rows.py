@@ -12,6 +12,7 @@ from sqlalchemy.engine import Dialect
 from uno.data.checks import Check
 from uno.data.plan import Attribute, MappedPlan
 from uno.data.statement import bind_processor
+from uno.data.values import Holds, unfit
 from uno.errors import Conflict, Invalid, Misconfigured, again
 
 Key = tuple[Any, ...]
@@ -112,6 +113,8 @@ def _read(plan: MappedPlan, items: Iterable[Any], first: int) -> Rows:
             _complete(rows, attribute)
     if plan.check is not None:
         _check(rows, plan.check)
+    if plan.holds is not None:
+        _look_at(rows, plan.holds)
     return rows
 
 
@@ -157,6 +160,14 @@ def _check(rows: Rows, check: Check) -> None:
             rows.columns[name][n] = value
             if n in entities:
                 setattr(entities[n], name, value)
+
+
+def _look_at(rows: Rows, holds: Holds) -> None:
+    """What the database would store although it cannot hold it; raises `Invalid` that tells the number of the row."""
+    found = {name: one for name, values in rows.columns.items() if (one := holds.first(name, values)) is not None}
+    if found:
+        place = min(place for place, _ in found.values())
+        raise told(unfit({name: problem for name, (n, problem) in found.items() if n == place}), rows.first + place)
 
 
 def told(error: Refused, number: int) -> Refused:

@@ -14,6 +14,7 @@ from uno.data.changes import Operation
 from uno.data.failures import is_lost
 from uno.data.tracked import is_beside
 from uno.data.unfit import raise_named
+from uno.data.values import WRONG
 from uno.data.writer import Writer, write_in_order
 from uno.errors import Invalid, Misconfigured, OutcomeUnknown
 from uno.telemetry.logs import get_logger
@@ -138,7 +139,7 @@ async def _in_one_statement(
     try:
         statement = writer.one_statement(operations, said)
         rows = await run_statement(uow, statement.sql, statement.arguments)
-    except Invalid as error:
+    except (Invalid, *WRONG) as error:
         raise_named(error, operations, uow.database.dialect)
         raise
     statement.check(rows)

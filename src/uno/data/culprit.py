@@ -16,7 +16,7 @@ from uno.data import deadlines
 from uno.data.changes import Values
 from uno.data.failures import chain
 from uno.data.statement import bind_processor
-from uno.data.unfit import problem_of
+from uno.data.values import problem_of
 
 # The value of a column in the row at a place.
 Look = Callable[[int, Column[Any]], Any]
@@ -158,14 +158,7 @@ def _of_postgres(error: Any, table: Table, size: int, look: Look, dialect: Diale
 
 def _first_unfit(table: Table, size: int, look: Look, dialect: Dialect) -> int | None:
     """The first with a value that no column of its type takes."""
-    return next((n for n in range(size) for c in table.columns if _is_unfit(c, look(n, c), dialect)), None)
-
-
-def _is_unfit(column: Column[Any], value: Any, dialect: Dialect) -> bool:
-    try:
-        return problem_of(column.type, value, dialect) is not None
-    except Exception:  # whatever a type says against a value
-        return True
+    return next((n for n in range(size) for c in table.columns if problem_of(c.type, look(n, c), dialect)), None)
 
 
 def _first_null(table: Table, name: str, size: int, look: Look) -> int | None:

@@ -36,6 +36,7 @@ from uno.data.statement import Prepared
 from uno.data.tenants import OPTION, Tenants, current, tell_tenants
 from uno.data.unfit import name_unfit
 from uno.data.url import dsn, parse, shown
+from uno.data.values import Holds, look_at_json
 from uno.data.watched import watch
 from uno.data.writer import Writer
 from uno.errors import Misconfigured
@@ -371,12 +372,16 @@ class Database:
         if plan is None:
             plan = _plan(cls)
             self._classes.add(plan)
-            if isinstance(plan, MappedPlan):
+            lite = self.backend == "sqlite"
+            if isinstance(plan, DocumentPlan):
+                plan.holds = look_at_json if lite else None
+            else:
                 for mapper in reachable(plan.mapper):
                     name_what_is_not_loaded(mapper)
                     compare_as_stored(mapper)
                 # Compiled before the first message.
                 _ = plan.check
+                plan.holds = Holds(plan) if lite else None
                 if wants_triggers(cls):
                     by_trigger(cls)
             self._plans[cls] = plan

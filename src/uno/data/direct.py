@@ -43,6 +43,7 @@ from uno.data.recent import Recent
 from uno.data.rendered import WHOLE, Renderer, Row
 from uno.data.statement import Prepared
 from uno.data.unfit import raise_named
+from uno.data.values import WRONG
 from uno.data.writer import stale
 from uno.errors import Invalid
 
@@ -204,7 +205,7 @@ class OneRow:
                 parameters.update(more)
             try:
                 rows = await run_statement(uow, prepared.sql, prepared.arguments(parameters))
-            except Invalid as error:
+            except (Invalid, *WRONG) as error:
                 raise_named(error, [operation()], uow.database.dialect)
                 raise
             if not rows:

@@ -6,7 +6,7 @@ back as they were. An attribute that a stored document lacks has its default.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import (
@@ -28,6 +28,7 @@ from uno.data.document_fields import Form, class_values, defaults_of, fields_of,
 from uno.data.frozen import Frozen, unchangeable
 from uno.data.marks import component_of, marks_of_fields
 from uno.data.tables import documents
+from uno.data.values import Problem, no_such, text_problem, unfit
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
 
@@ -68,6 +69,8 @@ class DocumentPlan:
         self.check = check_of_types(self.label, self.fields)
         self._shape = self._make_shape()
         self._id = TypeAdapter(id_type(cls))
+        # What refuses values that the database would not; it sets that.
+        self.holds: Callable[[Values, Collection[str] | None], None] | None = None
         self.marks = marks_of_fields(cls, self.table.fullname, self.fields)
         self._loaders: dict[str, type[BaseModel]] = {}
         self.forms: dict[str, Form] = {name: form_of(wanted) for name, wanted in self.fields.items()}
@@ -163,7 +166,20 @@ class DocumentPlan:
         entity.version = version
 
     def complete(self, entity: Any) -> bool:
+        """Always; raises `Invalid` where the entity has no id of the type that it is read with."""
+        problem = self._problem_of_id(entity.id)
+        if problem is not None:
+            raise unfit({"id": problem})
         return True
+
+    def _problem_of_id(self, id: Any) -> Problem | None:
+        if id is None or id == "":
+            return "missing", "It takes a value."
+        try:
+            self._id.validate_python(id, strict=True)
+        except ValidationError:
+            return no_such(id)
+        return text_problem(str(id))
 
     def await_generated(self, entity: Any) -> None:
         pass
@@ -197,10 +213,12 @@ class DocumentPlan:
     def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
         """`state`, with what the class makes of values to be written; the entity gets them. Raises `Invalid`."""
         made = None if self.check is None else self.check({**self._on_class, **vars(entity)}, changed)
-        if not made:
-            return state
-        vars(entity).update(made)
-        return self.state(entity)
+        if made:
+            vars(entity).update(made)
+            state = self.state(entity)
+        if self.holds is not None:
+            self.holds(state, changed)
+        return state
 
     def changed(self, before: Values, after: Values) -> Values:
         return {k: v for k, v in after.items() if k not in before or differs(before[k], v)}

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import Table
 
 from uno.data.document import DocumentPlan
+from uno.data.failures import REFUSED, chain
 from uno.data.plan import MappedPlan
 from uno.data.violations import named
-from uno.errors import Conflict, id_text
+from uno.errors import Conflict, Invalid, id_text
 
 # How many rows an error names that may be about any of them.
 _NAMED = 5
@@ -36,8 +37,13 @@ class Lookups:
         return bool(same) and all(row in self._missed or row[0] in self._read for row in same)
 
 
-def name_duplicate(error: Conflict, inserts: Iterable[Row], plans: Iterable[MappedPlan | DocumentPlan] = ()) -> None:
-    """Say in `error` what there is already: one of `inserts`, or a value of an attribute of theirs or of `plans`."""
+def name_refused(error: Conflict | Invalid, inserts: Iterable[Row], plans: Iterable[MappedPlan | DocumentPlan]) -> None:
+    """Say in `error` what there is already: one of `inserts`, or a value of an attribute of theirs or of `plans`.
+
+    Or which attribute has no value, or is against a check.
+    """
+    if isinstance(error, Invalid):
+        return _name_fields(error, plans)
     rows = list(inserts)
     same = [row for row in rows if error.constraint in _names_of_key(row[0].table)]
     names = [f"{plan.label} {id_text(plan.id_of(key))!r}" for plan, key in same]
@@ -50,10 +56,20 @@ def name_duplicate(error: Conflict, inserts: Iterable[Row], plans: Iterable[Mapp
         _name_fields(error, dict.fromkeys([*(plan for plan, _ in rows), *plans]))
 
 
-def _name_fields(error: Conflict, plans: Iterable[MappedPlan | DocumentPlan]) -> None:
+def _table_of(error: Invalid) -> str | None:
+    """Which table refused a value: PostgreSQL says so, SQLite before the column."""
+    found = next((name for one in chain(error) if (name := getattr(one, "table_name", None))), None)
+    table, dot, column = str(error).removeprefix(REFUSED).rstrip(".").partition(".")
+    return found or (table if dot and column.isidentifier() else None)
+
+
+def _name_fields(error: Conflict | Invalid, plans: Iterable[MappedPlan | DocumentPlan]) -> None:
+    table = _table_of(error) if isinstance(error, Invalid) else None
     for plan in plans:
+        if error.errors or (table is not None and table != plan.table.name):
+            continue
         better = error if isinstance(plan, DocumentPlan) else named(error, plan, (), plan.names)
-        if isinstance(better, Conflict) and better.errors:
+        if isinstance(better, Conflict | Invalid) and better.errors:
             error.args, error.errors = better.args, better.errors
             return
 

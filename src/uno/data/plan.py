@@ -25,12 +25,15 @@ from uno.data.checks import Check, check_of
 from uno.data.declared import declared
 from uno.data.marks import component_of, marks_of_columns
 from uno.data.references import connect
+from uno.data.values import Holds
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
 
 Values = dict[str, Any]
 # Under this key of SQLAlchemy's `info` an entity knows its entry in the unit of work.
 ENTRY = "uno"
+# Under this one a column knows its attribute, where that has another name.
+ATTRIBUTE = "uno_attribute"
 # The attribute of what can be deleted softly.
 DELETED = "deleted_at"
 # Characters of a wrong key that are shown.
@@ -74,6 +77,9 @@ class MappedPlan:
         self.component = component_of(cls)
         self.table: Table = mapper.local_table  # type: ignore[assignment]
         self.attributes = tuple(_attribute(p) for p in mapper.column_attrs if isinstance(p.columns[0], Column))
+        for a in self.attributes:
+            if a.name != a.column.key:
+                a.column.info.setdefault(ATTRIBUTE, a.name)
         self.names = tuple(a.name for a in self.attributes)
         self.columns = tuple(a.column for a in self.attributes)
         by_column: dict[Any, str] = {column: p.key for p in mapper.column_attrs for column in p.columns}
@@ -97,6 +103,8 @@ class MappedPlan:
         self._manager = mapper.class_manager
         self._column_keys = {a.name: a.column.key for a in self.attributes}
         self._identity_class = mapper._identity_class
+        # What refuses values that the database would not; it sets that.
+        self.holds: Holds | None = None
 
     @property
     def fast(self) -> bool:
@@ -109,17 +117,21 @@ class MappedPlan:
 
     def stored_as(self, values: Mapping[str, Any]) -> Values:
         """What the class makes of values that are given to many rows. Raises `Invalid`."""
-        made = {} if self.check is None else self.check(values)
-        return {**values, **made}
+        made = {**values, **({} if self.check is None else self.check(values))}
+        if self.holds is not None:
+            self.holds(made)
+        return made
 
     def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
         """`state`, and the entity, with what the class makes of values to be written. Raises `Invalid`."""
         made = None if self.check is None else self.check(state, changed)
-        if not made:
-            return state
-        for name, value in made.items():
-            setattr(entity, name, value)
-        return {**state, **made}
+        if made:
+            for name, value in made.items():
+                setattr(entity, name, value)
+            state = {**state, **made}
+        if self.holds is not None:
+            self.holds(state, changed)
+        return state
 
     @property
     def sort_names(self) -> tuple[str, ...]:

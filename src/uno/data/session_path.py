@@ -15,7 +15,7 @@ from uno.data.changes import Change, Operation, Values
 from uno.data.database import Database, Plan
 from uno.data.lazy import WatchedSession
 from uno.data.lease import Transaction, raise_translated
-from uno.data.lookups import Lookups, Row
+from uno.data.lookups import Lookups, Row, name_refused
 from uno.data.plan import MappedPlan
 from uno.data.rounds import Rounds
 from uno.data.session_pending import Pending, run_before
@@ -23,7 +23,7 @@ from uno.data.tracked import Entry, record_id, twin
 from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
 from uno.domain.aggregate import Numbered, forget_events, numbered_events
-from uno.errors import TimedOut, VersionConflict
+from uno.errors import Invalid, TimedOut, VersionConflict
 
 T = TypeVar("T")
 Ledger = dict[tuple[MappedPlan, tuple[Any, ...]], tuple[Values | None, Values | None]]
@@ -210,6 +210,8 @@ class SessionPath:
         try:
             return await self._translated(work)
         except BaseException as error:
+            if isinstance(error, Invalid):
+                name_refused(error, (), self._database.plans)
             if isinstance(self.session.sync_session, WatchedSession):
                 self.session.sync_session.note(error)
             raise
@@ -328,9 +330,9 @@ class SessionPath:
             plan.checked(entity, plan.state(entity))
         for entity in session.dirty:
             plan = self._plan(entity)
-            if plan.check is not None:
+            if plan.check is not None or plan.holds is not None:
                 attributes = inspect(entity).attrs
-                changed = [name for name in plan.check.names if attributes[name].history.has_changes()]
+                changed = [name for name in plan.state_names if attributes[name].history.has_changes()]
                 plan.checked(entity, plan.state(entity), changed)
 
     def _guard(self, entity: Any) -> Operation:

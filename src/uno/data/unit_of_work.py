@@ -24,7 +24,7 @@ from uno.data.guards import Reads
 from uno.data.lazy import count_in
 from uno.data.lease import Transaction
 from uno.data.literal import Parameters
-from uno.data.lookups import Lookups, Row, name_duplicate
+from uno.data.lookups import Lookups, Row, name_refused
 from uno.data.orm import Session
 from uno.data.plan import MappedPlan
 from uno.data.rounds import Rounds
@@ -34,7 +34,7 @@ from uno.data.strangers import Strangers
 from uno.data.tracked import Tracked
 from uno.data.writing import is_mapped, write_tracked
 from uno.domain.aggregate import Numbered, numbered, numbered_events
-from uno.errors import Conflict, Misconfigured, TimedOut
+from uno.errors import Conflict, Invalid, Misconfigured, TimedOut
 from uno.messages import DomainEvent
 
 if TYPE_CHECKING:
@@ -236,8 +236,8 @@ class UnitOfWork:
         try:
             with self.writing_before():
                 await (self.rounds.flush(told=True) if hooks.registered else self.write(told=True))
-        except Conflict as error:
-            name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
+        except (Conflict, Invalid) as error:
+            name_refused(error, self._inserts(), self.database.plans)
             raise
         self.strangers.tell_all()
 
@@ -397,8 +397,9 @@ class UnitOfWork:
                 await self._run_hooks()
             await commit(self)
         except BaseException as error:
+            if isinstance(error, Conflict | Invalid):
+                name_refused(error, self._inserts(), self.database.plans)
             if isinstance(error, Conflict):
-                name_duplicate(error, self._inserts(), (entry.plan for entry in self.tracked))
                 error.repeatable = error.repeatable or self.lookups.explain(error, self._inserts())
             self.doom(error)
             raise
