@@ -29,7 +29,7 @@ class Base(Model):
     metadata = MetaData()
 
 
-class Line(VersionMixin, Base):
+class NumberedLine(VersionMixin, Base):
     __tablename__ = "keyed_lines"
     order_no: Mapped[str] = mapped_column(primary_key=True)
     item: Mapped[str] = mapped_column(primary_key=True)
@@ -99,7 +99,7 @@ async def over_http(database: Database, cls: Any) -> None:
 
 
 @pytest.mark.parametrize("way", [by_objects, in_bulk, over_http])
-@pytest.mark.parametrize("cls", [Line, Captured])
+@pytest.mark.parametrize("cls", [NumberedLine, Captured])
 @pytest.mark.parametrize("commit", ["auto", "session"])
 async def test_every_way_files_a_composite_key_under_the_same_text(
     fresh: Fresh, backend: str, way: Any, cls: Any, commit: str
