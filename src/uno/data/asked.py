@@ -78,10 +78,11 @@ def filter_of(given: Any) -> Filter:
 
 def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) -> bool:
     """Whether a filter has what `value` is equal to, and reads it."""
-    if field is None or "eq" not in field.operators or isinstance(value, ClauseElement):
+    # Documents read every value; their ids are compared as text.
+    if isinstance(plan, DocumentPlan) or field is None or "eq" not in field.operators:
         return False
-    if isinstance(plan, DocumentPlan):
-        return field.name in plan.fields  # an id is compared as text
+    if isinstance(value, ClauseElement):
+        return False
     # Of what a decorator of somebody's own takes only that knows.
     return not isinstance(below(field.column.type), TypeDecorator) or isinstance(below(field.column.type), Interval)
 
