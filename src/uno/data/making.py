@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from sqlalchemy.orm import RelationshipDirection
+
 from uno.data.document import DocumentPlan
 from uno.data.plan import MappedPlan
-from uno.errors import Invalid
+from uno.errors import Invalid, Misconfigured
 
 Plan: TypeAlias = MappedPlan | DocumentPlan
 Make: TypeAlias = Callable[[Mapping[str, Any]], Any]
@@ -28,6 +30,9 @@ def changed(plan: Plan, entity: Any, values: Mapping[str, Any]) -> None:
     for name in values:
         if name not in known:
             raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")
+        if isinstance(plan, MappedPlan) and name == plan.version_name:
+            raise Misconfigured(f"{plan.label}.{name} is not changed by update(): versions count.")
+    _check_related(plan, values)
     if plan.check is not None:
         values = {**values, **plan.check({**vars(entity), **values}, values)}
     for name, value in values.items():
@@ -47,6 +52,7 @@ def maker(plan: Plan) -> Make:
         for name in values:
             if name not in known:
                 raise Invalid.field(name, f"{cls.__name__} has no such attribute.", "unknown")
+        _check_related(plan, values)
         if takes_any:
             return cls(**values)
         given = {name: value for name, value in values.items() if name in taken}
@@ -67,6 +73,20 @@ def settable(plan: Plan) -> frozenset[str]:
     own = ("id", *plan.fields) if isinstance(plan, DocumentPlan) else plan.mapper.all_orm_descriptors.keys()
     members = inspect.getmembers_static(plan.cls, lambda one: isinstance(one, property) and one.fset is not None)
     return frozenset(own).union(name for name, _ in members)
+
+
+def _check_related(plan: Plan, values: Mapping[str, Any]) -> None:
+    """What is set of a relationship that is only read would not be stored."""
+    if not isinstance(plan, MappedPlan):
+        return
+    for name in values.keys() & plan.mapper.relationships.keys():
+        relation = plan.mapper.relationships[name]
+        if relation.viewonly:
+            own = relation.direction is RelationshipDirection.MANYTOONE
+            columns = relation.local_columns if own else ()
+            keys = " and ".join(sorted(plan.mapper.get_property_by_column(one).key for one in columns))
+            fix = f"set {keys}" if own else f"change the {relation.mapper.class_.__name__} itself"
+            raise Invalid.field(name, f"It is only read, the relationship has viewonly=True; {fix}.", "read_only")
 
 
 def _missing(name: str, absent: Mapping[str, Callable[[], Any]]) -> Any:

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from pydantic_core import to_jsonable_python
 from sqlalchemy import ColumnElement, and_, false, literal, or_
 
+from uno.data.asked import named
 from uno.data.fields import Field, Searchable, Unreadable
 from uno.errors import Invalid
 
@@ -73,7 +74,7 @@ class Order:
 
 def orders(sort: str | Sequence[str], fields: Searchable, key: Sequence[str]) -> list[Order]:
     """`-created_at,name`, or a list of such names; the key is added. Raises `Invalid`."""
-    said = [one for one in (sort.split(",") if isinstance(sort, str) else sort) if one]
+    said = [one for one in (sort.split(",") if isinstance(sort, str) else named("sort", sort)) if one]
     names = [one.removeprefix("-") for one in said]
     if len(said) > MOST_FIELDS:
         raise Invalid.field("sort", f"It takes at most {MOST_FIELDS} fields.", "too_many")

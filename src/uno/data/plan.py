@@ -6,6 +6,7 @@ would do; otherwise `reason` says what made it `session`.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -38,6 +39,8 @@ ATTRIBUTE = "uno_attribute"
 DELETED = "deleted_at"
 # Characters of a wrong key that are shown.
 _SHOWN = 64
+# As what else numbers can be given.
+_NUMBERS: dict[type, tuple[type, ...]] = {float: (int, Decimal), Decimal: (int, float)}
 
 _KNOWN_TYPES = (
     types.String,
@@ -76,6 +79,9 @@ class MappedPlan:
         self.label = cls.__name__
         self.component = component_of(cls)
         self.table: Table = mapper.local_table  # type: ignore[assignment]
+        # Where its rows are, those of classes that it inherits from, or that inherit from it, too.
+        family = mapper.self_and_descendants
+        self.tables = frozenset(one for m in family for one in (*m.tables, m.local_table, m.selectable))
         self.attributes = tuple(_attribute(p) for p in mapper.column_attrs if isinstance(p.columns[0], Column))
         for a in self.attributes:
             if a.name != a.column.key:
@@ -289,23 +295,32 @@ def _heard(entity: Any, *_: Any) -> None:
         entry.stamp()
 
 
-def _python_type(column: Any) -> type | None:
-    """What a key given as text becomes; None where it stays as it is."""
+def _python_type(column: Any) -> tuple[type, tuple[type, ...]] | None:
+    """What a key given as text becomes, and what else it may be given as; None where it stays as it is."""
     try:
-        wanted = column.type.python_type
+        wanted: type = column.type.python_type
     except NotImplementedError:
         return None
-    return None if wanted is str else wanted
+    if isinstance(column.type, TypeDecorator):  # which may take objects of its own
+        return None if wanted is str else (wanted, (object,))
+    return wanted, _NUMBERS.get(wanted, ())
 
 
-def _as_key(name: str, wanted: Any, value: Any) -> Any:
+def _as_key(name: str, taken: tuple[type, tuple[type, ...]] | None, value: Any) -> Any:
     """A key given as text, as the column's Python type. Raises `Invalid`."""
-    if wanted is None or not isinstance(value, str) or isinstance(value, wanted):
+    if taken is None or value is None or isinstance(value, taken[0]):
         return value
+    wanted: Any = taken[0]
     try:
-        return wanted(value)
-    except (TypeError, ValueError):
-        raise Invalid.field(name, f"It is a {wanted.__name__}, and {value[:_SHOWN]!r} is none.", "value") from None
+        if isinstance(value, str):
+            return wanted(value)
+    except (TypeError, ValueError, ArithmeticError):
+        pass
+    else:
+        if isinstance(value, taken[1]):
+            return value
+    given = repr(value[:_SHOWN]) if isinstance(value, str) else f"a {type(value).__name__}"
+    raise Invalid.field(name, f"It is a {wanted.__name__}, and {given} is none.", "value")
 
 
 def _attribute(prop: ColumnProperty[Any]) -> Attribute:

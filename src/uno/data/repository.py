@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 from sqlalchemy import ColumnElement, Select, func, select
 
 from uno import clock
-from uno.data import bulk, document_query, includes, paging, streams
+from uno.data import asked, bulk, document_query, includes, paging, streams
 from uno.data.alone import SessionFactory, work_alone
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
@@ -29,8 +29,6 @@ from uno.errors import Invalid, Misconfigured, NotFound
 T = TypeVar("T")
 # What `find` takes: conditions as data, a rule that has a `filter()`, a SQLAlchemy expression over the attributes.
 Criterion: TypeAlias = Filter | Specification[Any] | ColumnElement[bool]
-# Rows that a query may ask for, or skip.
-_LARGEST = 2**63
 
 
 class Repository(Generic[T]):
@@ -44,7 +42,7 @@ class Repository(Generic[T]):
         wanted = entity or _declared(type(self))
         if wanted is None:
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
-        self.entity: type[T] = cast("type[T]", wanted)
+        self.entity: type[T] = asked.entity_class(wanted)
         if session_factory is not None:
             work_alone(self, session_factory)
 
@@ -61,7 +59,7 @@ class Repository(Generic[T]):
     async def get_by_id(self, id: Any, *, include: Sequence[str] = (), include_deleted: bool = False) -> T | None:
         """The entity with this id, or None."""
         if include:
-            return await self._with_others(id, include, include_deleted)
+            return await self._with_others(id, asked.named("include", include), include_deleted)
         return self._seen(await self._read(id, lock=False), include_deleted)
 
     async def _with_others(self, id: Any, include: Sequence[str], include_deleted: bool) -> T | None:
@@ -119,8 +117,7 @@ class Repository(Generic[T]):
         It ends with its unit of work; break out of it inside `contextlib.aclosing(stream)` to end it at once. What
         it yields is not kept: `save` it to store a change.
         """
-        if not 0 < batch < _LARGEST:
-            raise Invalid.field("batch", f"It has to be between 1 and {_LARGEST - 1}.", "value")
+        asked.check_count("batch", batch, 1)
         uow, plan = self._unit()
         wanted, order = [*filters, *self._undeleted(uow, plan, include_deleted)], _order(uow, plan, sort)
 
@@ -140,8 +137,10 @@ class Repository(Generic[T]):
         offset: int = 0,
         include: Sequence[str] = (),
     ) -> list[T]:
-        for name, number in (("limit", limit), ("offset", offset)):
-            _check_count(name, number)
+        if limit is not None:
+            asked.check_count("limit", limit)
+        asked.check_count("offset", offset)
+        include = asked.named("include", include) if include else ()
         uow, plan = await self._flushed()
         if not includes.separate(uow, plan, include):
             await uow.session()
@@ -171,6 +170,7 @@ class Repository(Generic[T]):
         **equal: Any,
     ) -> Page[T]:
         """The next `limit` entities behind the cursor `after`, the `next` of a page before; `offset` are left out."""
+        asked.check_count("limit", limit)
         uow, plan = self._unit()
         order = paging.orders(sort, uow.database.fields(plan), plan.sort_names)
         behind = () if after is None else (paging.after(order, paging.position(after, order)),)
@@ -216,6 +216,7 @@ class Repository(Generic[T]):
 
     async def add(self, entity: T) -> T:
         """Store a new entity when the unit of work commits."""
+        asked.check_entity(entity, self.entity)
         uow, plan = self._writable()
         path = await uow.path(plan)
         if path is None:
@@ -226,6 +227,7 @@ class Repository(Generic[T]):
 
     async def save(self, entity: T) -> T:
         """Store an entity, new or not: by its identity it becomes an insert or an update."""
+        asked.check_entity(entity, self.entity)
         uow, plan = self._writable()
         path = await uow.path(plan)
         if path is not None:
@@ -405,15 +407,16 @@ class Repository(Generic[T]):
 
     def _expression(self, uow: UnitOfWork, plan: Plan, one: Criterion) -> ColumnElement[bool]:
         if isinstance(one, ColumnElement):
+            asked.check_tables(plan, one)
             return one
-        given = one if isinstance(one, Filter) else one.filter()
-        return compile_filter(given, uow.database.fields(plan), uow.database.backend)
+        return compile_filter(asked.filter_of(one), uow.database.fields(plan), uow.database.backend)
 
     def _condition(self, uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:
-        """`price__gte=5`, or an equality with any value that the column takes."""
+        """As a `Filter` has it; what that does not compare may be equal to any value that the column takes."""
         own = plan.fields if isinstance(plan, DocumentPlan) else plan.names
         plain = name in own or not ("." in name or SEPARATOR in name)
-        if plain and Condition(name, value).split()[0] == name:
+        raw = plain and not asked.is_read(plan, uow.database.fields(plan).find(name), value)
+        if raw and Condition(name, value).split()[0] == name:
             return _equals(uow, plan, name, value)
         return self._expression(uow, plan, Filter(**{name: value}))
 
@@ -448,14 +451,8 @@ def _declared(cls: type) -> Any:
     return None
 
 
-def _check_count(name: str, number: int | None) -> None:
-    """The same on every backend: SQLite takes -1 for no limit."""
-    if number is not None and not 0 <= number < _LARGEST:
-        raise Invalid.field(name, f"It has to be between 0 and {_LARGEST - 1}.", "value")
-
-
 def _order(uow: UnitOfWork, plan: Plan, sort: str | Sequence[str]) -> list[ColumnElement[Any]]:
-    names = [sort] if isinstance(sort, str) else sort
+    names = asked.named("sort", sort) if sort != () else ()
     columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
     return [column.desc() if descending else column.asc() for column, descending in columns]
 

@@ -16,7 +16,7 @@ from sqlalchemy import Executable, Result
 
 from uno import clock, context, sync
 from uno.bus.unit import ambient, current_unit
-from uno.data import capture, hooks, raw
+from uno.data import asked, capture, hooks, raw
 from uno.data.changes import Book, Change, Changes, Operation
 from uno.data.commit import commit
 from uno.data.database import Database, Plan
@@ -63,7 +63,7 @@ class UnitOfWork:
         after: Sequence[AfterCommit] | None = None,
         read_only: bool = False,
     ) -> None:
-        self.database = database
+        self.database = asked.database_of(database)
         self.books = books or ()
         self.after = after or ()
         # As opened; what only reads inside another may write.
