@@ -38,14 +38,14 @@ class Cents(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value) / 100
 
 
-class Buyer(Base):
+class UsualBuyer(Base):
     __tablename__ = "mistakes_buyers"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-    orders: Mapped[list["Order"]] = relationship(viewonly=True)
+    orders: Mapped[list["UsualOrder"]] = relationship(viewonly=True)
 
 
-class Order(VersionMixin, Base):
+class UsualOrder(VersionMixin, Base):
     __tablename__ = "mistakes_orders"
     id: Mapped[int] = mapped_column(primary_key=True)
     amount: Mapped[int] = mapped_column(default=0)
@@ -54,7 +54,7 @@ class Order(VersionMixin, Base):
     paid: Mapped[Decimal | None] = mapped_column(Cents)
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     buyer_id: Mapped[int | None] = mapped_column(ForeignKey("mistakes_buyers.id"))
-    buyer: Mapped[Buyer | None] = relationship(viewonly=True)
+    buyer: Mapped[UsualBuyer | None] = relationship(viewonly=True)
 
 
 class Token(UUIDMixin, Base):
@@ -76,7 +76,7 @@ class Note(AggregateRoot[str]):
 
 
 ID = UUID("018f0000-0000-7000-8000-000000000001")
-orders: Repository[Order] = Repository(Order)
+orders: Repository[UsualOrder] = Repository(UsualOrder)
 tokens: Repository[Token] = Repository(Token)
 notes: Repository[Note] = Repository(Note)
 Ask = Callable[..., Awaitable[Any]]
@@ -86,9 +86,9 @@ Ask = Callable[..., Awaitable[Any]]
 async def database(request: pytest.FixtureRequest, lasting: Fresh) -> Database:
     made = await lasting(request.param, Base.metadata)
     async with UnitOfWork(made):
-        await Repository(Buyer).add(Buyer(id=1, name="Ada"))
-        await orders.add(Order(id=1, amount=5, price=Decimal("0.10"), paid=Decimal("1.50"), buyer_id=1))
-        await orders.add(Order(id=2, state=State.SENT))
+        await Repository(UsualBuyer).add(UsualBuyer(id=1, name="Ada"))
+        await orders.add(UsualOrder(id=1, amount=5, price=Decimal("0.10"), paid=Decimal("1.50"), buyer_id=1))
+        await orders.add(UsualOrder(id=2, state=State.SENT))
         await tokens.add(Token(id=ID, name="z"))
         await notes.add(Note("n", stars=5))
         await Repository(Weight).add(Weight(grams=Decimal(5), code="a"))
@@ -133,7 +133,7 @@ async def test_an_equality_reads_its_value_as_a_filter_does(
         (orders, "amount", "x"),
         (orders, "amount", 2**40),
         (orders, "price", Decimal("nan")),
-        (orders, "buyer_id", Buyer(id=1)),
+        (orders, "buyer_id", UsualBuyer(id=1)),
         (tokens, "id", "zz"),
         (tokens, "id", 5),
         (tokens, "name", "a\0b"),
@@ -181,13 +181,13 @@ async def test_a_key_may_be_given_as_what_it_is_made_of(database: Database) -> N
 
 async def test_what_would_not_be_stored_is_refused(database: Database) -> None:
     async with UnitOfWork(database):
-        buyer = await Repository(Buyer).get(1)
+        buyer = await Repository(UsualBuyer).get(1)
         for wrong in (orders.create(buyer=buyer), orders.update(2, buyer=buyer)):
             with pytest.raises(Invalid, match="buyer: .*viewonly=True; set buyer_id"):
                 await wrong
-        with pytest.raises(Invalid, match="orders: .* change the Order itself"):
-            await Repository(Buyer).create(id=2, name="Bob", orders=[])
-        with pytest.raises(Misconfigured, match=r"Order.version is not changed by update\(\)"):
+        with pytest.raises(Invalid, match="orders: .* change the UsualOrder itself"):
+            await Repository(UsualBuyer).create(id=2, name="Bob", orders=[])
+        with pytest.raises(Misconfigured, match=r"UsualOrder.version is not changed by update\(\)"):
             await orders.update(1, version=9)
 
 
@@ -199,19 +199,19 @@ async def test_what_would_not_be_stored_is_refused(database: Database) -> None:
         (lambda: orders.exists(ID), "not a UUID; write name=value"),
         (lambda: orders.count(False), "not False; write name=value"),
         (lambda: orders.find(Filter), "not the class Filter"),
-        (lambda: orders.find(sort=Order.amount.desc()), "sort takes names of attributes"),
-        (lambda: orders.page(sort=Order.amount), "sort takes names of attributes"),
-        (lambda: orders.find(sort=[Order.amount]), "sort takes names of attributes"),
+        (lambda: orders.find(sort=UsualOrder.amount.desc()), "sort takes names of attributes"),
+        (lambda: orders.page(sort=UsualOrder.amount), "sort takes names of attributes"),
+        (lambda: orders.find(sort=[UsualOrder.amount]), "sort takes names of attributes"),
         (lambda: orders.find(sort=None), "sort takes names of attributes, .* not None"),
-        (lambda: orders.get(1, include=Order.buyer), "include takes names of attributes"),
-        (lambda: orders.find(Buyer.name == "Ada"), "for Order is about mistakes_buyers, which"),
-        (lambda: orders.count(Buyer.id == Order.buyer_id), "for Order is about mistakes_buyers, which"),
-        (lambda: notes.find(Order.amount == 5), "for Note is about mistakes_orders, which"),
-        (lambda: orders.add(None), "stores objects of Order, not None"),
-        (lambda: orders.add({"amount": 1}), "stores objects of Order, not a dict"),
-        (lambda: orders.add(Order), "stores objects of Order, not the class Order"),
-        (lambda: orders.save(Buyer(name="Bob")), "stores objects of Order, not a Buyer"),
-        (lambda: notes.add(Order()), "stores objects of Note, not a Order"),
+        (lambda: orders.get(1, include=UsualOrder.buyer), "include takes names of attributes"),
+        (lambda: orders.find(UsualBuyer.name == "Ada"), "for UsualOrder is about mistakes_buyers, which"),
+        (lambda: orders.count(UsualBuyer.id == UsualOrder.buyer_id), "for UsualOrder is about mistakes_buyers, which"),
+        (lambda: notes.find(UsualOrder.amount == 5), "for Note is about mistakes_orders, which"),
+        (lambda: orders.add(None), "stores objects of UsualOrder, not None"),
+        (lambda: orders.add({"amount": 1}), "stores objects of UsualOrder, not a dict"),
+        (lambda: orders.add(UsualOrder), "stores objects of UsualOrder, not the class UsualOrder"),
+        (lambda: orders.save(UsualBuyer(name="Bob")), "stores objects of UsualOrder, not a UsualBuyer"),
+        (lambda: notes.add(UsualOrder()), "stores objects of Note, not a UsualOrder"),
     ],
 )
 async def test_a_mistake_is_told(database: Database, wrong: Callable[[], Awaitable[Any]], says: str) -> None:
@@ -234,25 +234,25 @@ async def test_a_stretch_takes_whole_numbers(database: Database, wrong: dict[str
 
 async def test_one_relationship_may_be_named_by_itself(database: Database) -> None:
     async with UnitOfWork(database):
-        for found in (await orders.get(1, include="buyer"), *await orders.find(Order.id == 1, include="buyer")):
+        for found in (await orders.get(1, include="buyer"), *await orders.find(UsualOrder.id == 1, include="buyer")):
             assert found.buyer is not None
             assert found.buyer.name == "Ada"
 
 
 async def test_others_are_asked_for_in_subqueries(database: Database) -> None:
     asked: list[Any] = [
-        Order.buyer.has(Buyer.name == "Ada"),
-        exists().where(Buyer.id == Order.buyer_id),
-        Order.buyer_id.in_(select(Buyer.id)),
-        Order.buyer_id == select(func.max(Buyer.id)).scalar_subquery(),
-        Order.buyer == Buyer(id=1),
+        UsualOrder.buyer.has(UsualBuyer.name == "Ada"),
+        exists().where(UsualBuyer.id == UsualOrder.buyer_id),
+        UsualOrder.buyer_id.in_(select(UsualBuyer.id)),
+        UsualOrder.buyer_id == select(func.max(UsualBuyer.id)).scalar_subquery(),
+        UsualOrder.buyer == UsualBuyer(id=1),
     ]
     async with UnitOfWork(database):
         for one in asked:
             assert [order.id for order in await orders.find(one)] == [1]
 
 
-@pytest.mark.parametrize("wrong", ["Order", int, Order(id=1)])
+@pytest.mark.parametrize("wrong", ["UsualOrder", int, UsualOrder(id=1)])
 def test_a_repository_is_of_a_class(wrong: Any) -> None:
     with pytest.raises(Misconfigured, match=r"Repository takes a class of entities, as Repository\(Order\), not"):
         Repository(wrong)
