@@ -179,3 +179,10 @@ async def test_a_filter_does_not_see_what_is_softly_deleted_beside_it(fresh: Fre
     assert [given.fits(work) for given in (by_ada, all_by_ada, ~by_ada)] == [False, False, True]
     gone.deleted_at = None
     assert [given.fits(work) for given in (by_ada, all_by_ada, ~by_ada)] == [True, True, False]
+
+
+@pytest.mark.parametrize("text", ['{"id": 1, "id": 2}', '{"or": [{"name": "a"}, {"id": 1, "id": 2}]}'])
+def test_a_condition_that_json_has_twice_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="id: It can be given only once") as caught:
+        Filter.of_json(text)
+    assert [(one.field, one.code) for one in caught.value.errors] == [("id", "repeated")]

@@ -105,7 +105,7 @@ class Filter:
     def of_json(cls, text: str, limits: Limits | None = None, *, name: str = "filter") -> "Filter":
         """The same from JSON; `name` is what an error calls the text."""
         try:
-            said = json.loads(text)
+            said = json.loads(text, object_pairs_hook=_once)
         except (ValueError, RecursionError):
             raise Invalid.field(name, 'It is not JSON, as in {"price__gte": 5}.', "malformed") from None
         if not isinstance(said, dict):
@@ -117,10 +117,7 @@ class Filter:
         """From query parameters: `price__gte=5`, `state__in=new,sold`. Raises `Invalid` for one that comes twice."""
         given = list(pairs)
         _check_number(len(given), limits or Limits())
-        twice = [key for key, times in Counter(key for key, _ in given).items() if times > 1]
-        if twice:
-            errors = [FieldError(_cut(key), "It can be given only once.", "repeated") for key in twice]
-            raise Invalid("; ".join(f"{one.field}: {one.message}" for one in errors), errors)
+        _once(given)
         return cls.group("and", (Condition(key, _split(key, value), raw=True) for key, value in given))
 
     def fits(self, candidate: Any) -> bool:
@@ -158,6 +155,16 @@ def _split(key: str, value: str) -> Any:
         else:
             parts[-1] += letter
     return parts if value else []
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises `Invalid` for a key that comes twice."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
+        errors = [FieldError(_cut(key), "It can be given only once.", "repeated") for key in twice]
+        raise Invalid("; ".join(f"{one.field}: {one.message}" for one in errors), errors)
+    return made
 
 
 def _check_number(count: int, limits: Limits) -> None:
