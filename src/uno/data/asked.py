@@ -23,7 +23,10 @@ _SHOWN = 64
 def entity_class(wanted: Any) -> Any:
     """`wanted`, if it can be a class of entities; which are mapped is known later."""
     if not isinstance(wanted, type) or wanted.__module__ == "builtins":
-        raise Misconfigured(f"Repository takes a class of entities, as Repository(Order), not {_shown(wanted)}.")
+        raise Misconfigured(
+            f"Repository takes a class of entities, as Repository(Order), not {_shown(wanted)}, which is neither "
+            "mapped to a table nor an aggregate."
+        )
     return wanted
 
 
