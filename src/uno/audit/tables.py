@@ -33,7 +33,7 @@ class KeyText(TypeDecorator[str]):
 audit = Table(
     "uno_audit",
     metadata,
-    Column("id", Uuid, primary_key=True, info=STAMPED),
+    Column("id", Uuid, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("component", Text, nullable=False),
     Column("record_id", KeyText, nullable=False),
@@ -49,6 +49,7 @@ audit = Table(
     Column("traceparent", Text),
     Index("ix_uno_audit_record", "component", "record_id", "id"),
     Index("ix_uno_audit_correlation", "correlation_id"),
+    info={STAMPED: "id"},
 )
 # Entries have their ids in the order in which they were written.
 _ID = Field("id", "choice", audit.c.id, TypeAdapter(UUID).validate_python)

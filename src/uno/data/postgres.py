@@ -21,7 +21,7 @@ from sqlalchemy.engine import Dialect
 from uno.data.changes import Operation
 from uno.data.plan import cast_type, is_array
 from uno.data.recent import Recent
-from uno.data.stamps import is_stamped, stamped
+from uno.data.stamps import STAMPED, stamped
 from uno.data.statement import Processor, bind_processor
 from uno.data.writer import stale
 
@@ -52,7 +52,7 @@ class Group:
 
     @property
     def stamped(self) -> bool:
-        return any(map(is_stamped, self.table.columns))
+        return STAMPED in self.table.info
 
     @property
     def shape(self) -> Shape:
@@ -258,7 +258,7 @@ class _Text:
         return f"{target} SELECT {', '.join(given)} FROM {self._unnest(group.table, group.columns, 'v')}{where}"
 
     def _made(self, group: Group, column: str, given: str) -> str:
-        return stamped(given) if is_stamped(group.table.c[column]) else given
+        return stamped(given) if group.table.info.get(STAMPED) == column else given
 
     def _single(self, group: Group, *, own: bool, ok: str) -> str:
         head = f"DELETE FROM {self._table(group)} t"

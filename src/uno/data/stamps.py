@@ -6,11 +6,10 @@ statement that has all its locks; what follows it, the place among those of one 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ColumnElement,
     FromClause,
     Insert,
@@ -25,17 +24,14 @@ from sqlalchemy import (
     select,
 )
 
-STAMPED = {"uno.stamped": True}
+# In the `info` of a table: the column whose identifiers get their time from PostgreSQL.
+STAMPED: Final = "uno.stamped"
 _MICROS = "(date_part('epoch', clock_timestamp()) * 1000000)::bigint"
 # The first 16 digits of a UUID version 7 of the microsecond m, as `uno.ids.uuid7_at` makes them.
 _DIGITS = "lpad(to_hex(m / 1000), 12, '0') || '7' || lpad(to_hex(m % 1000 * 4096 / 1000), 3, '0')"
 _NOW = f"(SELECT {_DIGITS} FROM (SELECT {_MICROS} AS m OFFSET 0) AS moment)"
 # Of its text, behind those 16 digits.
 _REST = 17
-
-
-def is_stamped(column: Column[Any]) -> bool:
-    return column.info == STAMPED
 
 
 def stamped(identifier: str) -> str:
@@ -45,13 +41,13 @@ def stamped(identifier: str) -> str:
 
 def insertion(table: Table, rows: Sequence[dict[str, Any]], dialect: str) -> tuple[Insert, Sequence[dict[str, Any]]]:
     """An INSERT of these rows, and its parameters."""
-    columns = [column for column in table.columns if is_stamped(column)] if dialect == "postgresql" else []
-    if not columns:
+    name = table.info.get(STAMPED)
+    if name is None or dialect != "postgresql":
         return insert(table), rows
-    given = {column.key: bindparam(f"{column.key}_given", type_=Uuid) for column in columns}
-    behind = {key: func.right(cast(part, Text), _REST, type_=Text()) for key, part in given.items()}
-    made = {key: cast(literal_column(_NOW, Text) + part, Uuid) for key, part in behind.items()}
-    names = {key: f"{key}_given" for key in given}
+    given = f"{name}_given"
+    rest = func.right(cast(bindparam(given, type_=Uuid), Text), _REST, type_=Text())
+    made = {name: cast(literal_column(_NOW, Text) + rest, Uuid)}
+    names = {name: given}
     return insert(table).values(made), [{names.get(key, key): value for key, value in row.items()} for row in rows]
 
 
