@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import ARRAY, PickleType
 from sqlalchemy.orm import Mapper
@@ -11,10 +12,14 @@ from uno.data.changes import differs
 
 # Those that leave it to the values.
 _PLAIN: Final = (TypeEngine.compare_values, ARRAY.compare_values)
+_done: WeakSet[Mapper[Any]] = WeakSet()
 
 
 def compare_as_stored(mapper: Mapper[Any]) -> None:
     """For columns of this class; a type that compares in a way of its own is believed."""
+    if mapper in _done:
+        return
+    _done.add(mapper)
     for prop in mapper.column_attrs:
         impl: Any = mapper.class_manager[prop.key].impl
         if not isinstance(impl.is_equal, _Same) and _leaves_it(prop.columns[0].type):
