@@ -1,6 +1,5 @@
 """What the database itself does to rows when it deletes others: nobody writes it down but triggers."""
 
-import logging
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -10,8 +9,9 @@ from sqlalchemy.orm.interfaces import ONETOMANY
 
 from uno.data.database import Database
 from uno.data.plan import MappedPlan
+from uno.telemetry.logs import get_logger
 
-_log = logging.getLogger("uno.data")
+_log = get_logger("uno.data")
 _ACTIONS = ("CASCADE", "SET NULL", "SET DEFAULT")
 
 
