@@ -136,9 +136,7 @@ class _Others:
         contexts = [(getattr(one.endpoint, _ACTION, None), one) for one in iter_route_contexts(app.routes)]
         there = [(action, one.dependencies) for action, one in contexts if action is not None]
         # What another hides is known only now.
-        object.__setattr__(made, "known", list(dict.fromkeys([*made.known, *(one.resource for one, _ in there)])))
-        made.beside.clear()
-        made.check_names()
+        made.meet(action.resource for action, _ in there)
         own = [given for one, given in there if one.resource is made and one.operation in ("list", "get")]
         for option, asked in asked_beside(made):
             messages = doors(made, asked)

@@ -181,6 +181,11 @@ class Resource(Bundle):
         vars(made).pop("_handlers", None)
         return made
 
+    def meet(self, others: Iterable["Resource"]) -> None:
+        """Know of these as well, which are in the same application."""
+        vars(self).update(known=list(dict.fromkeys([*self.known, *others])), beside={})
+        self.check_names()
+
     def _route(self, operation: str, message: type[Any]) -> Route:
         method, below, status = OPERATIONS[operation]
         return Route(
