@@ -33,47 +33,43 @@ class AsText(TypeDecorator[Any]):
         return json.loads(value)
 
 
-class Flat(VersionMixin, Base):
-    __tablename__ = "truth_flat"
+class Thing(VersionMixin, Base):
+    __abstract__ = True
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[Any] = mapped_column(JSON)
 
 
-class Kept(VersionMixin, Base):
+class Flat(Thing):
+    __tablename__ = "truth_flat"
+
+
+class Kept(Thing):
     __tablename__ = "truth_kept"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[Any] = mapped_column(AsText)
 
 
-class Rich(VersionMixin, Base):
+class Rich(Thing):
     """Its relationship makes it a class of SQLAlchemy's session."""
 
     __tablename__ = "truth_rich"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    data: Mapped[Any] = mapped_column(JSON)
     parts: Mapped[list["RichPart"]] = relationship(lazy="selectin")
 
 
-class RichPart(VersionMixin, Base):
+class RichPart(Thing):
     __tablename__ = "truth_part"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    data: Mapped[Any] = mapped_column(JSON)
     rich_id: Mapped[int | None] = mapped_column(ForeignKey("truth_rich.id"))
 
 
-class Loose(VersionMixin, Base):
+class Loose(Thing):
     """Nobody asks a repository for it."""
 
     __tablename__ = "truth_loose"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    data: Mapped[Any] = mapped_column(JSON)
 
 
-class Switches(VersionMixin, Base):
+class Switches(Thing):
     """It says what is in its JSON."""
 
     __tablename__ = "truth_switches"
-    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[Annotated[dict[str, bool], Field(max_length=3)]] = mapped_column(JSON)
 
 

@@ -97,7 +97,7 @@ async def cancelled(database: Database, sql: str) -> None:
         async with asyncio.timeout(0.2), UnitOfWork(database) as uow:
             await uow.execute(text(sql))
             await (await uow.transaction()).connection.commit()
-            await asyncio.sleep(1)
+            await asyncio.Event().wait()
 
 
 WAYS = [by_transaction, by_unit, by_session, by_session_of_unit, by_engine, by_facade, with_error, cancelled]

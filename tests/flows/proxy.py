@@ -6,6 +6,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 # What a client of PostgreSQL sends last.
 GOODBYE = b"X\0\0\0\4"
+# What it sends first, behind a length; not where it only asks to end the statement of another connection.
+GREETING = b"\0\3\0\0"
 
 
 class Proxy:
@@ -20,6 +22,8 @@ class Proxy:
         self.silent = False
         self.last: bytes | None = None
         self.near: list[asyncio.StreamWriter] = []
+        # How many connections clients have asked for.
+        self.greeted = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._port = 0
@@ -52,6 +56,7 @@ class Proxy:
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, sent: bool = False) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
+                self.greeted += sent and data[4:8] == GREETING
                 self.silent = self.silent or (sent and self.last is not None and self.last in data)
                 if not self.silent:
                     writer.write(data.removesuffix(GOODBYE) if sent and self._deaf else data)

@@ -7,18 +7,18 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy import MetaData, func, select
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import func, select
+from tests.flows.entries import Entry, Tables, entries, farm_of_entries
 from tests.flows.proxy import Proxy
 
 from uno import clock
 from uno.audit import AuditBook
 from uno.audit.tables import audit
-from uno.data import Database, Model, Repository, ULIDMixin, UnitOfWork, VersionMixin, schema
+from uno.data import Database, UnitOfWork, schema
 from uno.data.sqlite import connect
 from uno.errors import OutcomeUnknown, TimedOut, Unavailable, UnoError
 from uno.health import HealthStatus, report
@@ -28,27 +28,9 @@ from uno.testing.postgres import DatabaseFarm
 Open = Callable[..., Awaitable[Database]]
 
 
-class Tables(Model):
-    __abstract__ = True
-    metadata: ClassVar[MetaData] = MetaData()
-
-
-class Entry(ULIDMixin, VersionMixin, Tables):
-    __tablename__ = "entry"
-    text: Mapped[str] = mapped_column(default="")
-
-
-entries: Repository[Entry] = Repository(Entry)
-
-
 @pytest.fixture(scope="module")
 async def farm() -> AsyncIterator[DatabaseFarm]:
-    async def prepare(url: str) -> None:
-        async with Database(url) as database:
-            await schema.create(database, [Tables.metadata])
-
-    async with DatabaseFarm() as farm:
-        await farm.template("entries", prepare)
+    async with farm_of_entries() as farm:
         yield farm
 
 
