@@ -149,6 +149,24 @@ async def assert_healthy_soon(database: Database, admin: asyncpg.Connection) -> 
     await assert_healthy(database, admin)
 
 
+@pytest.mark.parametrize("call", [read, write, write_explicitly])
+async def test_connections_that_the_server_closed_while_nobody_used_them_cost_nobody_an_error(
+    opened: Open, admin: asyncpg.Connection, call: Callable[[Database], Awaitable[object]]
+) -> None:
+    database = await opened(pool_size=4, max_overflow=0)
+    await write(database)
+    async with contextlib.AsyncExitStack() as stack:
+        leases = [await stack.enter_async_context(database.lease()) for _ in range(4)]
+        drivers = [lease.driver for lease in leases]
+    await admin.fetch(KILL)
+    async with clock.timeout(9):
+        while not all(driver.is_closed() for driver in drivers):
+            await asyncio.sleep(0.01)
+    for _ in range(2):
+        await asyncio.gather(*(call(database) for _ in range(8)))
+    await assert_healthy(database, admin)
+
+
 @pytest.mark.parametrize("commit", ["auto", "batch", "session"])
 async def test_after_a_cancelled_commit_the_row_is_there_if_and_only_if_its_audit_row_is(
     opened: Open, admin: asyncpg.Connection, commit: str

@@ -37,6 +37,17 @@ def break_connecting(engine: Engine, settings: DatabaseSettings) -> None:
         return connection
 
 
+class PostgresPool(WatchedPool):
+    """It gives nobody a connection that the server has closed meanwhile, as when it was started anew."""
+
+    def _do_get(self) -> Any:
+        record: Any = super()._do_get()
+        driver = record.driver_connection
+        if driver is not None and driver.is_closed():
+            record.dbapi_connection = None  # so that one is opened; nothing of this one is left to be closed
+        return record
+
+
 def postgres_engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngine:
     """SQLAlchemy's engine for a PostgreSQL server, with its pool and what is set on each connection."""
     url, name = application_name(url)
@@ -50,7 +61,7 @@ def postgres_engine(url: URL, settings: DatabaseSettings, read_only: bool) -> As
     engine = create_async_engine(
         url,
         hide_parameters=True,
-        poolclass=WatchedPool,
+        poolclass=PostgresPool,
         pool_size=settings.pool_size,
         max_overflow=settings.max_overflow,
         pool_timeout=settings.acquire_timeout,
