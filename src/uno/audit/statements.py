@@ -14,6 +14,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -25,7 +26,7 @@ from uno.audit.tables import audit
 from uno.data import record_ids, wire
 from uno.data.changes import Written
 from uno.data.marks import HIDDEN, Marks
-from uno.data.stamps import moment
+from uno.data.stamps import digits_now, moment
 from uno.data.statement import fixed
 
 _Columns = Mapping[str, ColumnElement[Any]]
@@ -80,9 +81,11 @@ def _value(value: Any, type_: Any = Text) -> ColumnElement[Any]:
 
 def _id(written: Written) -> ColumnElement[Any]:
     """As `ids.uuid7_at`; beyond its last place they go on in the next microsecond."""
+    random = func.right(cast(func.gen_random_uuid(), Text), literal_column("12"), type_=Text())
+    if written.number is None:
+        return cast(digits_now() + fixed(f"{_FIRST_PLACE:x}") + random, Uuid)
     first, now = moment(written.locked)
     since = written.number - 1
-    random = func.right(cast(func.gen_random_uuid(), Text), 12, type_=Text())
     # All that have a place in this microsecond begin alike, and are made in half the time.
     alike = first + func.to_hex(_FIRST_PLACE + since) + random
     return cast(case((since < 1 << _PLACES, alike), else_=_later(since, now) + random), Uuid)

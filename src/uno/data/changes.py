@@ -132,14 +132,14 @@ class Said:
 class Written:
     """The rows that one statement wrote, as SQL: what `Changes` are to `rows`.
 
-    `source` has a row for each, `number` counts them from 1. `before` and `after` are the columns by
-    attribute, None as in `Change`; of an update those that may have changed.
+    `source` has a row for each, `number` counts them from 1, and is None where there is but one. `before` and
+    `after` are the columns by attribute, None as in `Change`; of an update those that may have changed.
     """
 
     component: str
     marks: Marks
     source: FromClause
-    number: ColumnElement[int]
+    number: ColumnElement[int] | None
     key: tuple[ColumnElement[Any], ...]
     before: Mapping[str, ColumnElement[Any]] | None
     after: Mapping[str, ColumnElement[Any]] | None

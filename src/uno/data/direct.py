@@ -15,7 +15,6 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Executable,
-    Integer,
     SmallInteger,
     Text,
     and_,
@@ -24,7 +23,6 @@ from sqlalchemy import (
     cast,
     func,
     insert,
-    literal,
     literal_column,
     or_,
     select,
@@ -259,8 +257,8 @@ class OneRow:
         key = tuple(new.c[column.key] for column in plan.mapper.primary_key)
         at = bindparam("said_at", type_=UtcDateTime())
         said = Said(*(bindparam(bind, type_=Text) for bind, _ in _SAID))
-        one, captured = literal(1, Integer), uow.database.captured
-        written = Written(plan.component, plan.marks, new, one, key, before, after, said, at, captured)
+        captured = uow.database.captured
+        written = Written(plan.component, plan.marks, new, None, key, before, after, said, at, captured)
         parts = [part for book in self._books_of(uow).in_sql if (part := book.insert_from(written)) is not None]
         forms: list[Any] = []
         for name in self._names:

@@ -258,7 +258,7 @@ class _Text:
         return f"{target} SELECT {', '.join(given)} FROM {self._unnest(group.table, group.columns, 'v')}{where}"
 
     def _made(self, group: Group, column: str, given: str) -> str:
-        return stamped(given) if group.table.info.get(STAMPED) == column else given
+        return stamped(given, single=group.single) if group.table.info.get(STAMPED) == column else given
 
     def _single(self, group: Group, *, own: bool, ok: str) -> str:
         head = f"DELETE FROM {self._table(group)} t"
