@@ -15,6 +15,9 @@ import gc, os, sys, threading
 from sqlalchemy import MetaData
 from sqlalchemy.orm import Mapped, mapped_column
 from uno.data import Database, Model
+from uno.telemetry import configure_logging
+
+configure_logging()
 
 class Base(Model):
     __abstract__ = True

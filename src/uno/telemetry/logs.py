@@ -94,7 +94,7 @@ def configure_logging(
     root.handlers = [handler]
     root.setLevel(lowest)
     # At every start-up alembic tells which of its plugins it has, at every stop SQLAlchemy that its pool ends.
-    for talker in ("alembic", "uno.data.pool"):
+    for talker in ("alembic", "uno.data.pool", "uno.data.sqlite_direct"):
         logging.getLogger(talker).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
