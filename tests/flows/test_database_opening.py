@@ -1,9 +1,10 @@
 """A database of one's own is started once, however many open it, and stops with the last of them."""
 
 import asyncio
+import gc
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from uno import clock
 from uno.data import Database
 from uno.data.embedded import status, stop
-from uno.errors import UnoError
+from uno.errors import Misconfigured, UnoError
+from uno.testing.postgres import DatabaseFarm
 
 
 @pytest.fixture
@@ -56,3 +58,32 @@ def test_a_database_may_be_opened_in_one_event_loop_after_another() -> None:
 
     for _ in range(2):
         asyncio.run(twice())
+
+
+@pytest.fixture(scope="module")
+async def postgres_url() -> AsyncIterator[str]:
+    async with DatabaseFarm() as farm:
+        yield await farm.create()
+
+
+# Python tells that they were left open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_connections_that_an_event_loop_left_open_are_not_used_in_the_next_one(postgres_url: str) -> None:
+    database = Database(postgres_url)
+
+    async def use() -> None:
+        await database.open()
+        await database.ping()
+
+    for _ in range(2):
+        await asyncio.to_thread(lambda: asyncio.run(use()))
+    async with database:
+        await database.ping()
+    gc.collect()
+
+
+async def test_a_database_is_open_in_one_event_loop(postgres_url: str) -> None:
+    async with Database(postgres_url) as database:
+        with pytest.raises(Misconfigured, match="open in another event loop"):
+            await asyncio.to_thread(lambda: asyncio.run(database.open()))
+        await database.ping()

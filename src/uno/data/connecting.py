@@ -1,5 +1,6 @@
 """The engine of a PostgreSQL server; while nobody answers there, a circuit breaker lets nobody wait for it."""
 
+from asyncio import AbstractEventLoop
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -7,12 +8,14 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from uno.data.failures import translate
-from uno.data.pool import WatchedPool
+from uno.data.pool import PostgresPool
 from uno.data.postgres_numbers import keep_digits
 from uno.data.tenants import OPTION
 from uno.data.url import application_name
+from uno.errors import Misconfigured
 from uno.resilience import CircuitBreaker
 from uno.settings import DatabaseSettings
+from uno.sync import portal
 
 
 def break_connecting(engine: Engine, settings: DatabaseSettings) -> None:
@@ -37,15 +40,23 @@ def break_connecting(engine: Engine, settings: DatabaseSettings) -> None:
         return connection
 
 
-class PostgresPool(WatchedPool):
-    """It gives nobody a connection that the server has closed meanwhile, as when it was started anew."""
-
-    def _do_get(self) -> Any:
-        record: Any = super()._do_get()
-        driver = record.driver_connection
-        if driver is not None and driver.is_closed():
-            record.dbapi_connection = None  # so that one is opened; nothing of this one is left to be closed
-        return record
+def is_over(loop: AbstractEventLoop | None, now: AbstractEventLoop, backend: str) -> bool:
+    """Whether connections belong to a `loop` that is closed. Raises `Misconfigured` for another than `now`."""
+    if loop is None or loop is now:
+        return False
+    if portal().runs(loop):
+        raise Misconfigured(
+            "The database is in use by synchronous code, in an event loop of its own; close it first, "
+            "database.blocking.close(), or open it before it is used there."
+        )
+    if backend == "sqlite":  # whose connections each have a thread
+        return False
+    if not loop.is_closed():
+        raise Misconfigured(
+            "The database is open in another event loop, and connections belong to one; close it there first, or "
+            "give what runs here, as an application in a TestClient, a Database of its own."
+        )
+    return True
 
 
 def postgres_engine(url: URL, settings: DatabaseSettings, read_only: bool) -> AsyncEngine:

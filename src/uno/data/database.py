@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from uno.data import deadlines
 from uno.data.capture import by_trigger
 from uno.data.components import Classes
-from uno.data.connecting import break_connecting, postgres_engine
+from uno.data.connecting import break_connecting, is_over, postgres_engine
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
@@ -42,7 +42,6 @@ from uno.data.writer import Writer
 from uno.errors import Misconfigured
 from uno.health import Check
 from uno.settings import DatabaseSettings
-from uno.sync import portal
 from uno.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -200,11 +199,8 @@ class Database:
 
     async def open(self) -> None:
         """Start the embedded server, if it is one, and open the pool."""
-        if portal().runs(self.loop) and not portal().runs(asyncio.get_running_loop()):
-            raise Misconfigured(
-                "The database is in use by synchronous code, in an event loop of its own; close it first, "
-                "database.blocking.close(), or open it before it is used there."
-            )
+        if is_over(self.loop, asyncio.get_running_loop(), self.backend):
+            self.leave()
         async with self._one_at_a_time():
             try:
                 await self._open()

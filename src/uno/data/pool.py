@@ -77,3 +77,14 @@ class WatchedPool(AsyncAdaptedQueuePool):
         """How it is used now, where there may be `limit` connections."""
         in_use = self.checkedout()
         return PoolUse(limit, in_use + self.checkedin(), in_use, self.waiting, self.waited)
+
+
+class PostgresPool(WatchedPool):
+    """It gives nobody a connection that the server has closed meanwhile, as when it was started anew."""
+
+    def _do_get(self) -> Any:
+        record: Any = super()._do_get()
+        driver = record.driver_connection
+        if driver is not None and driver.is_closed():
+            record.dbapi_connection = None  # so that one is opened; nothing of this one is left to be closed
+        return record
