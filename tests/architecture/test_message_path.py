@@ -1,5 +1,6 @@
 """At run time the application is not on the path of a message, however many handlers there are."""
 
+import gc
 import inspect
 import sys
 from collections.abc import Callable
@@ -138,11 +139,13 @@ async def calls_during(work: Callable[[], Any]) -> set[str]:
             called.add(frame.f_code.co_filename)
 
     before = sys.getprofile()
+    gc.disable()  # of which others are told
     sys.setprofile(note)
     try:
         await work()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return called
 
 
