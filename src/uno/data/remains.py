@@ -32,6 +32,15 @@ _KNOWN = {
 # What follows SET where it ends with the transaction.
 _LOCAL = frozenset(["local", "transaction", "constraints"])
 _SIGNS = ("set_config", "advisory_lock", "temp", ";")
+# Before a name by the numbers of its letters.
+_NUMBERS = 'u&"'
+# What says nothing: comments, texts in each form, and names that are none of PostgreSQL's.
+_SILENT = re.compile(
+    rf"""{_COMMENT}|(?<!\w)e'(?:[^'\\]|\\.|'')*'|'[^']*'|(?<![\w$])\$((?:[a-z_]\w*)?)\$.*?\$\1\$|("\w+")|"[^"]*\"""",
+    re.IGNORECASE | re.DOTALL,
+)
+# Comments inside of comments and what has no end are not looked through.
+_DARK = re.compile(r"/\*|'")
 _CHANGING = re.compile(
     r'set_config"?\s*\((?![^()]*,\s*true\s*\))|\bpg_(try_)?advisory_lock|\bpg_temp\b|;\s*(\w|--|/\*)'
     r"|\b(create|replace|global|local|(?<!insert )(?<!merge )into)\s+temp(orary)?\b",
@@ -47,7 +56,7 @@ def effect(sql: str) -> int:
 def _effect(sql: str) -> int:
     lower = sql.lower()
     # Only few need the slow search, and long ones of many values hardly ever.
-    if any(sign in lower for sign in _SIGNS) and _CHANGING.search(sql):
+    if _NUMBERS in lower or (any(sign in lower for sign in _SIGNS) and _changes(_SILENT.sub(_said, sql))):
         return LASTS
     first = _FIRST.match(lower)
     if first is None:
@@ -55,6 +64,14 @@ def _effect(sql: str) -> int:
     if first[1]:
         return PLAIN if first[2] in _LOCAL else LASTS
     return _KNOWN.get(first[2], LASTS)
+
+
+def _said(found: re.Match[str]) -> str:
+    return found[2] or " "
+
+
+def _changes(sql: str) -> bool:
+    return bool(_DARK.search(sql) or _CHANGING.search(sql))
 
 
 _remembered = lru_cache(_MOST)(_effect)
