@@ -4,7 +4,6 @@ Both show the same: the attributes that are asked for, of objects that are not s
 relationship or else of the key, and never more than a limit beside one object.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,10 +28,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import RelationshipProperty, aliased
 from sqlalchemy.sql.util import ClauseAdapter
 
-from uno.data import paging, wire
+from uno.data import wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
-from uno.data.rendered import WHOLE, Renderer, Row, Rows
+from uno.data.rendered import WHOLE, Renderer
 from uno.data.statement import fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
@@ -130,22 +129,7 @@ class Extending(Renderer):
     def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:
         return super().ready(uow, order) and not any(uow.tracked.touches(one.target) for one in self._related)
 
-    async def one(self, uow: UnitOfWork, id: Any) -> Row | None:
-        found = await super().one(uow, id)
-        if found is not None:
-            self._refuse(found.text)
-        return found
-
-    async def page(
-        self, uow: UnitOfWork, order: Sequence[Order], limit: int, where: Sequence[ColumnElement[bool]] = ()
-    ) -> Rows:
-        sizes = {"size": limit, "more": limit + 1}
-        text, count, last = (await uow.read(self._select_page(order, where).params(sizes)))[0]
-        self._refuse(text or "")
-        following = paging.cursor(order, json.loads(last), dict.__getitem__) if count > limit and last else None
-        return Rows(text or "[]", min(count, limit), following)
-
-    def _refuse(self, text: str) -> None:
+    def _check(self, text: str) -> None:
         excess = next((one for one in self._related if _mark(one) in text), None)
         if excess is not None:
             raise too_many(excess.name, excess.most)

@@ -6,6 +6,7 @@ so who has changed objects of the class in this unit of work reads them instead.
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,15 +32,18 @@ from uno.data import paging, wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
 from uno.data.recent import Recent
+from uno.data.shapes import Shapes, shape_of
 from uno.data.statement import Prepared, fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
+from uno.data.values import WRONG
+from uno.errors import Invalid
 
 # A whole row in `row_to_json`; no column has such a name, which would come before it.
 WHOLE = "the row"
 # Letters of a name in PostgreSQL.
 _LABEL = 63
-# Orders that are remembered, and their statements.
+# Orders and statements that are remembered: clients choose them.
 MOST_ORDERS = 100
 
 
@@ -76,7 +80,7 @@ class Renderer:
         self.possible = plan.fast and known and fits
         self.versioned = plan.version_name is not None
         self._one: Prepared | None = None
-        self._first: Recent[tuple[str, ...], Prepared] = Recent(MOST_ORDERS)
+        self._pages = Shapes(MOST_ORDERS)
         self._orders: Recent[str, Sequence[Order]] = Recent(MOST_ORDERS)
 
     def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:
@@ -94,32 +98,41 @@ class Renderer:
         if self._one is None:
             self._one = uow.database.prepare(self._select_one())
         key = {f"k{n}": value for n, value in enumerate(self._plan.key(id))}
-        rows = await self._rows(uow, self._one, self._select_one, key)
-        return Row(*rows[0]) if rows else None
+        rows = await self._rows(uow, self._one, key)
+        if not rows:
+            return None
+        self._check(rows[0][0])
+        return Row(*rows[0])
 
     async def page(
         self, uow: UnitOfWork, order: Sequence[Order], limit: int, where: Sequence[ColumnElement[bool]] = ()
     ) -> Rows:
         """The first `limit` rows that fit `where`, in this order."""
-        sizes = {"size": limit, "more": limit + 1}
-        if where:
-            rows = await uow.read(self._select_page(order, where).params(sizes))
-        else:
-            rows = await self._rows(uow, self._prepared(uow, order), lambda: self._select_page(order), sizes)
-        text, count, last = rows[0]
+        text, count, last = (await self._read_page(uow, order, limit, where))[0]
+        self._check(text or "")
         following = paging.cursor(order, json.loads(last), dict.__getitem__) if count > limit and last else None
         return Rows(text or "[]", min(count, limit), following)
 
-    def _prepared(self, uow: UnitOfWork, order: Sequence[Order]) -> Prepared:
-        said = tuple(one.said for one in order)
-        found = self._first.get(said)
-        return self._first.keep(said, uow.database.prepare(self._select_page(order))) if found is None else found
+    def _check(self, text: str) -> None:
+        """Whether the JSON is what was asked for."""
 
-    async def _rows(
-        self, uow: UnitOfWork, prepared: Prepared, statement: Callable[[], Select[Any]], parameters: dict[str, Any]
+    async def _read_page(
+        self, uow: UnitOfWork, order: Sequence[Order], limit: int, where: Sequence[ColumnElement[bool]]
     ) -> Sequence[Any]:
+        sizes = {"size": limit, "more": limit + 1}
+        shape = None if uow.explicit is not None else shape_of(where)
+        if shape is not None:
+            said = tuple(one.said for one in order)
+            prepared, values = self._pages.prepared(
+                said, shape, lambda: uow.database.prepare(self._select_page(order, where))
+            )
+            with suppress(Invalid, *WRONG):  # which SQLAlchemy says with the name of the field
+                return await uow.reading.fetch(prepared, {**values, **sizes})
+        return await uow.read(self._select_page(order, where).params(sizes))
+
+    async def _rows(self, uow: UnitOfWork, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         if uow.explicit is not None:
-            return (await uow.explicit.execute(statement(), parameters)).all()  # type: ignore[no-any-return]
+            return (await uow.explicit.execute(self._select_one(), parameters)).all()  # type: ignore[no-any-return]
         return await uow.reading.fetch(prepared, parameters)
 
     # -- statements

@@ -35,12 +35,14 @@ def fixed(text: str) -> ColumnElement[str]:
 class Prepared:
     """SQL text, the order of its parameters, and what converts values both ways."""
 
-    __slots__ = ("_binds", "_defaults", "_results", "sql")
+    __slots__ = ("_binds", "_defaults", "_results", "names", "sql")
 
     def __init__(self, statement: Executable, dialect: Dialect, columns: tuple[Column[Any], ...] = ()) -> None:
         compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
         self.sql = str(compiled)
         self._defaults: Mapping[str, Any] = compiled.params
+        # How parameters are called here, by their own keys.
+        self.names = {bind.key: name for bind, name in compiled.bind_names.items()}
         names = compiled.positiontup or []
         processors = {n: compiled.binds[n].type.dialect_impl(dialect).bind_processor(dialect) for n in names}
         self._binds = [(name, processors[name]) for name in names]

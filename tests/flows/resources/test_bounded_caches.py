@@ -84,6 +84,22 @@ async def test_ever_other_sorts_leave_no_more_than_so_many_statements(monkeypatc
         assert len(prepared) == 1
 
 
+async def test_conditions_with_ever_other_values_are_one_statement(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[Any] = []
+    monkeypatch.setattr(Database, "prepare", _counting(Database.prepare, prepared))
+    async with serving(Wide) as client:
+        for number in range(20):
+            assert (await client.post("/them", json={"c0": number})).status_code == 201
+        prepared.clear()
+        for number in range(10):
+            given = {"limit": 1, "c0__between": f"{number},{number + 4}", "sort": "-c0"}
+            first = (await client.get("/them", params=given)).json()
+            assert [one["c0"] for one in first["items"]] == [number + 4]
+            second = (await client.get("/them", params={**given, "after": first["next"]})).json()
+            assert [one["c0"] for one in second["items"]] == [number + 3]
+        assert len(prepared) == 2
+
+
 async def test_ever_other_queries_do_not_keep_a_usual_one_from_being_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
