@@ -249,10 +249,11 @@ async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
 async def _expected(resource: "Resource", command: Any, *, include_deleted: bool = False) -> Any:
     """What the command is about, if it is still as the command says.
 
-    A change between this and the commit is a conflict of versions there. Where there is none, the row is locked.
+    A change between this and the commit is a conflict of versions there. Where there is none, and where somebody
+    else was quicker before, the row is locked.
     """
     tags = command.expected
-    lock = tags is not None and _version_of(resource) is None
+    lock = contended.get() or (tags is not None and _version_of(resource) is None)
     if lock and not resource.usual(*_ONE):
         await resource.repository.get(command.id, include_deleted=include_deleted)
     read = resource.repository.get_for_update if lock else resource.repository.get

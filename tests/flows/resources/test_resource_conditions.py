@@ -85,6 +85,17 @@ async def test_of_many_at_once_with_one_tag_one_wins(client: Client) -> None:
         assert (await client.get(there)).json() == won.json()
 
 
+async def test_of_many_at_once_without_a_tag_everybody_changes_it(client: Client) -> None:
+    order = (await an_order(client)).headers["location"]
+    parcel = (await client.post("/parcels", json={"id": "p", "label": "x"})).headers["location"]
+    for there, name in (order, "note"), (parcel, "label"):
+        answers = await asyncio.gather(*(client.patch(there, json={name: f"n{n}"}) for n in range(20)))
+        assert [answer.status_code for answer in answers] == [200] * 20
+        entries = (await client.get(f"{there}/history")).json()["items"]
+        assert sorted(entry["after"][name] for entry in entries[1:]) == sorted(f"n{n}" for n in range(20))
+        assert (await client.get(there)).json()[name] == entries[-1]["after"][name]
+
+
 # ── on any FastAPI application ──
 
 
