@@ -11,7 +11,7 @@ from sqlalchemy import ForeignKey, MetaData, Text, cast, func, insert
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import Fresh
 
-from uno.data import Database, Filter, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin
+from uno.data import Database, Filter, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin, schema
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, TimedOut
 from uno.settings import DatabaseSettings
@@ -122,6 +122,22 @@ async def test_other_queries_can_run_between_its_rows(database: Database) -> Non
                     assert (await points.get(point.id)).id == point.id
                     assert await points.count(id=point.id) == 1
     await idle(database)
+
+
+@pytest.mark.parametrize("commit", ["auto", "session"])
+async def test_the_one_connection_of_a_database_in_memory_is_enough(commit: str) -> None:
+    settings = DatabaseSettings(acquire_timeout=0.1)
+    async with Database("sqlite://", commit=commit, settings=settings) as database:
+        await schema.create(database, [Base.metadata])
+        async with UnitOfWork(database):
+            await points.insert_many([Point(id=n) for n in range(5)])
+        async with UnitOfWork(database):
+            async for point in points.stream(batch=2, sort="id"):
+                point.place = f"{await points.count()}"
+                await points.save(point)
+                assert (await points.get(point.id)).place == "5"
+        async with UnitOfWork(database):
+            assert [point.place for point in await points.find()] == ["5"] * 5
 
 
 async def test_it_is_closed_when_nobody_reads_on(database: Database) -> None:

@@ -68,6 +68,8 @@ async def _in_time(found: Stream) -> Stream:
 @asynccontextmanager
 async def _connection(uow: "UnitOfWork") -> AsyncIterator[AsyncConnection]:
     """That of the explicit transaction, where there is one."""
+    if uow.database.in_memory:  # whose one connection everybody else inside the stream needs too
+        await uow.transaction()
     if uow.explicit is not None:
         yield uow.explicit.connection
         return
