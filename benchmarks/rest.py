@@ -52,8 +52,11 @@ CPU = 1.5
 # The same through the lease of a tenant: PostgreSQL is told, so raw takes the same two round trips more. No limit.
 TENANT = "north"
 OF_A_TENANT = {"list 100": "list 100 of a tenant", "get one": "get one of a tenant"}
-ASKED = os.environ.get("BENCH_ONLY", ",".join([*LIMITS, *OF_A_TENANT.values()])).split(",")
+# With a condition that all rows fit. No limit.
+FILTERED = "list 100 filtered"
+ASKED = os.environ.get("BENCH_ONLY", ",".join([*LIMITS, FILTERED, *OF_A_TENANT.values()])).split(",")
 KINDS = tuple(name for name in ASKED if name in LIMITS)
+FILTERED_KINDS = (FILTERED,) if FILTERED in ASKED else ()
 TENANT_KINDS = tuple(kind for kind, name in OF_A_TENANT.items() if name in ASKED)
 SECURE = (
     "CREATE ROLE bench_member LOGIN PASSWORD 'bench'",
@@ -76,8 +79,9 @@ class Bench:
     cpu: Rounds = field(default_factory=dict)
 
     def requests(self, kind: str, prefix: str) -> list[bytes]:
-        if kind == "list 100":
-            return [load.get(f"{prefix}/items?limit={LISTED}")]
+        if kind in ("list 100", FILTERED):
+            condition = "&quantity__gte=0" if kind == FILTERED else ""
+            return [load.get(f"{prefix}/items?limit={LISTED}{condition}")]
         if kind == "get one":
             return [load.get(f"{prefix}/items/{key}") for key in self.keys]
         if kind == "create":
@@ -135,7 +139,7 @@ class Bench:
         async with self.connection() as connection:
             stored = {row["id"]: dict(row) for row in await connection.fetch(STORED)}
             audited = [tuple(row) for row in await connection.fetch(AUDITED)]
-        if kind == "list 100":
+        if kind in ("list 100", FILTERED):
             items = answer["items"] if isinstance(answer, dict) else answer
             first = sorted(stored)[:LISTED]
             _same([_typed(one) for one in items], [stored[key] for key in first])
@@ -184,25 +188,28 @@ def _same(found: Any, wanted: Any) -> None:
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[Bench, Bench]]:
-    """A database of our own and all servers on it; and one of tenants, with two."""
+async def running() -> AsyncIterator[tuple[Bench, Bench, Bench]]:
+    """A database of our own and all servers on it, once more with two of them; and one of tenants, with two."""
     with database_folder() as folder, ExitStack() as stack:
         # Without fsync: what is compared is the work of the programs, not of the disk.
         lease = stack.enter_context(await asyncio.to_thread(embedded.acquire, folder, fsync=False))
         url = await embedded.ensure_database(lease.server, "bench")
         await _create_schema(url)
-        started = {name: stack.enter_context(serving(name, url)) for name in (SERVERS if KINDS else ())}
+        servers = SERVERS if KINDS else SERVERS[:2] if FILTERED_KINDS else ()
+        started = {name: stack.enter_context(serving(name, url)) for name in servers}
         bench = await _bench(url, started, KINDS, VARIANTS)
+        both = {name: VARIANTS[name] for name in ("uno", "raw")}
+        filtered = await _bench(url, started, FILTERED_KINDS, both)
         url = await embedded.ensure_database(lease.server, "bench_tenants")
         await _create_schema(url)
         async with bench.connection(url) as connection:
             for statement in SECURE:
                 await connection.execute(statement)
         member = make_url(url).set(username="bench_member", password="bench").render_as_string(hide_password=False)
-        two = {name: VARIANTS[name] for name in ("uno", "raw")} if TENANT_KINDS else {}
+        two = both if TENANT_KINDS else {}
         of_tenant = [name for name, _ in two.values()]
         started = {name: stack.enter_context(serving(name, member, BENCH_TENANT=TENANT)) for name in of_tenant}
-        yield bench, await _bench(url, started, TENANT_KINDS, two)
+        yield bench, filtered, await _bench(url, started, TENANT_KINDS, two)
 
 
 async def _bench(
@@ -251,9 +258,9 @@ def _lines(kind: str, figures: Rounds, cpu: Rounds) -> list[Line]:
     ]
 
 
-def _tenant_lines(kind: str, figures: Rounds, cpu: Rounds) -> list[Line]:
+def _two_lines(name: str, kind: str, figures: Rounds, cpu: Rounds) -> list[Line]:
     used = {name: f"CPU {median(cpu[f'{kind} {name}']):.0f} µs a request" for name in figures}
-    name, note = OF_A_TENANT[kind], f"{median(figures['uno']):,.0f}/s, {used['uno']}{_spread(figures, 'uno')}"
+    note = f"{median(figures['uno']):,.0f}/s, {used['uno']}{_spread(figures, 'uno')}"
     return [
         Line(f"{name}: raw", median(figures["raw"]), "/s", note=used["raw"]),
         Line(f"{name}: uno", ratio(figures, "uno", "raw"), note=note),
@@ -268,13 +275,15 @@ def _spread(figures: Rounds, name: str) -> str:
 
 async def measure(rounds: int) -> Section:
     lines: list[Line] = []
-    async with running() as (bench, of_tenant):
+    async with running() as (bench, filtered, of_tenant):
         for kind in KINDS:
             figures = await in_turns(rounds, {name: bench.rate(kind, name) for name in VARIANTS})
             lines += _lines(kind, figures, bench.cpu)
-        for kind in TENANT_KINDS:
-            figures = await in_turns(rounds, {name: of_tenant.rate(kind, name) for name in of_tenant.variants})
-            lines += _tenant_lines(kind, figures, of_tenant.cpu)
+        pairs = [(filtered, kind, kind) for kind in FILTERED_KINDS]
+        pairs += [(of_tenant, kind, OF_A_TENANT[kind]) for kind in TENANT_KINDS]
+        for one, kind, name in pairs:
+            figures = await in_turns(rounds, {name: one.rate(kind, name) for name in one.variants})
+            lines += _two_lines(name, kind, figures, one.cpu)
     parser = "httptools" if find_spec("httptools") else "h11"
     setting = f"{load.CONNECTIONS} connections, {load.generator()}, uvicorn with {parser}"
     return Section(f"rest: a resource, one process, {setting}", lines)

@@ -24,11 +24,15 @@ from uno.ids import uuid7
 
 SHOWN = "id, name, quantity, price::text AS price, active, created_at, version"
 IMAGE = "id, name, quantity, price::text AS price, active, created_at"
-LIST = f"""
+LIST, FILTERED = (
+    f"""
     SELECT '[' || array_to_string(a[1:$1], ',') || ']', cardinality(a), a[$1]
-    FROM (SELECT ARRAY(SELECT row_to_json(r)::text FROM (SELECT {SHOWN} FROM rest_item ORDER BY id LIMIT $2) r) AS a
+    FROM (SELECT ARRAY(SELECT row_to_json(r)::text
+                       FROM (SELECT {SHOWN} FROM rest_item {where} ORDER BY id LIMIT $2) r) AS a
           OFFSET 0) x
-"""
+    """
+    for where in ("", "WHERE quantity >= $3")
+)
 GET = f"SELECT row_to_json(r)::text, version FROM (SELECT {SHOWN} FROM rest_item WHERE id = $1) r"
 AUDIT = """
     INSERT INTO uno_audit (id, kind, component, record_id, operation, actor_source, timestamp, before, after,
@@ -99,7 +103,9 @@ async def _row(pool: asyncpg.Pool, sql: str, *arguments: Any) -> Any:
 def _routes(pool: Callable[[], asyncpg.Pool]) -> list[Route]:
     async def list_items(request: Request) -> Response:
         limit = int(request.query_params["limit"])
-        text, count, last = await _row(pool(), LIST, limit, limit + 1)
+        least = request.query_params.get("quantity__gte")
+        asked = (LIST,) if least is None else (FILTERED, int(least))
+        text, count, last = await _row(pool(), asked[0], limit, limit + 1, *asked[1:])
         key = json.dumps([["id"], [json.loads(last)["id"]]]) if count > limit else None
         following = json.dumps(key and urlsafe_b64encode(key.encode()).decode())
         return _answer(f'{{"items":{text},"next":{following}}}')
