@@ -126,7 +126,7 @@ async def test_it_stores_and_finds_and_audits_what_asynchronous_code_does(
     def here() -> tuple[list[Any], list[Any]]:
         with use(ADA):
             told = _same_story(blocking)
-        return told, blocking.run(_left, blocking._main)
+        return told, blocking.run(_left, blocking.asynchronous)
 
     assert await asyncio.to_thread(here) == (told, expected)
     assert len(expected) > 30

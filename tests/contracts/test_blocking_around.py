@@ -57,7 +57,7 @@ def test_a_stream_that_is_found_by_the_garbage_collector_is_closed(
     with blocking.unit_of_work():
         stream = trips.stream(batch=1)
         next(stream)
-        loop = blocking._main.loop
+        loop = blocking.asynchronous.loop
         if loop is not None:  # as if it ran in that very thread
             wait_in(loop, lambda: _closed(stream))
         else:
@@ -126,7 +126,7 @@ def test_hooks_run_and_what_they_write_is_audited(blocking: Blocking, hooked: Ca
         blocking.repository(Trip).create(id=1, place="Bonn")
     with blocking.unit_of_work():
         assert blocking.repository(Tour).get(1).name == "to BONN"
-    entries = blocking.run(AuditTrail(blocking._main).query)
+    entries = blocking.run(AuditTrail(blocking.asynchronous).query)
     assert [(entry.component, entry.operation) for entry in entries] == [("Trip", "create"), ("Tour", "create")]
 
 
@@ -198,7 +198,7 @@ def test_many_threads_have_units_of_work_of_their_own(blocking: Blocking, way: s
 
     assert threads(write, 6) == list(range(6))
     assert len(places(blocking)) == 6 * 10
-    actors = [str(entry.actor) for entry in blocking.run(lambda: AuditTrail(blocking._main).query(limit=1000))]
+    actors = [str(entry.actor) for entry in blocking.run(lambda: AuditTrail(blocking.asynchronous).query(limit=1000))]
     assert sorted(actors) == sorted(f"actor {thread}" for thread in range(6) for _ in range(10))
     assert in_use(blocking) == 0
 
@@ -226,7 +226,7 @@ async def test_where_an_event_loop_runs_each_call_names_the_asynchronous_one(blo
         (blocking.group().__enter__, "async with SessionOperationGroup(database)"),
         (lambda: blocking.execute("SELECT 1"), "await uow.execute(…)"),
         (lambda: blocking.create_tables([Base.metadata]), "await database.create_tables(…)"),
-        (lambda: blocking.run(AuditTrail(blocking._main).query), "await AuditTrail.query(…)"),
+        (lambda: blocking.run(AuditTrail(blocking.asynchronous).query), "await AuditTrail.query(…)"),
         (lambda: trips.get(1), "await repository.get(…)"),
         (lambda: trips.find(), "await repository.find(…)"),
         (lambda: trips.add(Trip(id=1)), "await repository.add(…)"),
@@ -288,7 +288,7 @@ async def tell(event: Booked) -> None:
 
 @threaded
 def test_events_reach_subscribers_after_the_commit(blocking: Blocking, trips: BlockingRepository[Trip]) -> None:
-    app = App(Module("trips", models=[Trip], handlers=[book, tell]), database=blocking._main)
+    app = App(Module("trips", models=[Trip], handlers=[book, tell]), database=blocking.asynchronous)
     blocking.run(app.__aenter__)
     TOLD.clear()
     with pytest.raises(LookupError), blocking.transaction() as uow:
@@ -303,7 +303,7 @@ def test_events_reach_subscribers_after_the_commit(blocking: Blocking, trips: Bl
 
 @threaded
 def test_a_failure_of_a_message_inside_rolls_back(blocking: Blocking, trips: BlockingRepository[Trip]) -> None:
-    app = App(Module("trips", models=[Trip], handlers=[book, tell]), database=blocking._main)
+    app = App(Module("trips", models=[Trip], handlers=[book, tell]), database=blocking.asynchronous)
     blocking.run(app.__aenter__)
     with pytest.raises(Invalid, match="Full"), blocking.transaction():
         trips.create(id=9, place="Linz")
@@ -371,8 +371,8 @@ async def test_the_database_of_synchronous_code_is_not_opened_in_another_loop(bl
         return
     await asyncio.to_thread(places, blocking)
     with pytest.raises(Misconfigured, match=r"database\.blocking\.close\(\)"):
-        await blocking._main.open()
+        await blocking.asynchronous.open()
     await asyncio.to_thread(blocking.close)
-    async with blocking._main as database:
+    async with blocking.asynchronous as database:
         assert await database.query(select(Trip.id)) == []
         assert await asyncio.to_thread(places, blocking) == []

@@ -48,7 +48,7 @@ class Blocking:
     """
 
     def __init__(self, database: Database) -> None:
-        self._main = database
+        self.asynchronous = database
         drivable = not database.embedded and database.backend == "sqlite" and not database.in_memory
         self._direct = DirectDatabase(database) if drivable else None
         if self._direct is not None:
@@ -62,7 +62,7 @@ class Blocking:
     @property
     def database(self) -> Database:
         """What its units of work stand on; for SQLite that is another `Database` of the same file."""
-        return self._direct or self._main
+        return self._direct or self.asynchronous
 
     def __enter__(self) -> Self:
         return self
@@ -73,8 +73,8 @@ class Blocking:
     def close(self) -> None:
         """Close its connections; the next call opens it again."""
         self.closed()
-        if self._opened and self._main.loop is not None:
-            sync.wait_in(self._main.loop, self._main.close)
+        if self._opened and self.asynchronous.loop is not None:
+            sync.wait_in(self.asynchronous.loop, self.asynchronous.close)
         self._opened = False
 
     def closed(self) -> None:
@@ -146,33 +146,33 @@ class Blocking:
     def unit_here(self) -> UnitOfWork | None:
         """The unit of work of this thread; raises `Misconfigured` where it is of another thread or of a task."""
         unit = ambient()
-        if not isinstance(unit, UnitOfWork) or unit.database not in (self._main, self.database):
+        if not isinstance(unit, UnitOfWork) or unit.database not in (self.asynchronous, self.database):
             return None
         unit.check_task()
         return unit
 
     def _home(self) -> asyncio.AbstractEventLoop:
         """The event loop that the database is open in; opened in the portal where it is in none."""
-        loop = self._main.loop
+        loop = self.asynchronous.loop
         if loop is not None and loop.is_running():
             return loop
         with self._turn:
-            if self._main.loop is None:
-                sync.wait_in(sync.portal().loop, self._main.open)
+            if self.asynchronous.loop is None:
+                sync.wait_in(sync.portal().loop, self.asynchronous.open)
                 self._opened = True
                 # Behind the end of the portal, so before it when the process ends.
                 atexit.unregister(_close_all)
                 atexit.register(_close_all)
-        if self._main.loop is None or not self._main.loop.is_running():
+        if self.asynchronous.loop is None or not self.asynchronous.loop.is_running():
             raise Misconfigured(
                 "The database was opened in an event loop that does not run any more; close it there, or use "
                 "another Database."
             )
-        return self._main.loop
+        return self.asynchronous.loop
 
     def _furnish(self, uow: UnitOfWork) -> None:
-        if self._main.furnish is not None:
-            self._main.furnish(uow)
+        if self.asynchronous.furnish is not None:
+            self.asynchronous.furnish(uow)
             uow.after = (partial(self._tell, uow.after),)
 
     async def _tell(self, those: Iterable[AfterCommit], changes: Changes) -> None:
@@ -189,7 +189,7 @@ class Blocking:
             _inherited.append(self._direct.leave())
         if self._opened:
             self._opened = False
-            _inherited.append(self._main.leave())
+            _inherited.append(self.asynchronous.leave())
 
     # -- dress
 
@@ -260,7 +260,7 @@ class Blocking:
 
     def _leave(self, source: Any) -> None:
         close = partial(_awaited, source.aclose if hasattr(source, "aclose") else source.close)
-        loop = self._main.loop
+        loop = self.asynchronous.loop
         if self._direct is not None:
             sync.drive(close())
         elif loop is None or not loop.is_running():
