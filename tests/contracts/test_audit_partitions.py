@@ -10,7 +10,7 @@ from tests.contracts.conftest import Fresh
 from uno import App, Module
 from uno.audit import AuditTrail
 from uno.cli.doctor import _unaudited
-from uno.data import Database, Model, capture, schema
+from uno.data import Database, Model, Repository, UnitOfWork, capture, schema
 from uno.errors import Misconfigured
 
 
@@ -93,6 +93,32 @@ async def test_what_names_a_partition_is_written_down_as_what_names_its_parent_a
     ):
         await run(database, statement)
         assert sorted(await taken(database)) == said, statement
+
+
+MOVED = [("delete", "7,b"), ("create", "8,b"), ("delete", "8,a"), ("create", "9,a")]
+MERGE = """MERGE INTO "parted places" p USING (VALUES {rows}) s (id, k, n) ON p.id = s.id AND p.k = s.k
+WHEN MATCHED THEN UPDATE SET n = s.n WHEN NOT MATCHED THEN INSERT (id, k, n) VALUES (s.id, s.k, s.n)"""
+
+
+async def test_a_merge_is_written_down_or_refused(database: Database) -> None:
+    await run(database, """INSERT INTO "parted places" VALUES (1, 'a', 1), (5, 'b', 1)""")
+    await taken(database)
+    # PostgreSQL shows triggers the new row instead of the changed one.
+    with pytest.raises(Misconfigured, match="A MERGE that updates and inserts rows of the partitioned table"):
+        await run(database, MERGE.format(rows="(7, 'b', 1), (1, 'a', 2)"))
+    assert await taken(database) == []
+    for statement, said in (
+        (MERGE.format(rows="(7, 'b', 1), (8, 'a', 1)"), [("create", "7,b"), ("create", "8,a")]),
+        (MERGE.format(rows="(1, 'a', 3), (5, 'b', 3)"), [("update", "1,a"), ("update", "5,b")]),
+        ("""UPDATE "parted places" SET k = 'a', n = 9 WHERE id = 5""", [("delete", "5,b"), ("create", "5,a")]),
+        ("""UPDATE "parted places" SET id = id + 1 WHERE id > 6""", MOVED),
+    ):
+        await run(database, statement)
+        assert sorted(await taken(database)) == sorted(said)
+    async with UnitOfWork(database):
+        await Repository(Place).add(Place(id=0, k="b"))
+        (await Repository(Place).get((1, "a"))).n = 5
+    assert sorted(await taken(database)) == [("create", "0,b"), ("update", "1,a")]
 
 
 async def test_partitions_that_come_later_are_found_and_get_triggers_with_the_next_creation(

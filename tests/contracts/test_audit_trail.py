@@ -1,6 +1,8 @@
 """The audit trail is asked by everything an entry has, page by page if one likes."""
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable, Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,7 +13,7 @@ from tests.contracts.conftest import Fresh
 from uno import ids
 from uno.audit import AuditBook, AuditLog, AuditTrail
 from uno.context import Context, use
-from uno.data import Database, Model, Page, Repository, SoftDeleteMixin, UnitOfWork
+from uno.data import Database, Filter, Model, Page, Repository, SoftDeleteMixin, UnitOfWork
 from uno.errors import Invalid, Misconfigured
 
 
@@ -135,8 +137,44 @@ async def test_what_is_no_cursor_limit_or_moment_is_refused(trail: AuditTrail) -
             await trail.query(limit=limit)
     with pytest.raises(Invalid, match="It has no time zone"):
         await trail.query(since=datetime(2026, 1, 1))  # noqa: DTZ001 - that is what is refused
-    with pytest.raises(TypeError, match="unexpected keyword argument 'acter'"):
-        await trail.query(acter="ada")  # type: ignore[call-arg]
+
+
+MISTAKES: list[tuple[Callable[[Any], Awaitable[object]], str]] = [
+    (lambda trail: trail.query(acter="ada"), "There is no 'acter' to ask for; there are component, record_id, "),
+    (lambda trail: trail.query(Filter(operation="delete")), "A condition is one of AuditLog's attributes, .* a Filter"),
+    (lambda trail: trail.page(True), "A condition is one of AuditLog's attributes, .* not a bool"),
+    (lambda trail: trail.query(component=Repository(Order)), "component takes a class, or .*, not a Repository"),
+    (lambda trail: trail.history(Repository(Order), 7), "component takes a class, or .*, not a Repository"),
+    (lambda trail: trail.history(Filter, 7), "Filter cannot be stored"),
+    (lambda trail: trail.as_of(Filter, 7, datetime.now(UTC)), "Filter cannot be stored"),
+    (lambda trail: trail.as_of(Order, None, datetime.now(UTC)), "takes its class, .*, and its key, not None"),
+]
+
+
+@pytest.mark.parametrize(("ask", "said"), MISTAKES)
+async def test_what_nobody_can_ask_for_is_a_mistake_of_the_program(
+    trail: AuditTrail, ask: Callable[[Any], Awaitable[object]], said: str
+) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        await ask(trail)
+
+
+WRONG_VALUES: list[tuple[Callable[[Any], Awaitable[object]], str]] = [
+    (lambda trail: trail.as_of(Order, 7, date(2026, 1, 1)), "time: It takes a datetime with a time zone, not a date"),
+    (lambda trail: trail.as_of(Order, 7, "2026-01-01T00:00:00Z"), "time: It takes a datetime .*, not a str"),
+    (lambda trail: trail.as_of(Order, 7, None), "time: It takes a datetime .*, not a NoneType"),
+    (lambda trail: trail.query(until="2026-01-01"), "until: It takes a datetime .*, not a str"),
+    (lambda trail: trail.query(operation=5), "operation: 5 is none of create"),
+    (lambda trail: trail.query(limit="5"), "limit: It has to be between 0 and"),
+]
+
+
+@pytest.mark.parametrize(("ask", "said"), WRONG_VALUES)
+async def test_a_value_that_is_none_is_named_with_its_argument(
+    trail: AuditTrail, ask: Callable[[Any], Awaitable[object]], said: str
+) -> None:
+    with pytest.raises(Invalid, match=said):
+        await ask(trail)
 
 
 async def test_a_query_sees_what_is_committed(database: Database, trail: AuditTrail) -> None:

@@ -74,7 +74,7 @@ async def database(request: pytest.FixtureRequest, backend: str, fresh: Fresh) -
     ("make", "error", "named"),
     [
         (lambda: Owner(id="p", email="o@x"), Conflict, "email"),
-        (lambda: Pet(id="p", owner_id="gone"), Conflict, "refers to is missing|owner_id"),
+        (lambda: Pet(id="p", owner_id="gone"), Conflict, "^owner_id: It refers to something that is not there.$"),
         (lambda: Pet(id="p", legs=-1), Invalid, "legs"),
     ],
 )
@@ -97,10 +97,70 @@ async def test_a_missing_value_is_named(database: Database) -> None:
             pet.name = None  # type: ignore[assignment]
 
 
-async def test_deleting_what_others_refer_to_is_a_conflict(database: Database) -> None:
-    with pytest.raises(Conflict):
+class Branch(Tables):
+    __tablename__ = "branch"
+    id: Mapped[str] = mapped_column(String(5), primary_key=True)
+    stem_id: Mapped[str | None] = mapped_column(ForeignKey("branch.id"))
+
+
+async def by_key(uow: UnitOfWork) -> None:
+    await Repository(Owner).delete("o")
+
+
+async def of_many(uow: UnitOfWork) -> None:
+    await Repository(Owner).delete_many(id="o")
+
+
+async def at_a_flush(uow: UnitOfWork) -> None:
+    await Repository(Owner).delete("o")
+    await uow.flush()
+
+
+async def in_a_savepoint(uow: UnitOfWork) -> None:
+    async with uow.savepoint():
+        await Repository(Owner).delete("o")
+
+
+async def in_the_session(uow: UnitOfWork) -> None:
+    session = await uow.session()
+    await session.delete(await session.get_one(Owner, "o"))
+
+
+@pytest.mark.parametrize("delete", [by_key, of_many, at_a_flush, in_a_savepoint, in_the_session])
+async def test_deleting_what_others_refer_to_says_who_does(
+    database: Database, delete: Callable[[UnitOfWork], Awaitable[None]]
+) -> None:
+    with pytest.raises(Conflict, match=r"^Pet refers to it\.$") as caught:
+        async with UnitOfWork(database) as uow:
+            await delete(uow)
+    assert (caught.value.errors, caught.value.repeatable) == ((), False)
+    assert await count(database) == 2
+
+
+async def test_a_table_that_refers_to_itself_says_which_of_both_it_was(database: Database) -> None:
+    branches = Repository(Branch)
+    async with UnitOfWork(database):
+        await branches.insert_many([{"id": "a", "stem_id": None}, {"id": "b", "stem_id": "a"}])
+    with pytest.raises(Conflict, match=r"^Branch refers to it\.$"):
         async with UnitOfWork(database):
-            await Repository(Owner).delete("o")
+            await branches.delete("a")
+    for values in ({"id": "c", "stem_id": "gone"}, {"id": "b", "stem_id": "gone"}):
+        with pytest.raises(Conflict, match=r"^stem_id: It refers to something that is not there\.$") as caught:
+            async with UnitOfWork(database):
+                if values["id"] == "c":
+                    await branches.add(Branch(**values))
+                else:
+                    await branches.update_many(id="b", values={"stem_id": "gone"})
+        assert [(one.field, one.code) for one in caught.value.errors] == [("stem_id", "reference")]
+
+
+async def test_sql_of_ones_own_is_told_which_of_both_it_was(database: Database) -> None:
+    with pytest.raises(Conflict, match=r"^Something else refers to it[:.]"):
+        async with UnitOfWork(database) as uow:
+            await uow.execute("DELETE FROM owner")
+    with pytest.raises(Conflict, match=r"^It refers to something that is not there[:.]"):
+        async with UnitOfWork(database) as uow:
+            await uow.execute("INSERT INTO pet (id, name, legs, owner_id) VALUES (:id, :id, 4, :id)", {"id": "q"})
 
 
 async def test_a_duplicate_key_is_a_conflict_that_names_what_is_there(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import enum
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     inspect,
@@ -35,7 +37,7 @@ from uno.data import Database, Model, UtcDateTime, schema
 from uno.data.migrations.driving import Migrations
 from uno.data.model import database_now
 from uno.data.tables import json_type
-from uno.errors import Misconfigured
+from uno.errors import Conflict, Misconfigured
 from uno.modules import Module
 
 Make = Callable[[MetaData], Migrations]
@@ -180,6 +182,40 @@ async def test_columns_types_constraints_and_indexes_follow_their_models_both_wa
         assert await lines(made(after)) == []
         await made(before).downgrade("-1")
         assert await lines(made(before)) == []
+
+
+async def test_a_unique_constraint_without_a_name_goes_and_comes_back(database: Database, made: Make) -> None:
+    """As SQLModel makes them."""
+
+    def words(*, unique: bool) -> MetaData:
+        pair = [UniqueConstraint("a", "b")] if unique else []
+        other = Column("other", Text, unique=True)
+        return notes(
+            Column("word", Text, unique=unique), Column("a", Text), Column("b", Text), other, *pair, metadata=MetaData()
+        )
+
+    async def twice() -> None:
+        async with database.transaction() as transaction:
+            for id in (1, 2):
+                values = {"id": id, "other": str(id)}
+                await transaction.execute(text("INSERT INTO notes (id, word, other) VALUES (:id, 'x', :other)"), values)
+
+    before, after = made(words(unique=True)), made(words(unique=False))
+    await before.revise("first")
+    await before.upgrade()
+    assert await lines(before) == []
+    found = [re.sub("constraint .* of", "constraint of", one) for one in await lines(after)]
+    assert sorted(found) == ["- constraint of notes (a, b)", "- constraint of notes (word)"]
+    await after.revise("second")
+    for _ in range(2):
+        await after.upgrade()
+        assert await lines(after) == []
+        await before.downgrade("-1")
+        assert await lines(before) == []
+        with pytest.raises(Conflict, match="duplicate"):
+            await twice()
+    await after.upgrade()
+    await twice()
 
 
 async def test_rows_that_refer_to_a_changed_table_stay(database: Database, made: Make) -> None:

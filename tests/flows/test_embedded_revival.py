@@ -127,7 +127,7 @@ async def test_a_server_that_was_stopped_on_purpose_stays_stopped_until_it_is_st
         with acquire(folder) as lease:
             await works_again(database)
             assert await asyncio.to_thread(stop, folder, force=True)
-            with pytest.raises(Unavailable, match="was stopped: start it with `uno db start`"):
+            with pytest.raises(Unavailable, match=f"was stopped: start it with `uno db start --data-dir {folder}`"):
                 await asyncio.to_thread(lease.revive)
         assert not await works(database)
         assert not status(folder).running

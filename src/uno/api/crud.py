@@ -13,6 +13,7 @@ from weakref import WeakSet
 from fastapi import APIRouter, Depends, Request
 from fastapi.params import Depends as Dependency
 from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
 from starlette.types import Scope
 
 from uno.api.access import Guard, require_auth, require_permissions
@@ -41,21 +42,22 @@ _ACTION = "__uno_action__"
 def build_crud_router(
     source: Any,
     *,
-    database: Database,
+    database: Database | SecretStr | str,
     dependencies: Sequence[Dependency] = (),
     audit: bool = True,
     **declared: Any,
 ) -> APIRouter:
     """A router with the operations of `resource(source, **declared)`, over `database`.
 
-    It opens the database for as long as the application runs, unless somebody has. `dependencies` are FastAPI's and
-    stand before every operation. `access` is "open" unless said otherwise. Errors are problem documents; what
-    changes is audited and idempotency keys are remembered, in tables of uno's own (`App.create_schema()` and
-    `uno db create` make them), unless `audit` is off: then there is no history, and requests with a key are refused.
-    Without its tables it refuses to start, and where it shows of related objects what the router of those guards
-    by more. Inside an `App` use `resource` instead: there are events, settings and
+    It opens the database for as long as the application runs, unless somebody has; a URL makes one. `dependencies`
+    are FastAPI's and stand before every operation. `access` is "open" unless said otherwise. Errors are problem
+    documents; what changes is audited and idempotency keys are remembered, in tables of uno's own
+    (`App.create_schema()` and `uno db create` make them), unless `audit` is off: then there is no history, and
+    requests with a key are refused. Without its tables it refuses to start, and where it shows of related objects
+    what the router of those guards by more. Inside an `App` use `resource` instead: there are events, settings and
     policies. Raises `Misconfigured`.
     """
+    database = _database(database)
     declared.setdefault("access", "open")
     made: Resource = resource(source, **declared)
     if not audit and made.wanted is None:
@@ -80,6 +82,14 @@ def build_crud_router(
     for one, name in sorted(zip(endpoints, names, strict=True), key=lambda pair: pair[0].path.count("{")):
         _add(router, one, name, tables.dispatch, others)
     return router
+
+
+def _database(given: Any) -> Database:
+    if isinstance(given, Database):
+        return given
+    if not isinstance(given, str | SecretStr):
+        raise Misconfigured(f"build_crud_router takes a Database, or the URL of one, not a {type(given).__name__}.")
+    return Database(given)
 
 
 def _bus(made: Resource, database: Database, *, audit: bool) -> Bus:

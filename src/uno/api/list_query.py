@@ -10,6 +10,7 @@ from starlette.types import Scope
 from uno.api.problems import LISTED, Malformed, cut, invalid
 from uno.api.request import query_pairs
 from uno.app import Resource
+from uno.app.listing import wrong_in
 from uno.data.filters import Condition, Filter
 from uno.data.paging import Page
 from uno.data.recent import Recent
@@ -51,7 +52,7 @@ def list_reader(resource: Resource, message: type[Any], gates: Gates = UNGUARDED
                 given[name] = value
         values = {name: _READERS[name](value, resource, wrong) for name, value in given.items()}
         if wrong:
-            raise invalid(wrong, malformed=True)
+            raise invalid([*wrong, *_wrong_besides(conditions, given, resource)], malformed=True)
         values["filter"] = _filter(conditions, given.get("filter"), resource)
         made = message(**values)
         made.answered_as_json()
@@ -81,6 +82,17 @@ def _filter(conditions: list[tuple[str, str]], groups: str | None, resource: Res
         return found if groups is None else found & Filter.of_json(groups, resource.limits)
     except Invalid as error:
         raise _with_names(error, conditions, resource) from None
+
+
+def _wrong_besides(
+    conditions: list[tuple[str, str]], given: Mapping[str, str], resource: Resource
+) -> Sequence[FieldError]:
+    """What is wrong with conditions and order, which are looked at last."""
+    sort = given.get("sort", "")
+    try:
+        return wrong_in(resource, _filter(conditions, given.get("filter"), resource), sort)
+    except Malformed as error:
+        return [*error.errors, *wrong_in(resource, Filter(), sort)]
 
 
 def _with_names(error: Invalid, conditions: list[tuple[str, str]], resource: Resource) -> Malformed:

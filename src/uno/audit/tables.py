@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import Column, ColumnElement, Index, Select, Table, Text, Uuid, func, select
+from sqlalchemy import ClauseElement, Column, ColumnElement, Index, Select, Selectable, Table, Text, Uuid, func, select
 from sqlalchemy.types import TypeDecorator
 
 from uno.data.fields import Field
@@ -67,6 +67,10 @@ def chosen(
     if until is not None:
         found.append(audit.c.timestamp < until)
     return found
+
+
+def is_condition(given: object) -> bool:
+    return isinstance(given, ClauseElement) and not isinstance(given, Selectable)
 
 
 def in_order(newest_first: bool) -> list[Order]:

@@ -62,7 +62,7 @@ def start(data_dir: DataDir = None, json: AsJson = False) -> None:
         emit({"folder": server.folder, "port": server.port, "pid": server.pid, "database": DATABASE})
     else:
         say(f"PostgreSQL runs on 127.0.0.1:{server.port} with its data in {server.folder}.")
-        say("Its URL, with the password: uno db url")
+        say(f"Its URL, with the password: {embedded.command('url', server.folder)}")
 
 
 @db.command()
@@ -95,7 +95,8 @@ def url(data_dir: DataDir = None) -> None:
 
     found = embedded.status(data_dir)
     if not found.running:
-        raise Unavailable(f"PostgreSQL in {found.folder} is not running; start it with: uno db start")
+        start = embedded.command("start", found.folder)
+        raise Unavailable(f"PostgreSQL in {found.folder} is not running; start it with: {start}")
     with embedded.acquire(data_dir) as lease:
         print(lease.server.url_for(DATABASE))
 

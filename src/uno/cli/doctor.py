@@ -68,7 +68,10 @@ async def _database(app: "App", database: "Database") -> dict[str, Any]:
     about: dict[str, Any] = {"url": shown(database), "embedded": _embedded(database), "reachable": False}
     found: dict[str, Any] = {"database": about, "storage": _storage(database), "problems": []}
     if about["embedded"] and about["embedded"]["version"] is None:
-        found["problems"] = ["The embedded server is not initialised; `uno run` or `uno db start` does it."]
+        from uno.data import embedded
+
+        start = embedded.command("start", about["embedded"]["folder"])
+        found["problems"] = [f"The embedded server is not initialised; `uno run` or `{start}` does it."]
         return found
     try:
         async with database:

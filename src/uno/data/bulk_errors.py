@@ -14,10 +14,7 @@ from uno.data.document import DocumentPlan
 from uno.data.failures import REFUSED, chain, is_lost, translate
 from uno.data.plan import MappedPlan
 from uno.data.values import WRONG, problem_of, unfit
-from uno.errors import Conflict, FieldError, Invalid, UnoError, VersionConflict
-
-_REFERS = "Something refers to it, or what it refers to is missing."
-_THERE = "There is one with this value already."
+from uno.errors import Conflict, Invalid, UnoError, VersionConflict
 
 
 def named(
@@ -28,7 +25,7 @@ def named(
     if isinstance(known, VersionConflict) or is_lost(error):
         return None
     if isinstance(known, Conflict):
-        return placed(_conflict(known, plan, rows is not None), rows)
+        return placed(_conflict(known, plan, plan.names if rows is not None else values or ()), rows)
     if known is None and not isinstance(error, WRONG):
         return None
     given = [(a, values[a.name]) for a in plan.attributes if values is not None and a.name in values]
@@ -54,22 +51,13 @@ def named_alone(error: Refused, plan: MappedPlan | DocumentPlan) -> Refused:
     if error.errors or isinstance(plan, DocumentPlan) or isinstance(error, VersionConflict):
         return error
     if isinstance(error, Conflict):
-        return error if error.repeatable else _conflict(error, plan, True)
+        return error if error.repeatable else _conflict(error, plan, plan.names)
     return _refused(error, error, plan) if str(error).startswith(REFUSED) else error
 
 
-def _conflict(known: Conflict, plan: MappedPlan, is_new: bool) -> Conflict:
-    if is_new:
-        found = violations.named(known, plan, plan.names, plan.names)
-        return found if isinstance(found, Conflict) else known
-    names = fields_of(known.constraint, plan)
-    if not names:
-        return known
-    refers = "refers" in str(known)
-    what = _REFERS if refers else _THERE
-    made = Conflict("; ".join(f"{name}: {what}" for name in names), constraint=known.constraint)
-    made.errors = tuple(FieldError(name, what, "reference" if refers else "duplicate") for name in names)
-    return made
+def _conflict(known: Conflict, plan: MappedPlan, given: Iterable[str]) -> Conflict:
+    found = violations.named(known, plan, given, plan.names)
+    return found if isinstance(found, Conflict) else known
 
 
 def _refused(known: Invalid, error: BaseException, plan: MappedPlan) -> Invalid:

@@ -82,7 +82,7 @@ BEGIN
       SELECT FROM pg_trigger t
       WHERE t.tgrelid = o.tableoid AND t.tgname = 'uno_audit_truncate' AND t.tgenabled <> 'D'
     );
-  ELSE
+  ELSE{unseen}
     INSERT INTO {audit} ({columns}) SELECT {same_joined},
       coalesce({old_id}, {new_id}),
       CASE WHEN {no_old} THEN 'create' WHEN {no_new} THEN 'delete' {soft}ELSE 'update' END,
@@ -100,6 +100,14 @@ BEGIN
   RETURN NULL;
 END
 """
+# After a row that a MERGE puts into a partition PostgreSQL shows it again in the place of each that the MERGE updates.
+_UNSEEN = """
+    IF EXISTS (
+      SELECT FROM uno_old o JOIN {table} t ON {still} LEFT JOIN uno_new n ON {joined} WHERE {no_new}
+    ) THEN
+      RAISE EXCEPTION 'A MERGE that updates and inserts rows of the partitioned table % cannot be written down.', {name}
+        USING ERRCODE = 'feature_not_supported', HINT = 'Use INSERT ... ON CONFLICT, or two statements.';
+    END IF;"""
 _SOFT = (
     "WHEN o.{deleted} IS NULL AND n.{deleted} IS NOT NULL THEN 'soft_delete' "
     "WHEN o.{deleted} IS NOT NULL AND n.{deleted} IS NULL THEN 'restore' "
@@ -296,20 +304,24 @@ def _body(table: Table, schema: str) -> str:
     key = [c.name for c in plan.mapper.primary_key]
     joined = " AND ".join(f"o.{_quote(name)} = n.{_quote(name)}" for name in key)
     ordered = ", ".join(f"coalesce(o.{_quote(name)}, n.{_quote(name)})" for name in key)
+    no_new = f"n.{_quote(key[0])} IS NULL"
+    names = {"table": _names(table, schema)[1], "name": _text(_names(table, schema)[1])}
+    still = " AND ".join(f"t.{_quote(name)} = o.{_quote(name)}" for name in key)
+    is_parted = table.dialect_options["postgresql"]["partition_by"] is not None
     return _BODY.format(
+        **names,
+        unseen=_UNSEEN.format(**names, still=still, joined=joined, no_new=no_new) if is_parted else "",
         audit=f"{_quote(schema)}.uno_audit",
         columns=_COLUMNS,
         same=_SAME.format(component=_text(plan.component), place=_PLACE.format(order="")),
         # Rows come out of the join in any order.
         same_joined=_SAME.format(component=_text(plan.component), place=_PLACE.format(order=f"ORDER BY {ordered}")),
-        table=_names(table, schema)[1],
-        name=_text(_names(table, schema)[1]),
         new_id=_key(plan, "n"),
         old_id=_key(plan, "o"),
         new=_object(plan, columns, "n"),
         old=_object(plan, columns, "o"),
         no_old=f"o.{_quote(key[0])} IS NULL",
-        no_new=f"n.{_quote(key[0])} IS NULL",
+        no_new=no_new,
         soft=_soft(plan),
         joined=joined,
         values=",\n        ".join(_change(plan, name, column) for name, column in columns.items()),

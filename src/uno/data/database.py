@@ -387,14 +387,8 @@ class Database:
         """What objects of a class can be filtered by: its own fields, and those of the objects it refers to."""
         found = self._fields.get(plan)
         if found is None:
-            found = self._fields[plan] = self._fields_of(plan)
+            found = self._fields[plan] = fields_of(plan, self.backend)
         return found
-
-    def _fields_of(self, plan: Plan) -> Searchable:
-        if isinstance(plan, DocumentPlan):
-            return DocumentFields(plan, self.backend)
-        related = {p.key: mapped_plan(p.mapper.class_) for p in plan.mapper.relationships}
-        return Fields(plan, relations={name: Fields(one) for name, one in related.items() if one is not None})
 
     def by_key(self, plan: Plan) -> Prepared:
         """What reads one row by its key, compiled once; the parts of the key are `k0`, `k1`, …"""
@@ -477,6 +471,14 @@ def _plan(cls: type) -> Plan:
             "or map it."
         )
     return plan
+
+
+def fields_of(plan: Plan, backend: str) -> Searchable:
+    """What can be filtered by in a database of this kind."""
+    if isinstance(plan, DocumentPlan):
+        return DocumentFields(plan, backend)
+    related = {p.key: mapped_plan(p.mapper.class_) for p in plan.mapper.relationships}
+    return Fields(plan, relations={name: Fields(one) for name, one in related.items() if one is not None})
 
 
 def select_by_key(plan: Plan) -> Select[Any]:

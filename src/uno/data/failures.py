@@ -22,7 +22,14 @@ _SQLITE_SQL = re.compile(
 )
 # What comes before the name of a check, or of a column that must not be null.
 REFUSED = "The database refused a value: "
-_REFERENCE = "Something else refers to it, or what it refers to is missing"
+# One of a foreign key says the first two where it is known which; after them may come its name.
+REFERRED = "Something else refers to it"
+MISSING = "It refers to something that is not there"
+_REFERENCE = f"{REFERRED}, or what it refers to is missing"
+# PostgreSQL names the constraint and its table, and the other one if that is to be changed; quotes as in any language.
+_QUOTES = re.compile('["«»„“”]')
+_OF_AN_INSERT = 4
+_VERB = re.compile(r"\s*(\w+)")
 _READ_ONLY = "attempt to write a readonly database"
 # The function of PostgreSQL that reports a row that a policy does not let in; its message may be in any language.
 _POLICIES = "ExecWithCheckOptions"
@@ -52,7 +59,7 @@ def translate(error: BaseException) -> UnoError | None:
         if isinstance(one, asyncpg.PostgresError):
             return _postgres(one)
         if isinstance(one, sqlite3.Error):
-            return _sqlite(one)
+            return _sqlite(one, error)
         if isinstance(one, PoolTimeout):
             return Unavailable("All database connections are in use.")
         if isinstance(one, StaleDataError):
@@ -87,7 +94,7 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
     if state == "23505":
         return Conflict(f"This would be a duplicate: {name}.", constraint=name)
     if state in ("23503", "23001"):
-        return Conflict(f"{_REFERENCE}: {name}.", constraint=name)
+        return Conflict(f"{REFERRED if _is_referred(error) else MISSING}: {name}.", constraint=name)
     if state == "23P01":
         return Conflict(f"Something that is there excludes this: {name}.", constraint=name)
     if state in ("23502", "23514"):
@@ -117,12 +124,28 @@ def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
     return None
 
 
-def _sqlite(error: sqlite3.Error) -> UnoError | None:
+def _is_referred(error: asyncpg.PostgresError) -> bool:
+    """Whether a row was to go, or its key, that others refer to; else a row refers to none."""
+    return getattr(error, "sqlstate", None) == "23001" or len(_QUOTES.findall(str(error.args[0]))) > _OF_AN_INSERT
+
+
+def _reference(error: BaseException) -> str:
+    """SQLite says nothing of a foreign key: what is deleted cannot refer to nothing, nor what is new be referred to."""
+    verb = _VERB.match(statement_of(error))
+    return {"DELETE": REFERRED, "INSERT": MISSING}.get(verb[1].upper() if verb else "", _REFERENCE)
+
+
+def statement_of(error: BaseException) -> str:
+    """What SQLAlchemy ran, where it was that; of a deferred constraint it is nothing."""
+    return next((str(one.statement) for one in chain(error) if isinstance(one, DBAPIError) and one.statement), "")
+
+
+def _sqlite(error: sqlite3.Error, whole: BaseException) -> UnoError | None:
     found = _SQLITE_CONSTRAINT.search(str(error))
     if found and found[1] == "UNIQUE":
         return Conflict(f"This would be a duplicate: {found[2]}.", constraint=found[2])
     if found and found[1] == "FOREIGN KEY":
-        return Conflict(f"{_REFERENCE}.")
+        return Conflict(f"{_reference(whole)}.")
     if found:
         return Invalid(f"{REFUSED}{found[2]}.")
     if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):

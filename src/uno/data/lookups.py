@@ -1,17 +1,21 @@
 """What a unit of work looked for and did not find: somebody else may have added it before the commit."""
 
+import re
 from collections.abc import Iterable
 
 from sqlalchemy import Table
 
 from uno.data.document import DocumentPlan
-from uno.data.failures import REFUSED, chain
+from uno.data.failures import MISSING, REFERRED, REFUSED, chain, statement_of
 from uno.data.plan import MappedPlan
-from uno.data.violations import named
+from uno.data.violations import is_reference, named
 from uno.errors import Conflict, Invalid, id_text
 
 # How many rows an error names that may be about any of them.
 _NAMED = 5
+# What says neither which attribute nor which class it is about.
+_NOBODY = (REFERRED, MISSING)
+_WRITTEN = re.compile(r'\s*(?:DELETE FROM|INSERT INTO|UPDATE) "?(\w+)')
 Row = tuple[MappedPlan | DocumentPlan, tuple[object, ...]]
 
 
@@ -52,8 +56,26 @@ def name_refused(error: Conflict | Invalid, inserts: Iterable[Row], plans: Itera
     elif names:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         error.args = (f"One of these exists already: {', '.join(names[:_NAMED])}{more}.",)
-    elif error.constraint is not None and not error.errors:
-        _name_fields(error, dict.fromkeys([*(plan for plan, _ in rows), *plans]))
+    elif not error.errors:
+        known = dict.fromkeys([*(plan for plan, _ in rows), *plans])
+        if is_reference(error):
+            _name_reference(error, (one for one in known if isinstance(one, MappedPlan)))
+        elif error.constraint is not None:
+            _name_fields(error, known)
+
+
+def _name_reference(error: Conflict, plans: Iterable[MappedPlan]) -> None:
+    """Say which attribute refers to nothing, or whose objects refer to what should go."""
+    found = _WRITTEN.match(statement_of(error))
+    table = found[1] if found else None
+    for plan in plans:
+        if error.constraint is None and table != plan.table.name:
+            continue
+        given = plan.names if len(plan.table.foreign_key_constraints) == 1 else ()
+        better = named(error, plan, given, plan.names)
+        if isinstance(better, Conflict) and (better.errors or not str(better).startswith(_NOBODY)):
+            error.args, error.errors = better.args, better.errors
+            return
 
 
 def _table_of(error: Invalid) -> str | None:

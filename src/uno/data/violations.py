@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
 
 from uno.data.document import DocumentPlan
-from uno.data.failures import REFUSED
+from uno.data.failures import MISSING, REFERRED, REFUSED
 from uno.data.plan import MappedPlan
 from uno.errors import Conflict, FieldError, Invalid, VersionConflict
 
 _SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
+_REFERRED = re.compile(r"refers to it[.:]")
+_FOLLOWING = ("CASCADE", "SET NULL", "SET DEFAULT")
 _ONE = "The database does not take one of the values."
 
 
@@ -39,9 +41,12 @@ def _seen(error: Invalid, hidden: Collection[str]) -> Invalid:
     return Invalid("; ".join(f"{one.field}: {one.message}" for one in told) or _ONE, told)
 
 
+def is_reference(error: Conflict) -> bool:
+    return "refers to" in str(error)
+
+
 def _conflict(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
-    text = str(error)
-    if "refers to" in text:
+    if is_reference(error):
         return _reference(error, plan, given, hidden)
     if error.constraint is None:
         return error
@@ -54,29 +59,44 @@ def _conflict(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collec
 
 def _reference(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
     """To something that is not there; or something else refers to what should be deleted."""
-    keys = [one for one in plan.table.constraints if isinstance(one, ForeignKeyConstraint)]
-    exact = [one for one in keys if error.constraint in _names(plan.table, one, "fkey")]
-    fields = [name for one in exact or keys for name in _attributes(plan, one.columns)]
-    fields = fields if exact else [name for name in fields if name in given]
-    if error.constraint is not None and not exact:
-        fields = []
-    if not fields:
-        who = _referring(plan, error.constraint) or "Something else"
-        return Conflict(f"{who} refers to it.", constraint=error.constraint)
-    return _about(error, fields, "It refers to something that is not there.", "reference", hidden)
+    is_missing = MISSING in str(error)
+    fields = [] if _REFERRED.search(str(error)) else _referring_fields(plan, error.constraint, given)
+    if fields or is_missing:
+        return _about(error, fields, f"{MISSING}.", "reference", hidden)
+    who = _referring(plan, error.constraint)
+    if who is None and not str(error).startswith(REFERRED):  # somebody knew it
+        return error
+    return Conflict(f"{who} refers to it." if who else f"{REFERRED}.", constraint=error.constraint)
+
+
+def _referring_fields(plan: MappedPlan, constraint: str | None, given: set[str]) -> list[str]:
+    """The attributes of a foreign key; of all those that are `given`, where the database does not name it."""
+    keys = plan.table.foreign_key_constraints
+    exact = [one for one in keys if constraint in _names(plan.table, one, "fkey")]
+    wanted = exact if constraint is not None else keys
+    fields = [name for one in wanted for name in _attributes(plan, one.columns)]
+    return fields if exact else [name for name in fields if name in given]
 
 
 def _referring(plan: MappedPlan, constraint: str | None) -> str | None:
     """The kind that refers to it: the one of the constraint, or the only one where the database names none."""
-    found: set[str] = set()
+    keys = list(_references(plan))
+    if constraint is not None:
+        found = {name for name, one in keys if constraint in _names(one.table, one, "fkey")}
+    else:
+        keys = [(name, one) for name, one in keys if _target(one) == plan.table.fullname]
+        # What goes along is not what refuses; but it may be referred to, too.
+        found = {"" if (one.ondelete or "").upper() in _FOLLOWING else name for name, one in keys}
+    return (found.pop() or None) if len(found) == 1 else None
+
+
+def _references(plan: MappedPlan) -> Iterator[tuple[str, ForeignKeyConstraint]]:
+    """All foreign keys beside this table, each with the class that has it."""
     for mapper in plan.mapper.registry.mappers:
         table = mapper.local_table
-        if mapper.single or not isinstance(table, Table) or table.metadata is not plan.table.metadata:
-            continue
-        to_it = [one for one in table.foreign_key_constraints if _target(one) == plan.table.fullname]
-        if any(constraint is None or constraint in _names(table, one, "fkey") for one in to_it):
-            found.add(mapper.class_.__name__)
-    return found.pop() if len(found) == 1 else None
+        if not mapper.single and isinstance(table, Table) and table.metadata is plan.table.metadata:
+            for one in table.foreign_key_constraints:
+                yield mapper.class_.__name__, one
 
 
 def _target(key: ForeignKeyConstraint) -> str:

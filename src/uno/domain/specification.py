@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from uno.errors import Misconfigured
+
 T = TypeVar("T")
 
 
@@ -13,8 +15,11 @@ class Specification(Generic[T]):
         return bool(self.filter().fits(candidate))
 
     def filter(self) -> Any:
-        """The rule as a `uno.data.Filter`."""
-        raise TypeError(f"{self!r} defines no filter(), which says in data what a database can be asked.")
+        """The rule as a `uno.data.Filter`. Raises `Misconfigured` where there is none."""
+        raise Misconfigured(
+            f"{self!r} defines no filter(), which says in data what a database can be asked; give it one, or apply it "
+            "in Python to what was found."
+        )
 
     def __call__(self, candidate: T) -> bool:
         return self.is_satisfied_by(candidate)

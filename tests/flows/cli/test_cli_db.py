@@ -63,7 +63,7 @@ def test_an_embedded_server_is_started_found_used_and_stopped(
     assert (before["running"], before["version"]) == (False, None)
     refused = uno("db", "url", *place)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.endswith(f"PostgreSQL in {server_folder} is not running; start it with: uno db start\n")
+    assert refused.stderr.endswith(f" is not running; start it with: uno db start --data-dir {server_folder}\n")
 
     started = uno("db", "start", *place, "--json")
     assert started.returncode == 0, started.stderr
@@ -74,6 +74,8 @@ def test_an_embedded_server_is_started_found_used_and_stopped(
     assert (found["running"], found["kept"], found["port"]) == (True, True, port)
     shown = uno("db", "status", *place).stdout
     assert "yes, kept by uno db start" in shown
+    again = uno("db", "start", *place).stdout
+    assert f"Its URL, with the password: uno db url --data-dir {server_folder}\n" in again
     url = uno("db", "url", *place).stdout.strip()
     assert asyncio.run(answer(url)) == "uno"
 

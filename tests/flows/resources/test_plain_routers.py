@@ -47,10 +47,22 @@ async def calling(api: FastAPI) -> AsyncIterator[Client]:
         yield client
 
 
-def with_router(database: Database, source: type = Crate, **options: Any) -> FastAPI:
+def with_router(database: Database | str, source: type = Crate, **options: Any) -> FastAPI:
     api = FastAPI()
     api.include_router(build_crud_router(source, database=database, **options))
     return api
+
+
+async def test_a_router_takes_the_url_of_its_database(file: str) -> None:
+    async with Database(file) as database:
+        await schema.create(database, [Tables.metadata])
+    with TestClient(with_router(file)) as client:
+        assert client.post("/crates", json={"name": "a"}).status_code == 201
+    with TestClient(with_router(file)) as client:
+        assert [one["name"] for one in client.get("/crates").json()["items"]] == ["a"]
+    for wrong, said in ((5, "takes a Database, or the URL of one, not a int"), ("nope", "URL cannot be read")):
+        with pytest.raises(Misconfigured, match=said):
+            with_router(wrong)  # type: ignore[arg-type]
 
 
 async def test_without_audit_everything_works_on_either_backend(url: str) -> None:

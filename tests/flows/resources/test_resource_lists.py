@@ -114,6 +114,22 @@ async def test_what_is_wrong_in_a_list_is_named(client: Client, query: str) -> N
     assert set(fields_in(response)) == {WRONG[query]}
 
 
+@pytest.mark.parametrize(
+    ("query", "fields"),
+    [
+        ("limit=0&nope=1&sort=zz&fields=yy", ["limit", "fields", "nope", "sort"]),
+        ("nope=1&sort=zz&price=cheap", ["nope", "price", "sort"]),
+        ("offset=-1&filter={&sort=number,number", ["offset", "filter", "sort"]),
+        ("limit=0&price=5&price=6", ["limit", "price"]),
+        ("include=nobody&sort=data", ["include", "sort"]),
+    ],
+)
+async def test_everything_that_is_wrong_is_told_at_once(client: Client, query: str, fields: list[str]) -> None:
+    response = await client.get(f"/orders?{query}")
+    assert (response.status_code, fields_in(response)) == (400, fields), response.text
+    assert all(one in response.json()["detail"] for one in fields[:3]), response.text
+
+
 async def test_cursors_of_others_are_refused(client: Client) -> None:
     cursor = (await client.get("/orders?limit=1&sort=amount")).json()["next"]
     assert fields_in(await client.get(f"/orders?sort=number&after={cursor}")) == ["after"]

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from uno.domain import Specification, specification
+from uno.errors import Misconfigured
 
 
 class Above(Specification[int]):
@@ -72,5 +73,8 @@ def test_a_rule_that_says_nothing_is_an_error() -> None:
     class Empty(Specification[int]):
         pass
 
-    with pytest.raises(TypeError, match="Empty defines no filter"):
+    with pytest.raises(Misconfigured, match="Empty defines no filter"):
         Empty()(1)
+    for rule in (Above(3), Above(3) & even, ~even):
+        with pytest.raises(Misconfigured, match="defines no filter"):
+            rule.filter()

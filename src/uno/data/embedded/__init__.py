@@ -8,7 +8,7 @@ file locks, which the kernel drops however a process ends, so nothing is counted
 """
 
 from uno.data.embedded.databases import ensure_database
-from uno.data.embedded.folder import default_folder
+from uno.data.embedded.folder import command, default_folder
 from uno.data.embedded.server import EmbeddedServer
 from uno.data.embedded.sharing import Lease, Status, acquire, acquire_async, start, status, stop
 
@@ -18,6 +18,7 @@ __all__ = [
     "Status",
     "acquire",
     "acquire_async",
+    "command",
     "default_folder",
     "ensure_database",
     "start",

@@ -15,8 +15,10 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from uno.data.embedded.account import Account, name_of
 from uno.data.embedded.binaries import MAJOR
@@ -93,6 +95,14 @@ def program_caches(folder: Folder) -> Iterator[Path]:
 def chosen(folder: Path | None) -> Folder:
     """The paths for `folder`, or for the default."""
     return Folder((folder or default_folder()).expanduser().absolute())
+
+
+def command(verb: str, folder: Path) -> str:
+    """`uno db VERB` for this folder, as somebody would type it."""
+    with suppress(Misconfigured):  # who has no home may still name a folder
+        if folder == chosen(None).path:
+            return f"uno db {verb}"
+    return f"uno db {verb} --data-dir {quote(str(folder))}"
 
 
 def claim(folder: Folder, account: Account) -> None:

@@ -22,6 +22,7 @@ from uno.data.embedded.folder import (
     bytes_in,
     chosen,
     claim,
+    command,
     program_caches,
     require_entry,
     require_own,
@@ -66,7 +67,8 @@ class Lease:
         # A server that is stopped removes its pid file, one that dies cannot; to start it again removes it as well.
         self._died = self._died or (place.data / "postmaster.pid").exists()
         if not self._died and is_free(place.lock("server")):
-            raise Unavailable(f"The PostgreSQL server in {place.path} was stopped: start it with `uno db start`.")
+            how = command("start", place.path)
+            raise Unavailable(f"The PostgreSQL server in {place.path} was stopped: start it with `{how}`.")
         return True
 
     def release(self) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Column, DefaultClause
 
 # With the cast that PostgreSQL adds.
 _TEXT = re.compile(r"'(.*)'(?:::[\w .\"()\[\]]+)?", re.DOTALL)
-PLUGINS = ["alembic.autogenerate.*", "uno.defaults"]
+PLUGIN = "uno.defaults"
 
 
 def _compare(
@@ -50,6 +50,4 @@ def _bare(default: str) -> str:
     return inner if text is None else text[1].replace("''", "'")
 
 
-Plugin("uno.defaults").add_autogenerate_comparator(
-    _compare, "column", "server_default", priority=DispatchPriority.FIRST
-)
+Plugin(PLUGIN).add_autogenerate_comparator(_compare, "column", "server_default", priority=DispatchPriority.FIRST)

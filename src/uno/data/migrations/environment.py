@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.types import TypeEngine
 
 from uno.data import capture
-from uno.data.migrations.defaults import PLUGINS
+from uno.data.migrations import defaults, unnamed
 from uno.data.migrations.enums import enum_changes, native, write_enums
 from uno.data.migrations.folder import mentions
 from uno.data.migrations.written import is_written_so, named_by, plain
@@ -86,7 +86,7 @@ def options(tables: Sequence[MetaData], folder: Path | None, *, dialect: str, bl
         "target_metadata": list(tables),
         "compare_type": True,
         "compare_server_default": True,
-        "autogenerate_plugins": PLUGINS,
+        "autogenerate_plugins": ["alembic.autogenerate.*", defaults.PLUGIN, unnamed.PLUGIN],
         # SQLite can do it as well; whatever fails leaves nothing.
         "transactional_ddl": True,
         "render_as_batch": dialect == "sqlite",
