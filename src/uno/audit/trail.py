@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, get_args
 from uno.audit.entry import AuditLog
 from uno.audit.past import state_between
 from uno.audit.tables import audit, behind, chosen, entries, in_order, number
-from uno.data import Database, Page, paging
+from uno.data import Database, Page, paging, record_ids
 from uno.data.changes import Kind, Values
 from uno.data.decode import decoded
 from uno.data.marks import component_of
@@ -128,7 +128,7 @@ def _where(
 ) -> "list[Criterion]":
     equal: dict[str, Any] = {
         "component": component_of(component) if isinstance(component, type) else component,
-        "record_id": None if record_id is None else id_text(record_id),
+        "record_id": None if record_id is None else _filed(component, record_id),
         "actor": actor,
         "tenant": tenant,
         "correlation_id": correlation_id,
@@ -141,6 +141,10 @@ def _where(
         raise Invalid.field("operation", f"{unknown[0]!r} is none of {', '.join(_OPERATIONS)}.", "value")
     _check_moments(since=since, until=until)
     return chosen(equal, operations, since, until)
+
+
+def _filed(component: str | type | None, id: object) -> str:
+    return record_ids.text_for(component, id) if isinstance(component, type) else id_text(id)
 
 
 def _check_moments(**moments: datetime | None) -> None:
