@@ -31,6 +31,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Mapped, mapped_column
@@ -153,6 +154,15 @@ def as_read(name: str, value: Any) -> Any:
 async def test_both_say_the_same(database: Database, values: dict[str, Any]) -> None:
     told, answer = await both(database, values)
     assert answer == told
+
+
+async def test_the_end_of_a_day_is_the_last_time_of_it(fresh: Fresh) -> None:
+    database = await fresh("postgresql", Base.metadata)
+    told, answer = await both(database, {"hour": text("time '24\\:00'")})
+    assert told["hour"] == answer["hour"] == "23:59:59.999999"
+    assert list(await database.query(text("SELECT time '24:00', time '23:59:59.999999', time '00:00'"))) == [
+        (time.max, time.max, time.min)
+    ]
 
 
 async def test_not_a_number_is_a_word(fresh: Fresh) -> None:
