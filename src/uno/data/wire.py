@@ -202,6 +202,12 @@ def _before_midnight(column: ColumnElement[Any], type_: Any) -> ColumnElement[An
     return None if type_.timezone else case((column > last, last), else_=column)
 
 
+def _duration(column: ColumnElement[Any], _type: Any) -> ColumnElement[Any]:
+    """A year has 365 days to asyncpg, and a quarter more to PostgreSQL."""
+    quarters = extract("year", column) * literal_column("21600")
+    return cast(extract("epoch", column) - quarters, Double)
+
+
 def _constant(text: str, type_: Any) -> ColumnElement[Any]:
     return cast(literal_column(f"'{text}'"), type_)
 
@@ -217,7 +223,7 @@ _ON_POSTGRES: Final[_Forms] = (
     (types.DateTime, _finite),
     (types.Date, _finite),
     (types.Time, _before_midnight),
-    (types.Interval, lambda column, _: cast(extract("epoch", column), Double)),
+    (types.Interval, _duration),
     (types.Uuid, _itself),
     (types.LargeBinary, lambda column, _: func.replace(func.encode(column, "base64"), "\n", "")),
     (ARRAY, _array),
