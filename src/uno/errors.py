@@ -19,9 +19,14 @@
 Leaves carry their data as attributes. HTTP statuses appear in `uno.api.problems` only.
 """
 
-from collections.abc import Iterable
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, TypeVar
+from uuid import UUID
 
 
 class UnoError(Exception):
@@ -53,10 +58,36 @@ def in_row(sentence: str, row: int | None) -> str:
 
 
 def id_text(id: object) -> str:
-    """An id as text: of a composite one the parts with commas between them, as they are in a path."""
+    """An id as text, as it is in a path: of a composite one the parts with commas between them.
+
+    Members of enumerations are their values, durations seconds, bytes base64 (RFC 4648, section 5).
+    """
     if not isinstance(id, tuple) or len(id) == 1:
-        return str(id[0] if isinstance(id, tuple) else id)
-    return ",".join(str(part).replace("\\", "\\\\").replace(",", "\\,") for part in id)
+        return _part_text(id[0] if isinstance(id, tuple) else id)
+    return ",".join(_part_text(part).replace("\\", "\\\\").replace(",", "\\,") for part in id)
+
+
+def _part_text(part: Any) -> str:
+    make = _PARTS.get(part.__class__)
+    if make is not None:
+        return make(part)
+    return _part_text(part.value) if isinstance(part, Enum) else str(part)
+
+
+def _seconds(part: timedelta) -> str:
+    text = format(Decimal(part // timedelta(microseconds=1)).scaleb(-6), "f")
+    return text.rstrip("0").rstrip(".")
+
+
+_PARTS: Final[Mapping[type, Callable[[Any], str]]] = {
+    str: str,
+    int: str,
+    UUID: str,
+    bool: lambda part: "true" if part else "false",
+    Decimal: lambda part: format(part, "f"),
+    timedelta: _seconds,
+    bytes: lambda part: urlsafe_b64encode(part).decode(),
+}
 
 
 E = TypeVar("E", bound=_Refused)

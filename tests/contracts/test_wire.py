@@ -31,6 +31,7 @@ from sqlalchemy import (
     delete,
     func,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Mapped, mapped_column
@@ -153,6 +154,37 @@ def as_read(name: str, value: Any) -> Any:
 async def test_both_say_the_same(database: Database, values: dict[str, Any]) -> None:
     told, answer = await both(database, values)
     assert answer == told
+
+
+PARTS = st.tuples(*(st.integers(-n, n) for n in (200, 100, 10_000, 10**15)))
+
+
+@given(PARTS)
+@example((1, 0, 0, 0))
+@example((0, -13, 40, 1))
+@example((1, -13, 0, -1))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_both_say_the_same_of_years_and_months(database: Database, parts: tuple[int, ...]) -> None:
+    if database.backend == "postgresql":
+        made = "make_interval(years => {}, months => {}, days => {}, secs => {} / 1e6)".format(*parts)
+        told, answer = await both(database, {"lasts": text(made)})
+        assert answer["lasts"] == told["lasts"]
+
+
+async def test_a_year_has_365_days_and_a_month_30(fresh: Fresh) -> None:
+    database = await fresh("postgresql", Base.metadata)
+    for written, days in (("1 year", 365), ("13 months", 395), ("-1 year", -365), ("-1 month", -30)):
+        _, answer = await both(database, {"lasts": text(f"interval '{written}'")})
+        assert answer["lasts"] == days * 86_400
+
+
+async def test_the_end_of_a_day_is_the_last_time_of_it(fresh: Fresh) -> None:
+    database = await fresh("postgresql", Base.metadata)
+    told, answer = await both(database, {"hour": text("time '24\\:00'")})
+    assert told["hour"] == answer["hour"] == "23:59:59.999999"
+    assert list(await database.query(text("SELECT time '24:00', time '23:59:59.999999', time '00:00'"))) == [
+        (time.max, time.max, time.min)
+    ]
 
 
 async def test_not_a_number_is_a_word(fresh: Fresh) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import Body, Header, Path, Query
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError, WithJsonSchema, create_model
 from starlette.types import Scope
 
 from uno.api.conditions import TAGS_PATTERN
@@ -22,6 +22,7 @@ from uno.data.document import DocumentPlan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
 from uno.data.paging import MOST_FIELDS, SORTABLE, Page
+from uno.data.tracked import record_id
 from uno.errors import FieldError, Invalid
 
 _IN_LISTS = {
@@ -50,7 +51,8 @@ def id_reader(
 
     `ignores_query` leaves that to who reads the body.
     """
-    key = create_model("Key", **{f"part{n}": (one.type, ...) for n, one in enumerate(resource.schemas.key)})  # type: ignore[call-overload]
+    types = [_from_text(one.type) for one in resource.schemas.key]
+    key = create_model("Key", **{f"part{n}": (one, ...) for n, one in enumerate(types)})  # type: ignore[call-overload]
     parts, validator = len(key.model_fields), key.__pydantic_validator__
     read_query = None if ignores_query else query_reader(query or create_model("Nothing"), ())
     # What is read of an empty query; where something has to be there, it is read each time.
@@ -83,9 +85,15 @@ def id_reader(
     return read
 
 
-def key_parts(resource: Resource, entity: Any) -> list[str]:
-    """The parts of an id as texts."""
-    return [str(getattr(entity, one.name)) for one in resource.schemas.key]
+def _from_text(type_: Any) -> Any:
+    read = record_ids.reader(type_)
+    return type_ if read is None else Annotated[type_, BeforeValidator(read)]
+
+
+def key_text(resource: Resource, entity: Any) -> str:
+    """Its id as text, as the audit trail has it, too."""
+    parts = tuple(getattr(entity, one.name) for one in resource.schemas.key)
+    return record_id(resource.plan.key(parts[0] if len(parts) == 1 else parts), resource.plan)
 
 
 def selection_form(resource: Resource) -> type[BaseModel] | None:

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from starlette.types import Scope
 
-from uno.api.action_forms import history_form, id_reader, key_parts, selection_form
+from uno.api.action_forms import history_form, id_reader, key_text, selection_form
 from uno.api.conditions import if_match, is_known, wants_nothing
 from uno.api.events import Answer, Headers
 from uno.api.idempotency import KEYED, once, takes_key
@@ -323,7 +323,8 @@ def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
         tag = f'"{entity.version}"' if as_json else tag_of(resource, entity)
         headers = [(b"etag", tag.encode("latin-1"))]
         if creates:
-            headers.append((b"location", _location(entity.key if as_json else key_parts(resource, entity), scope)))
+            text = id_text(tuple(entity.key)) if as_json else key_text(resource, entity)
+            headers.append((b"location", _location(text, scope)))
         if reads and is_known(scope["headers"], tag):
             return NOT_MODIFIED, headers, b""
         if not reads and wants_nothing(scope["headers"]):
@@ -347,10 +348,9 @@ def _with_text(status: int, text: str, headers: Headers) -> Reply:
     return status, [_JSON, (b"content-length", b"%d" % len(body)), *headers], body
 
 
-def _location(key: Sequence[str], scope: Scope) -> bytes:
+def _location(text: str, scope: Scope) -> bytes:
     path, root = scope["path"].rstrip("/"), scope.get("root_path", "")
     here = path if path.startswith(root) else root + path
-    text = id_text(tuple(key))
     if not _PLAIN.fullmatch(here) or not _PLAIN.fullmatch(text):
         here, text = quote(here), quote(text, safe=",")
     return f"{here}/{text}".encode("ascii")

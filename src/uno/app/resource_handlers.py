@@ -236,14 +236,18 @@ def _bulk_delete(resource: "Resource") -> Any:
 
 async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
     """Those with these ids, in one query where the id is one value, looked up as usual. Raises `NotFound`."""
-    names = resource.plan.key_names if isinstance(resource.plan, MappedPlan) else ()
-    if len(names) != 1 or not resource.usual(*_ONE):
+    plan = resource.plan
+    names = plan.key_names if isinstance(plan, MappedPlan) else ()
+    field = ambient_unit().database.fields(plan).find(names[0]) if len(names) == 1 else None
+    if field is None or "in" not in field.operators or not resource.usual(*_ONE):
         return [await resource.repository.get(id) for id in ids]
-    found = {getattr(one, names[0]): one for one in await resource.repository.find(Filter(**{f"{names[0]}__in": ids}))}
-    lost = next((id for id in ids if id not in found), None)
+    wanted = {record_id(plan.key(id), plan): id for id in ids}
+    rows = await resource.repository.find(Filter(**{f"{names[0]}__in": list(wanted.values())}))
+    found = {record_id(plan.key_of(one), plan): one for one in rows}
+    lost = next((id for text, id in wanted.items() if text not in found), None)
     if lost is not None:
         raise NotFound(resource.cls.__name__, lost)
-    return [found[id] for id in ids]
+    return [found[text] for text in wanted]
 
 
 async def _expected(resource: "Resource", command: Any, *, include_deleted: bool = False) -> Any:

@@ -155,7 +155,12 @@ def _message(operation: str, resource: "Resource", base: Any, fields: dict[str, 
     cls = resource.cls
     name = _NAMES[operation].format(cls.__name__, several(cls))
     made: type[Message] = create_model(
-        name, __base__=(base,), __module__=cls.__module__, __doc__=_DOCS[operation], **fields
+        name,
+        __base__=(base,),
+        __module__=cls.__module__,
+        __doc__=_DOCS[operation],
+        __cls_kwargs__={"val_json_bytes": "base64"},
+        **fields,
     )
     # A hand-written CreateOrder may stand beside it.
     made.__uno_name__ = f"{cls.__module__}.{cls.__qualname__}.{operation}"

@@ -31,9 +31,6 @@ from uno.data.statement import fixed
 
 _Columns = Mapping[str, ColumnElement[Any]]
 BACKEND = "postgresql"
-# Of these PostgreSQL writes the text that `str` makes of them in Python.
-_KEYS = (types.Integer, types.String, types.Uuid, types.Date)
-_OTHERS = (types.Enum, types.CHAR)
 # Bits of a place among the identifiers of one microsecond, and the variant in front of them.
 _PLACES = 14
 _FIRST_PLACE = 0x8000
@@ -41,8 +38,7 @@ _FIRST_PLACE = 0x8000
 
 def selects(columns: Sequence[Column[Any]], key: Sequence[Column[Any]]) -> bool:
     """Whether the images of these columns and the text of this key are the same as in Python."""
-    plain = all(isinstance(c.type, _KEYS) and not isinstance(c.type, _OTHERS) for c in key)
-    return plain and all(wire.expression(column, BACKEND) is not None for column in columns)
+    return record_ids.in_sql(key) and all(wire.expression(column, BACKEND) is not None for column in columns)
 
 
 def insert_from(written: Written) -> Insert | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack, get_args
 from uno.audit.entry import AuditLog
 from uno.audit.past import state_between
 from uno.audit.tables import audit, behind, chosen, entries, in_order, is_condition, number
-from uno.data import Database, Page, paging
+from uno.data import Database, Page, paging, record_ids
 from uno.data.changes import Kind, Values
 from uno.data.decode import decoded
 from uno.errors import Invalid, Misconfigured, id_text
@@ -106,8 +106,9 @@ class AuditTrail:
         return self._where((), {"component": component, "record_id": record_id, "kind": "change"})
 
     def _where(self, criteria: "Iterable[Criterion]", chosen: Mapping[str, Any]) -> "list[Criterion]":
-        component = chosen.get("component")
+        component, record_id = chosen.get("component"), chosen.get("record_id")
         if isinstance(component, type):
+            record_id = None if record_id is None else record_ids.text_for(component, record_id)
             component = self._database.plan(component).component
         elif not isinstance(component, str | None):
             raise Misconfigured(f"component takes a class, or the name of one, not {_kind(component)}.")
@@ -120,7 +121,7 @@ class AuditTrail:
                 f"A condition is one of AuditLog's attributes, as AuditLog.actor == 'ada', not {_kind(other[0])}; "
                 "write name=value for what is equal, as in query(operation='delete')."
             )
-        return [*criteria, *_chosen(**{**chosen, "component": component})]
+        return [*criteria, *_chosen(**{**chosen, "component": component, "record_id": record_id})]
 
     async def _each(self, where: "list[Criterion]", newest_first: bool) -> AsyncGenerator[AuditLog, None]:
         """One after another, asked for in batches."""

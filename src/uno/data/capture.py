@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, Column, ColumnElement, Enum, Table, event, inspect, text, types
+from sqlalchemy import JSON, Column, ColumnElement, Table, event, inspect, text
 from sqlalchemy.dialects.postgresql import JSONB, asyncpg
 from sqlalchemy.engine import Connection
 
@@ -31,7 +31,6 @@ _LONGEST_NAME = 63
 # Of one jsonb_build_object: functions take 100 arguments.
 _MEMBERS = 50
 _VERBS = ("insert", "update", "delete", "truncate")
-_KEYS = (types.String, types.Integer, types.Uuid, types.Date)
 # typing does not know what a dialect is made of.
 _dialect: Any = asyncpg.dialect()  # type: ignore[no-untyped-call]
 _quote = _dialect.identifier_preparer.quote
@@ -351,7 +350,7 @@ def _soft(plan: MappedPlan) -> str:
 def _key(plan: MappedPlan, alias: str) -> str:
     """The key as `record_id` has it."""
     for column in plan.mapper.primary_key:
-        if not isinstance(column.type, _KEYS) or (isinstance(column.type, Enum) and column.type.enum_class):
+        if not record_ids.in_sql([column]):
             raise Misconfigured(
                 f"{plan.label} has a key of the type {column.type!r}, which PostgreSQL writes otherwise than Python; "
                 "let the unit of work write down its changes."

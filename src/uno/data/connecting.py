@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from uno.data.failures import translate
 from uno.data.pool import PostgresPool
 from uno.data.postgres_numbers import keep_digits
+from uno.data.postgres_times import keep_times
 from uno.data.tenants import OPTION
 from uno.data.url import application_name
 from uno.errors import Misconfigured
@@ -84,4 +85,5 @@ def postgres_engine(url: URL, settings: DatabaseSettings, read_only: bool) -> As
         connect_args={"server_settings": server_settings, "timeout": settings.connect_timeout},
     )
     keep_digits(engine.dialect)
+    keep_times(engine.sync_engine)
     return engine

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from uno import clock, context
-from uno.data import hooks, wire
+from uno.data import hooks, record_ids, wire
 from uno.data.bulk_books import Books, books_for
 from uno.data.changes import Operation, Said, Written
 from uno.data.commit import run_statement
@@ -97,6 +97,7 @@ class OneRow:
         self._in_sql: Sequence[Any] = ()
         self._books: tuple[Sequence[Any], Books] | None = None
         plain = plan.version_name is not None and not plan.has_events and is_plain(plan)
+        plain = plain and record_ids.in_sql(plan.mapper.primary_key)
         self._check = plan.check
         self.possible = plain and Renderer(plan, names, "postgresql").possible
         self._new = [(a.name, a.default, a.generated) for a in plan.attributes if a.name != plan.version_name]

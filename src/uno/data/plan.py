@@ -21,6 +21,7 @@ from sqlalchemy.orm.interfaces import MapperProperty
 from sqlalchemy.orm.state import InstanceState
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from uno.data import record_ids
 from uno.data.changes import differs
 from uno.data.checks import Check, check_of
 from uno.data.declared import declared
@@ -91,6 +92,8 @@ class MappedPlan:
         by_column: dict[Any, str] = {column: p.key for p in mapper.column_attrs for column in p.columns}
         self.key_names = tuple(by_column[c] for c in mapper.primary_key)
         self._key_types = tuple(_python_type(c) for c in mapper.primary_key)
+        # What makes of a key what is stored of it, where that may be something else.
+        self.filed = record_ids.forms(self.label, mapper.primary_key)
         self.version_name = by_column[mapper.version_id_col] if mapper.version_id_col is not None else None
         self.version_key = None if mapper.version_id_col is None else mapper.version_id_col.key
         self._generated = {a.name for a in self.attributes if a.generated}

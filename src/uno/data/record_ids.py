@@ -1,28 +1,70 @@
-"""How the key of a record is written as one text in SQL, as `uno.errors.id_text` does, and how it is read.
+"""How the key of a record is written as one text, the same in Python and in SQL, and how it is read.
 
 The parts of a composite key have commas between them; a comma or backslash in a part has a backslash before it.
+What is stored of a key may look otherwise than what was given, `1.5` in a `Numeric(10, 2)`, so its text is that of
+what is stored.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, Integer, Text, Uuid, cast, func, literal_column
+from sqlalchemy import ColumnElement, Date, Integer, Text, Uuid, cast, func, inspect, literal_column, types
+from sqlalchemy.orm import Mapper
 
+from uno.data import wire
+from uno.data.decorators import below, is_moment
+from uno.errors import Misconfigured, id_text
+
+Form: TypeAlias = Callable[[Any], Any]
+Key: TypeAlias = tuple[Any, ...]
+# PostgreSQL writes of them the text that `id_text` does; of CHAR, too, without the blanks behind.
+_IN_SQL = (Integer, types.String, Uuid, Date)
 # The texts of these have neither comma nor backslash.
 _PLAIN = (Integer, Uuid, Date)
 # However the server reads backslashes in literals.
 _BACKSLASH = literal_column("chr(92)", Text)
 _COMMA = literal_column("','", Text)
+# Digits of the mantissa of a REAL, in bits.
+_SINGLE = 24
 
 
-def id_text_in_sql(parts: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
-    """`uno.errors.id_text` by PostgreSQL; NULL where a part is."""
-    if len(parts) == 1:
-        return cast(parts[0], Text)
-    first, *others = map(_escaped, parts)
-    for part in others:
-        first = first.concat(_COMMA).concat(part)
-    return first
+# -- in Python
+
+
+def forms(label: str, columns: Sequence[ColumnElement[Any]]) -> Callable[[Key], Key] | None:
+    """What makes of a key what is stored of it; None where that is the same. Raises `Misconfigured`."""
+    made = [_form(label, column.type) for column in columns]
+    if not any(made):
+        return None
+    return lambda key: tuple([_formed(form, part) for form, part in zip(made, key, strict=True)])
+
+
+def text_for(cls: type, id: object) -> str:
+    """The text of the key of an object of `cls`, which may be given as that text."""
+    mapper: Any = inspect(cls, raiseerr=False)
+    columns = mapper.primary_key if isinstance(mapper, Mapper) else ()
+    several = len(columns) > 1 and isinstance(id, str)
+    parts = tuple(split(str(id))) if several else id if isinstance(id, tuple) else (id,)
+    made = forms(cls.__name__, columns) if len(parts) == len(columns) else None
+    return id_text(id) if made is None else id_text(made(parts))
+
+
+def reader(wanted: Any) -> Form | None:
+    """What makes the part of a key of its text, or gives back the text; None where pydantic reads it."""
+    if get_origin(wanted) is Annotated:
+        return reader(get_args(wanted)[0])
+    if not isinstance(wanted, type):
+        return None
+    if issubclass(wanted, Enum):
+        members = {id_text(one): one for one in wanted}
+        return lambda text: members.get(text, text)
+    read = _READ.get(wanted)
+    return None if read is None else lambda text: _formed(read, text)
 
 
 def split(text: str) -> list[str]:
@@ -36,6 +78,75 @@ def split(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
+
+
+def _formed(form: Form | None, part: Any) -> Any:
+    try:
+        return part if form is None or part is None else form(part)
+    except (ValueError, TypeError, ArithmeticError):  # no key of the column; the database will say so
+        return part
+
+
+def _form(label: str, type_: Any) -> Form | None:
+    plain = below(type_)
+    if isinstance(plain, types.REAL) or (isinstance(plain, types.Float) and 0 < (plain.precision or 0) <= _SINGLE):
+        raise Misconfigured(
+            f"{label} has a key of the type {plain!r}, of which other digits are stored than are given; "
+            "make it an Integer, a Numeric or a String."
+        )
+    if isinstance(plain, types.Float):
+        return lambda part: float(part) + 0.0  # PostgreSQL tells no negative zero from the other
+    if isinstance(plain, types.Numeric):
+        return _trimmed if plain.scale is None else wire.encoder(literal_column("k", types.Numeric(scale=plain.scale)))
+    if is_moment(plain):
+        return _in_utc
+    if isinstance(plain, types.CHAR):
+        return lambda part: part.rstrip(" ") if isinstance(part, str) else part
+    return _uuid if isinstance(plain, Uuid) else None
+
+
+def _trimmed(part: Any) -> str:
+    """SQLite gives ten places of what has no scale."""
+    text = format(Decimal(str(part)) + 0, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _in_utc(part: Any) -> datetime:
+    moment = datetime.fromisoformat(part) if isinstance(part, str) else part
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _uuid(part: Any) -> UUID:
+    return part if part.__class__ is UUID else UUID(str(part))
+
+
+def _duration(text: str) -> Any:
+    return timedelta(microseconds=int(Decimal(text).scaleb(6)))
+
+
+def _bytes(text: str) -> bytes:
+    return b64decode(text, altchars=b"-_", validate=True)
+
+
+_READ: Final[Mapping[type, Form]] = {timedelta: _duration, bytes: _bytes}
+
+
+# -- in SQL
+
+
+def in_sql(columns: Sequence[ColumnElement[Any]]) -> bool:
+    """Whether PostgreSQL can write the text of a key of these columns."""
+    return all(isinstance(c.type, _IN_SQL) and getattr(c.type, "enum_class", None) is None for c in columns)
+
+
+def id_text_in_sql(parts: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
+    """The text by PostgreSQL; NULL where a part is."""
+    if len(parts) == 1:
+        return cast(parts[0], Text)
+    first, *others = map(_escaped, parts)
+    for part in others:
+        first = first.concat(_COMMA).concat(part)
+    return first
 
 
 def _escaped(part: ColumnElement[Any]) -> ColumnElement[str]:

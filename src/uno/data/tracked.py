@@ -449,5 +449,7 @@ def _change(entry: Entry) -> Change | None:
 
 
 def record_id(key: tuple[Any, ...], plan: Plan) -> str:
-    """A key as text; the kind of a document is no part of it."""
-    return id_text(key if isinstance(plan, MappedPlan) else key[1:])
+    """A key as text, of what is stored of it; the kind of a document is no part of it."""
+    if not isinstance(plan, MappedPlan):
+        return id_text(key[1:])
+    return id_text(key if plan.filed is None else plan.filed(key))

@@ -196,6 +196,18 @@ def _finite(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any]:
     return case((~func.isfinite(column), ends), else_=column)
 
 
+def _before_midnight(column: ColumnElement[Any], type_: Any) -> ColumnElement[Any] | None:
+    """Python has no 24:00."""
+    last = _constant("23:59:59.999999", type_)
+    return None if type_.timezone else case((column > last, last), else_=column)
+
+
+def _duration(column: ColumnElement[Any], _type: Any) -> ColumnElement[Any]:
+    """A year has 365 days to asyncpg, and a quarter more to PostgreSQL."""
+    quarters = extract("year", column) * literal_column("21600")
+    return cast(extract("epoch", column) - quarters, Double)
+
+
 def _constant(text: str, type_: Any) -> ColumnElement[Any]:
     return cast(literal_column(f"'{text}'"), type_)
 
@@ -210,8 +222,8 @@ _ON_POSTGRES: Final[_Forms] = (
     (types.Numeric, lambda column, type_: cast(column, Text if type_.asdecimal else Double)),
     (types.DateTime, _finite),
     (types.Date, _finite),
-    (types.Time, lambda column, type_: None if type_.timezone else column),
-    (types.Interval, lambda column, _: cast(extract("epoch", column), Double)),
+    (types.Time, _before_midnight),
+    (types.Interval, _duration),
     (types.Uuid, _itself),
     (types.LargeBinary, lambda column, _: func.replace(func.encode(column, "base64"), "\n", "")),
     (ARRAY, _array),
