@@ -117,7 +117,7 @@ def _in_utc(part: Any) -> datetime:
 
 
 def _uuid(part: Any) -> UUID:
-    return part if part.__class__ is UUID else UUID(str(part))
+    return part if isinstance(part, UUID) else UUID(str(part))
 
 
 def _duration(text: str) -> Any:
