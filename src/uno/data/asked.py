@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, Interval, TableValuedAlias
+from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, Interval, TableValuedAlias, True_
 from sqlalchemy.types import TypeDecorator
 
 from uno.data.database import Database
@@ -77,6 +77,11 @@ def filter_of(given: Any) -> Filter:
         )
     found: Any = rule()
     return cast("Filter", found)
+
+
+def chooses(given: Any) -> bool:
+    """Whether a condition is one: an empty filter, or the rule that has it, fits every row."""
+    return not isinstance(given, True_) if isinstance(given, ColumnElement) else filter_of(given).truth() is not True
 
 
 def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) -> bool:

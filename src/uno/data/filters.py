@@ -126,6 +126,14 @@ class Filter:
 
         return fits(candidate, self)
 
+    def truth(self) -> bool | None:
+        """What it says of every object alike, as an empty one does; None where it has to look at them."""
+        inner = [None if isinstance(one, Condition) else one.truth() for one in self.parts]
+        if self.kind == "or":
+            return True if True in inner else None if None in inner else False
+        found = False if False in inner else None if None in inner else True
+        return found if found is None or self.kind == "and" else not found
+
     def walk(self) -> Iterable[Condition]:
         """Every condition in it."""
         waiting: list[Part] = [self]
