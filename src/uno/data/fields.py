@@ -14,6 +14,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ARRAY, JSON, ColumnElement, type_coerce, types
 
+from uno.data.decorators import below
 from uno.data.plan import MappedPlan
 from uno.data.written import written
 
@@ -244,6 +245,9 @@ def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:
     bits = next((bits for sql, bits in _BITS if isinstance(plain, sql)), None)
     if wanted is int and bits is not None:
         return lambda value: _within(value, bits)
+    # What a decorator of somebody's own makes of a moment only that knows.
+    if isinstance(stored := below(type_), types.DateTime) and not stored.timezone:
+        return lambda value: _in_utc(value).replace(tzinfo=None)
     return _CHECKS.get(wanted, lambda value: value)
 
 
