@@ -261,3 +261,15 @@ def test_a_repository_is_of_a_class(wrong: Any) -> None:
 def test_a_unit_of_work_is_of_a_database() -> None:
     with pytest.raises(Misconfigured, match=r"UnitOfWork takes a Database, as .*, not a str\.$"):
         UnitOfWork("sqlite://user:secret@host")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", ["sort", "limit", "offset", "include"])
+async def test_an_argument_of_another_method_is_told(database: Database, word: str) -> None:
+    async with UnitOfWork(database):
+        for ask in (orders.count, orders.exists, orders.delete_many):
+            with pytest.raises(Invalid, match=f"{word}: UsualOrder has no .*, and this method takes no such argument"):
+                await ask(**{word: 1})  # type: ignore[operator]
+        with pytest.raises(Invalid, match="batch: UsualOrder has no such attribute, and this method"):
+            await orders.find(batch=5)
+        with pytest.raises(Invalid, match="amonut: UsualOrder has no such attribute\\.$"):
+            await orders.count(amonut=5)

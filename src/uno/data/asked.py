@@ -18,6 +18,8 @@ from uno.errors import Invalid, Misconfigured
 # Rows that a query may ask for, or skip.
 LARGEST = 2**63
 _SHOWN = 64
+# Those of some methods and not of others.
+_ARGUMENTS = frozenset({"sort", "order_by", "limit", "offset", "include", "after", "total", "batch", "everything"})
 
 
 def entity_class(wanted: Any) -> Any:
@@ -50,6 +52,18 @@ def check_count(name: str, number: Any, least: int = 0) -> None:
         raise Invalid.field(name, f"It takes a whole number, not {_shown(number)}.", "type")
     if not least <= number < LARGEST:
         raise Invalid.field(name, f"It has to be between {least} and {LARGEST - 1}.", "value")
+
+
+def check_stretch(limit: Any, offset: Any) -> None:
+    if limit is not None:
+        check_count("limit", limit)
+    check_count("offset", offset)
+
+
+def unknown(plan: MappedPlan | DocumentPlan, name: str) -> Invalid:
+    """A condition on nothing that the class has; it may have been meant as an argument."""
+    more = ", and this method takes no such argument" if name in _ARGUMENTS else ""
+    return Invalid.field(name, f"{plan.label} has no such attribute{more}.", "unknown")
 
 
 def named(argument: str, given: Any) -> Sequence[str]:
