@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import DateTime, MetaData
+from sqlalchemy import JSON, DateTime, MetaData
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
@@ -21,6 +22,10 @@ class Visit(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     # Without a time zone.
     local: Mapped[datetime | None] = mapped_column(DateTime())
+    # SQLAlchemy stores None as JSON's null in the first two, as that of SQL in the last.
+    plain: Mapped[Any | None] = mapped_column(JSON)
+    binary: Mapped[Any | None] = mapped_column(JSON().with_variant(JSONB(), "postgresql"))
+    mixed: Mapped[dict[str, Any] | None]
 
 
 visits: Repository[Visit] = Repository(Visit)
@@ -70,3 +75,25 @@ async def test_a_page_goes_on_behind_a_moment_without_a_time_zone(
             page = await visits.page(sort=sort, limit=1, after=after)
             found, after = [*found, *(one.id for one in page.items)], page.next
     assert (found, after) == (wanted, None)
+
+
+# ── null of JSON ──
+
+
+async def test_the_null_of_json_is_null(fresh: Fresh, backend: str) -> None:
+    database = await fresh(backend, Base.metadata)
+    async with UnitOfWork(database):
+        for number, stored in enumerate([{}, *(dict.fromkeys(JSONS, v) for v in (None, {}, False, "null", [None]))]):
+            await visits.add(Visit(id=number, **stored))
+    async with UnitOfWork(database):
+        everything = await visits.find(sort="id")
+        for name in JSONS:
+            null = Filter(**{f"{name}__is_null": True})
+            assert [one.id for one in everything if null.fits(one)] == [0, 1]
+            assert [one.id for one in await visits.find(null, sort="id")] == [0, 1], name
+            assert [one.id for one in await visits.find(~null, sort="id")] == [2, 3, 4, 5], name
+            assert [one.id for one in await visits.find(**{name: None}, sort="id")] == [0, 1], name
+            assert await visits.count(**{f"{name}__is_null": False}) == 4
+
+
+JSONS = ("plain", "binary", "mixed")

@@ -159,13 +159,23 @@ def _compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
     if field.compare is not None:
         return _by_itself(field.compare, operator, value)
     if operator == "is_null":
-        target = _text_of(field, backend) if field.path else field.column
-        return target.is_(None) if value else target.is_not(None)
+        null = _is_null(field, backend)
+        return null if value else not_(null)
     if operator == "has":
         return _has(field, value, backend)
     if field.kind == "json":
         return _json_compared(field, operator, value, backend)
     return _plain(field.column, operator, value, backend)
+
+
+def _is_null(field: Field, backend: str) -> Sql:
+    if field.kind != "json":
+        return field.column.is_(None)
+    if field.path:
+        return _text_of(field, backend).is_(None)  # type: ignore[no-any-return]
+    # JSON's own null is None to whoever reads it, as that of SQL.
+    kind = func.json_type(field.column) if backend == "sqlite" else func.jsonb_typeof(_jsonb(field))
+    return func.coalesce(kind, "null") == "null"
 
 
 def _by_itself(compare: Callable[[str, Any], Sql], operator: str, value: Any) -> Sql:
@@ -287,8 +297,8 @@ def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql
         low, high = value
         return and_(_json_compared(field, "gte", low, backend), _json_compared(field, "lte", high, backend))
     if value is None:
-        null = _text_of(field, backend).is_(None)
-        return null if operator == "eq" else not_(null)  # type: ignore[no-any-return]
+        null = _is_null(field, backend)
+        return null if operator == "eq" else not_(null)
     if operator == "ne":
         return not_(func.coalesce(_json_compared(field, "eq", value, backend), false()))
     if operator in TEXT_OPERATORS:

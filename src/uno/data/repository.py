@@ -417,7 +417,11 @@ class Repository(Generic[T]):
         """As a `Filter` has it; what that does not compare may be equal to any value that the column takes."""
         own = plan.fields if isinstance(plan, DocumentPlan) else plan.names
         plain = name in own or not ("." in name or SEPARATOR in name)
-        raw = plain and not asked.is_read(plan, uow.database.fields(plan).find(name), value)
+        field = uow.database.fields(plan).find(name) if plain else None
+        if value is None and field is not None and field.kind == "json":
+            # None is also what JSON's own null is read as.
+            return self._expression(uow, plan, Filter(**{f"{name}{SEPARATOR}is_null": True}))
+        raw = plain and not asked.is_read(plan, field, value)
         if raw and Condition(name, value).split()[0] == name:
             return _equals(uow, plan, name, value)
         return self._expression(uow, plan, Filter(**{name: value}))
