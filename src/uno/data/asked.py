@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, Interval, TableValuedAlias, True_
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, TableValuedAlias, True_
 
 from uno.data.database import Database
-from uno.data.decorators import below
+from uno.data.decorators import is_foreign
 from uno.data.document import DocumentPlan
 from uno.data.fields import Field
 from uno.data.filters import Filter
@@ -105,8 +104,7 @@ def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) ->
         return False
     if isinstance(value, ClauseElement):
         return False
-    # Of what a decorator of somebody's own takes only that knows.
-    return not isinstance(below(field.column.type), TypeDecorator) or isinstance(below(field.column.type), Interval)
+    return not is_foreign(field.column.type)
 
 
 def check_tables(plan: MappedPlan | DocumentPlan, condition: ColumnElement[bool]) -> None:
