@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, MetaData, String, func, select, text
+from sqlalchemy import CheckConstraint, ForeignKey, Integer, MetaData, String, func, select, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
@@ -16,6 +17,7 @@ from uno.audit.tables import audit
 from uno.data import (
     Changes,
     Database,
+    Filter,
     Model,
     Repository,
     SoftDeleteMixin,
@@ -25,7 +27,7 @@ from uno.data import (
     VersionMixin,
     hooks,
 )
-from uno.domain import AggregateRoot
+from uno.domain import AggregateRoot, Specification
 from uno.errors import Conflict, Invalid, Misconfigured, VersionConflict
 from uno.messages import DomainEvent
 
@@ -402,3 +404,40 @@ async def test_a_class_with_hooks_runs_them_for_each_row(database: Database) -> 
         hooks.remove(note)
     assert sorted(ran) == ["1 False", "2 False", "2 False"]
     assert await stored(database, Seat.number, Seat.taken) == [(0, True), (1, False)]
+
+
+class Unfinished(Specification[Shop]):
+    def filter(self) -> Filter:
+        return Filter()
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        Filter(),
+        Filter.of({}),
+        Filter() | Filter(stock=1),
+        Filter(stock=1) | ~Filter.group("or", ()),
+        Filter() & Filter.of({"or": [{}, {}]}),
+        ~~Filter(),
+        Unfinished(),
+        Unfinished() & Unfinished(),
+        true(),
+    ],
+    ids=repr,
+)
+async def test_a_condition_that_every_row_fits_is_none(database: Database, empty: Any) -> None:
+    async with unit(database):
+        await shops.insert_many([{"name": name} for name in "ab"])
+        for change in (shops.delete_many, shops.soft_delete_many, partial(shops.update_many, values={"stock": 9})):
+            with pytest.raises(Misconfigured, match="everything=True"):
+                await change(empty)
+        assert await shops.delete_many(empty, name="b") == 1
+        assert await shops.delete_many(empty, everything=True) == 1
+
+
+async def test_the_opposite_of_an_empty_filter_changes_nothing(database: Database) -> None:
+    async with unit(database):
+        await shops.insert_many([{"name": name} for name in "ab"])
+        assert await shops.delete_many(~Filter()) == 0
+        assert await shops.delete_many(Filter(name="a") & Filter()) == 1

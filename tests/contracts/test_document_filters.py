@@ -145,3 +145,38 @@ async def test_what_cannot_be_compared_is_named(filled: dict[str, Database], key
             with pytest.raises(Invalid) as caught:
                 await Repository(Parcel).find(Filter(**{key: "x"}))
             assert caught.value.errors[0].field == key
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("count__gte", "1"),
+        ("weight__in", "0.5,-2"),
+        ("price", "1.50"),
+        ("fragile", "false"),
+        ("size", "l"),
+        ("sent__lt", "2026-11-21T08:00:00Z"),
+    ],
+    ids=str,
+)
+async def test_texts_of_a_query_fit_the_documents_that_they_find(
+    filled: dict[str, Database], pair: tuple[str, str]
+) -> None:
+    given = Filter.of_query([pair])
+    for one in (given, ~given):
+        wanted = [parcel.id for parcel in parcels() if one.fits(parcel)]
+        assert 0 < len(wanted) < len(parcels())
+        for database in filled.values():
+            async with UnitOfWork(database):
+                assert [parcel.id for parcel in await Repository(Parcel).find(one, sort="id")] == wanted
+
+
+def test_a_document_that_no_database_stores_fits_what_is_of_its_own_types() -> None:
+    class Unstorable(AggregateRoot[int]):
+        def __init__(self, id: int, lock: "Missing", size: int) -> None:  # type: ignore[name-defined]  # noqa: F821
+            super().__init__(id=id)
+            self.lock, self.size = lock, size
+
+    one = Unstorable(1, object(), 5)
+    assert Filter(size__gte=5, id=1).fits(one)
+    assert not Filter(size=6).fits(one)

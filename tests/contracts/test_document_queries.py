@@ -190,7 +190,7 @@ async def test_what_has_no_stored_order_cannot_be_sorted_by(database: Database, 
 
 
 async def test_an_unknown_attribute_is_refused(database: Database) -> None:
-    with pytest.raises(Invalid, match="Sample has no such attribute"):
+    with pytest.raises(Invalid, match="There is no field .nothing. to sort by"):
         await ids(database, sort="nothing")
 
 

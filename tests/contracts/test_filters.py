@@ -374,3 +374,66 @@ async def test_texts_are_read_as_the_type_of_the_field(filled: dict[str, Databas
     )
     for database in filled.values():
         assert await found(database, python) == await found(database, text) != []
+
+
+TEXTS_OF_A_QUERY = [
+    ("size", "1"),
+    ("size__between", "-1,1"),
+    ("small__in", "3,0"),
+    ("large__lt", "9223372036854775807"),
+    ("weight__gte", "0.1"),
+    ("price", "19.990"),
+    ("price__gte", "0.1"),
+    ("fresh", "true"),
+    ("colour", "red"),
+    ("colour__not_in", "red"),
+    ("code", str(UUIDS[0])),
+    ("born__gt", "2026-11-21"),
+    ("seen__gte", "2026-11-21T14:30:00.000005+02:00"),
+    ("seen__lt", "2026-01-01"),
+    ("name__is_null", "false"),
+    ("data.k", "1"),
+    ("data.k", '"1"'),
+    ("data.k__ne", "true"),
+    ("data.k__has", "1"),
+    ("shelf.id", "2"),
+    ("shelf.label__ne", "left"),
+]
+
+
+@pytest.mark.parametrize("pair", TEXTS_OF_A_QUERY, ids=str)
+async def test_texts_of_a_query_fit_what_they_find(filled: dict[str, Database], pair: tuple[str, str]) -> None:
+    given = Filter.of_query([pair])
+    for one in (given, ~given):
+        wanted = [row["id"] for row in ROWS if one.fits(thing(row))]
+        assert 0 < len(wanted) < len(ROWS)
+        for database in filled.values():
+            assert await found(database, one) == wanted, database.backend
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("size", "many"), ("colour", "green"), ("born__gt", 5), ("size__in", 1), ("code", "x")]
+)
+async def test_what_no_query_takes_fits_nothing(filled: dict[str, Database], key: str, value: Any) -> None:
+    with pytest.raises(Invalid) as in_python:
+        Filter(**{key: value}).fits(thing(ROWS[0]))
+    for database in filled.values():
+        with pytest.raises(Invalid) as in_sql:
+            await found(database, Filter(**{key: value}))
+        assert in_python.value.errors == in_sql.value.errors
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("things.size", 1), ("things.size__gt", "0"), ("things.name__ne", "a"), ("things.name__is_null", True)],
+)
+async def test_of_a_list_of_objects_any_fits(filled: dict[str, Database], key: str, value: Any) -> None:
+    given, shelves = Filter(**{key: value}), Repository(Shelf)
+    for database in filled.values():
+        async with UnitOfWork(database):
+            everything = await shelves.find(include="things")
+            everything += [Shelf(id=9, label="empty", things=[])]
+            for one in (given, ~given):
+                wanted = {shelf.id for shelf in everything if one.fits(shelf)} - {9}
+                assert wanted == {shelf.id for shelf in await shelves.find(one)}
+            assert not given.fits(everything[-1])

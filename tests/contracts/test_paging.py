@@ -74,6 +74,17 @@ async def test_every_row_comes_once_and_in_order(filled: dict[str, Database], so
             everything = await Repository(Stocked).find()
             wanted = [one.id for one in in_order(everything, [*sort, *([] if "id" in names(sort) else ["id"])])]
             assert await pages(Stocked, sort, limit) == wanted, database.backend
+            assert await lists(Stocked, sort, 7 + limit) == (wanted, wanted, wanted), database.backend
+
+
+async def lists(entity: Any, sort: list[str], size: int) -> tuple[list[Any], list[Any], list[Any]]:
+    """What the ways without a cursor give: at once, in stretches, one after another."""
+    repository: Repository[Any] = Repository(entity)
+    at_once, text = await repository.find(sort=sort or [""]), ",".join(sort)
+    count = range(0, len(at_once), size)
+    stretches = [one for at in count for one in await repository.find(sort=text, limit=size, offset=at)]
+    streamed = [one for at in count async for one in repository.stream(sort=text, batch=3, limit=size, offset=at)]
+    return [one.id for one in at_once], [one.id for one in stretches], [one.id for one in streamed]
 
 
 @given(sort=sorts(DOCUMENT), limit=st.integers(1, 7))
@@ -83,6 +94,7 @@ async def test_every_document_comes_once_and_in_order(filled: dict[str, Database
     for database in filled.values():
         async with UnitOfWork(database):
             assert await pages(Parcel, sort, limit) == wanted, database.backend
+            assert await lists(Parcel, sort, 7 + limit) == (wanted, wanted, wanted), database.backend
 
 
 def names(sort: list[str]) -> list[str]:
@@ -131,15 +143,35 @@ async def test_what_is_no_cursor_of_this_list_is_refused(filled: dict[str, Datab
         assert [error.field for error in caught.value.errors] == ["after"]
 
 
+@pytest.mark.parametrize("after", [5, b"abc", ["a"]])
+async def test_a_cursor_is_a_text(filled: dict[str, Database], after: Any) -> None:
+    async with UnitOfWork(filled["sqlite"]):
+        with pytest.raises(Invalid, match="after: It is no cursor"):
+            await Repository(Stocked).page(sort="name", after=after)
+
+
 @pytest.mark.parametrize(
-    "sort", ["nothing", "data", "data.k", "shelf.label", "name,name", "-name,name", "__class__", "name;--"]
+    "sort",
+    ["nothing", "data", "data.k", "shelf.label", "name,name", "-name,name", "__class__", "name;--", [*SORTABLE, "x"]],
+    ids=str,
 )
-async def test_what_cannot_be_sorted_by_is_refused(filled: dict[str, Database], sort: str) -> None:
+@pytest.mark.parametrize("method", ["page", "find", "stream"])
+async def test_what_cannot_be_sorted_by_is_refused(filled: dict[str, Database], sort: Any, method: str) -> None:
     for database in filled.values():
         async with UnitOfWork(database):
             with pytest.raises(Invalid) as caught:
-                await Repository(Stocked).page(sort=sort)
+                asked = getattr(Repository(Stocked), method)(sort=sort)
+                await (asked if method != "stream" else anext(asked))
             assert [error.field for error in caught.value.errors] == ["sort"]
+
+
+async def test_a_stretch_of_unsorted_rows_is_in_the_order_of_the_key(filled: dict[str, Database]) -> None:
+    for database in filled.values():
+        async with UnitOfWork(database):
+            found = [one.id for at in range(0, 8, 2) for one in await Repository(Stocked).find(limit=2, offset=at)]
+            assert found == [row["id"] for row in ROWS[:8]]
+            assert [one.id async for one in Repository(Stocked).stream(limit=3, offset=1)] == found[1:4]
+            assert [one.id for one in await Repository(Stocked).get_all(limit=5)] == found[:5]
 
 
 async def test_an_index_is_read_in_both_directions(filled: dict[str, Database]) -> None:

@@ -261,3 +261,36 @@ def test_a_repository_is_of_a_class(wrong: Any) -> None:
 def test_a_unit_of_work_is_of_a_database() -> None:
     with pytest.raises(Misconfigured, match=r"UnitOfWork takes a Database, as .*, not a str\.$"):
         UnitOfWork("sqlite://user:secret@host")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", ["sort", "limit", "offset", "include"])
+async def test_an_argument_of_another_method_is_told(database: Database, word: str) -> None:
+    async with UnitOfWork(database):
+        for ask in (orders.count, orders.exists, orders.delete_many):
+            with pytest.raises(Invalid, match=f"{word}: UsualOrder has no .*, and this method takes no such argument"):
+                await ask(**{word: 1})  # type: ignore[operator]
+        with pytest.raises(Invalid, match="batch: UsualOrder has no such attribute, and this method"):
+            await orders.find(batch=5)
+        with pytest.raises(Invalid, match="amonut: UsualOrder has no such attribute\\.$"):
+            await orders.count(amonut=5)
+
+
+@pytest.mark.parametrize("given", [[], [{"amount": 1}], "amount=1", None, 5, {5: 1}], ids=repr)
+def test_plain_data_that_is_no_filter_is_told(given: Any) -> None:
+    with pytest.raises(Invalid, match="filter: (It has to be an object|Its keys are texts)"):
+        Filter.of(given)
+
+
+@pytest.mark.parametrize("given", [[], None, 5], ids=repr)
+def test_text_that_is_no_filter_is_told(given: Any) -> None:
+    with pytest.raises(Invalid, match="where: It is not JSON"):
+        Filter.of_json(given, name="where")
+
+
+@pytest.mark.parametrize(
+    "other", [UsualOrder.amount > 5, {"amount": 5}, None, True], ids=lambda one: type(one).__name__
+)
+def test_a_filter_is_put_together_with_filters(other: Any) -> None:
+    for together in (Filter.__and__, Filter.__or__):
+        with pytest.raises(Misconfigured, match=f"put together with Filters, not with a {type(other).__name__}"):
+            together(Filter(amount=1), other)

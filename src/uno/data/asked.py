@@ -3,11 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, Interval, TableValuedAlias
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, TableValuedAlias, True_
 
 from uno.data.database import Database
-from uno.data.decorators import below
+from uno.data.decorators import is_foreign
 from uno.data.document import DocumentPlan
 from uno.data.fields import Field
 from uno.data.filters import Filter
@@ -18,6 +17,8 @@ from uno.errors import Invalid, Misconfigured
 # Rows that a query may ask for, or skip.
 LARGEST = 2**63
 _SHOWN = 64
+# Those of some methods and not of others.
+_ARGUMENTS = frozenset({"sort", "order_by", "limit", "offset", "include", "after", "total", "batch", "everything"})
 
 
 def entity_class(wanted: Any) -> Any:
@@ -52,6 +53,18 @@ def check_count(name: str, number: Any, least: int = 0) -> None:
         raise Invalid.field(name, f"It has to be between {least} and {LARGEST - 1}.", "value")
 
 
+def check_stretch(limit: Any, offset: Any) -> None:
+    if limit is not None:
+        check_count("limit", limit)
+    check_count("offset", offset)
+
+
+def unknown(plan: MappedPlan | DocumentPlan, name: str) -> Invalid:
+    """A condition on nothing that the class has; it may have been meant as an argument."""
+    more = ", and this method takes no such argument" if name in _ARGUMENTS else ""
+    return Invalid.field(name, f"{plan.label} has no such attribute{more}.", "unknown")
+
+
 def named(argument: str, given: Any) -> Sequence[str]:
     """Names, of which one may be given by itself."""
     names = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else [given]
@@ -79,6 +92,11 @@ def filter_of(given: Any) -> Filter:
     return cast("Filter", found)
 
 
+def chooses(given: Any) -> bool:
+    """Whether a condition is one: an empty filter, or the rule that has it, fits every row."""
+    return not isinstance(given, True_) if isinstance(given, ColumnElement) else filter_of(given).truth() is not True
+
+
 def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) -> bool:
     """Whether a filter has what `value` is equal to, and reads it."""
     # Documents read every value; their ids are compared as text.
@@ -86,8 +104,7 @@ def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) ->
         return False
     if isinstance(value, ClauseElement):
         return False
-    # Of what a decorator of somebody's own takes only that knows.
-    return not isinstance(below(field.column.type), TypeDecorator) or isinstance(below(field.column.type), Interval)
+    return not is_foreign(field.column.type)
 
 
 def check_tables(plan: MappedPlan | DocumentPlan, condition: ColumnElement[bool]) -> None:

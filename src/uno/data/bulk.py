@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ClauseElement, Select
 
-from uno.data import hooks
+from uno.data import asked, hooks
 from uno.data.bulk_books import enter_so_far
 from uno.data.bulk_changes import delete_rows, update_rows, update_to
 from uno.data.bulk_errors import named_alone
@@ -44,7 +44,7 @@ class Chosen:
 
 def chosen(filters: Sequence[Any], equal: Mapping[str, Any], include_deleted: bool, everything: bool) -> Chosen:
     """Raises `Misconfigured` where nothing chooses and nobody said that everything is meant."""
-    if not (filters or equal or everything):
+    if not (everything or equal or any(asked.chooses(one) for one in filters)):
         raise Misconfigured("This would change every row; say so with everything=True, or give a condition.")
     return Chosen(filters, equal, include_deleted)
 

@@ -22,6 +22,12 @@ def is_moment(type_: Any) -> bool:
     return isinstance(plain, types.DateTime) and bool(plain.timezone)
 
 
+def is_foreign(type_: Any) -> bool:
+    """Whether a decorator of somebody's own makes something of its values that only that knows."""
+    plain = below(type_)
+    return isinstance(plain, TypeDecorator) and not isinstance(plain, types.Interval)
+
+
 def below(type_: Any) -> Any:
     """The type that stores the same values; one that does something to them in Python is that itself.
 

@@ -1,6 +1,7 @@
 """What documents can be filtered by: their attributes, and what uno keeps beside them."""
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from sqlalchemy import ColumnElement, null
 from uno.data import document_query
 from uno.data.document import DocumentPlan
 from uno.data.document_fields import Form
-from uno.data.fields import OPERATORS, Field, Kind, Unreadable, dated, storable
+from uno.data.fields import OPERATORS, Field, Kind, Searchable, Unreadable, dated, storable
 from uno.data.filter_sql import COMPARE, TEXT_OPERATORS
 from uno.data.tables import documents
 
@@ -22,6 +23,7 @@ _KINDS: Final[dict[Form, Kind]] = {
     "instant": "moment",
     "unordered": "choice",
 }
+_WHEN: Final = ("created_at", "updated_at")
 _BESIDE: Final[dict[str, tuple[Kind, Any]]] = {"id": ("text", str), "version": ("number", int)}
 
 
@@ -39,6 +41,11 @@ class DocumentFields:
         if found is not None:  # clients ask for any name
             self._known[name] = found
         return found
+
+    def check_order(self, name: str) -> None:
+        """Raises `Misconfigured` for an attribute whose stored form has no order."""
+        if name in self._plan.fields:
+            document_query.sort_key(self._plan, self._backend, name)
 
     def _field(self, name: str) -> Field | None:
         plan = self._plan
@@ -71,7 +78,7 @@ class DocumentFields:
         if name not in _BESIDE:
             return None
         kind, wanted = _BESIDE[name]
-        return Field(name, kind, documents.c[name], _reader(wanted), owner=self._plan.label)
+        return Field(name, kind, documents.c[name], _reader(wanted), nullable=False, owner=self._plan.label)
 
     def _compare(self, name: str, operator: str, value: Any) -> ColumnElement[bool]:
         plan, backend = self._plan, self._backend
@@ -83,6 +90,26 @@ class DocumentFields:
             return TEXT_OPERATORS[operator](document_query.text_of(plan, backend, name), value, backend)
         key, bound = document_query.sort_key(plan, backend, name), document_query.bound(plan, backend, name, value)
         return COMPARE[operator](key, bound)
+
+
+class _Sortable:
+    """What lists without a cursor can be sorted by: objects do not have when they were stored."""
+
+    def __init__(self, fields: DocumentFields) -> None:
+        self._fields = fields
+
+    def find(self, name: str) -> Field | None:
+        found = self._fields.find(name)
+        if found is None or found.order is None:
+            self._fields.check_order(name)
+        if found is None and name in _WHEN:
+            return Field(name, "moment", documents.c[name], _reader(datetime), nullable=False)
+        return found
+
+
+def sortable(fields: Searchable) -> Searchable:
+    """Where a list without a cursor finds what it is sorted by."""
+    return _Sortable(fields) if isinstance(fields, DocumentFields) else fields
 
 
 def _takes_any_text(wanted: Any) -> bool:

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,21 +14,21 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ARRAY, JSON, ColumnElement, type_coerce, types
 
-from uno.data.plan import MappedPlan
+from uno.data.decorators import below
 from uno.data.written import written
 
 Kind = Literal["text", "number", "boolean", "moment", "choice", "json", "array", "binary"]
 
 _ALWAYS = frozenset({"eq", "ne", "in", "not_in", "is_null"})
 _ORDERED = frozenset({"lt", "lte", "gt", "gte", "between"})
-_TEXT = frozenset({"contains", "icontains", "starts_with", "istarts_with", "ends_with", "iends_with"})
+TEXT = frozenset({"contains", "icontains", "starts_with", "istarts_with", "ends_with", "iends_with"})
 OPERATORS: Final[Mapping[Kind, frozenset[str]]] = {
-    "text": _ALWAYS | _ORDERED | _TEXT,
+    "text": _ALWAYS | _ORDERED | TEXT,
     "number": _ALWAYS | _ORDERED,
     "moment": _ALWAYS | _ORDERED,
     "boolean": _ALWAYS,
     "choice": _ALWAYS,
-    "json": _ALWAYS | _ORDERED | _TEXT | {"has"},
+    "json": _ALWAYS | _ORDERED | TEXT | {"has"},
     "array": frozenset({"has", "is_null"}),
     "binary": frozenset({"is_null"}),
 }
@@ -119,6 +119,17 @@ class Searchable(Protocol):
     def find(self, name: str) -> Field | None: ...
 
 
+class Mapped(Protocol):
+    """What of a plan its fields are made of: the class, its name, the attributes that are columns."""
+
+    @property
+    def cls(self) -> type: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
 class Fields:
     """Those of one mapped class, by name.
 
@@ -126,7 +137,7 @@ class Fields:
     relationship `customer`, one level deep.
     """
 
-    def __init__(self, plan: MappedPlan, *, hidden: Iterable[str] = (), relations: Mapping[str, "Fields"] = {}) -> None:
+    def __init__(self, plan: Mapped, *, hidden: Iterable[str] = (), relations: Mapping[str, "Fields"] = {}) -> None:
         self.plan = plan
         unseen = frozenset(hidden)
         own = (_field(plan, name) for name in plan.names if name not in unseen)
@@ -165,7 +176,7 @@ def _is_step(step: str) -> bool:
     return _STEP.fullmatch(step) is not None
 
 
-def _field(plan: MappedPlan, name: str) -> Field:
+def _field(plan: Mapped, name: str) -> Field:
     column = getattr(plan.cls, name)
     kind, wanted = _kind_of(column.type)
     nullable = getattr(column.property.columns[0], "nullable", True)
@@ -244,6 +255,9 @@ def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:
     bits = next((bits for sql, bits in _BITS if isinstance(plain, sql)), None)
     if wanted is int and bits is not None:
         return lambda value: _within(value, bits)
+    # What a decorator of somebody's own makes of a moment only that knows.
+    if isinstance(stored := below(type_), types.DateTime) and not stored.timezone:
+        return lambda value: _in_utc(value).replace(tzinfo=None)
     return _CHECKS.get(wanted, lambda value: value)
 
 

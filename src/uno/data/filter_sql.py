@@ -22,8 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from uno.data.fields import Field, Searchable, TooMany, Unreadable, from_text
-from uno.data.filters import FLAG, ONE, OPERATORS, SEPARATOR, SEVERAL, TWO, Condition, Filter, Limits
+from uno.data.fields import Field, Searchable, Unreadable
+from uno.data.filter_values import Values
+from uno.data.filters import SEPARATOR, Condition, Filter, Limits
 from uno.data.letters import SMALL, small
 from uno.data.plan import DELETED
 from uno.errors import FieldError, Invalid
@@ -53,9 +54,7 @@ class _Compiler:
     def __init__(self, fields: Searchable, backend: str, limits: Limits) -> None:
         self._fields = fields
         self._backend = backend
-        self._limits = limits
-        # Values in lists so far.
-        self._listed = 0
+        self._values = Values(limits)
         self.errors: list[FieldError] = []
 
     def group(self, part: Filter | Condition) -> Sql:
@@ -76,7 +75,7 @@ class _Compiler:
         if operator not in field.operators:
             return self._unfit(condition, field, operator)
         try:
-            value = self._value(field, operator, condition)
+            value = self._values.of(field, operator, condition)
         except Unreadable as error:
             return self._wrong(condition, str(error), error.code)
         found = _compared(field, operator, value, self._backend)
@@ -101,55 +100,9 @@ class _Compiler:
         self.errors.append(FieldError(_cut(condition.key), message, code))
         return false()
 
-    def _value(self, field: Field, operator: str, condition: Condition) -> Any:
-        given, takes = condition.value, OPERATORS[operator]
-        if takes == FLAG:
-            return _flag(given)
-        if takes == ONE:
-            if given is None and operator in ("eq", "ne"):
-                return None
-            return self._one(field, operator, given, condition.raw)
-        if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__iter__"):
-            raise Unreadable("It takes several values.")
-        values = list(given)
-        if takes == TWO and len(values) != 2:
-            raise Unreadable("It takes two values, the lowest and the highest.")
-        if len(values) > self._limits.values:
-            raise TooMany(f"It takes at most {self._limits.values} values.")
-        self._listed += len(values)
-        if self._listed > self._limits.all_values:
-            raise TooMany(f"All lists of a filter take at most {self._limits.all_values} values together.")
-        return [
-            None if one is None and takes == SEVERAL else self._one(field, operator, one, condition.raw)
-            for one in values
-        ]
-
-    def _one(self, field: Field, operator: str, given: Any, raw: bool) -> Any:
-        if given is None:
-            raise Unreadable("It takes a value.")
-        if operator in TEXT_OPERATORS and not isinstance(given, str):
-            raise Unreadable("It takes a text.")
-        if operator in TEXT_OPERATORS and field.kind == "json":
-            return _as_text(given)
-        return field.read(from_text(given) if raw and field.kind == "json" else given)
-
-
-def _as_text(given: str) -> str:
-    if "\0" in given:
-        raise Unreadable("It has a NUL character.")
-    return given.encode("utf-8", "replace").decode()
-
 
 def _cut(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
-
-
-def _flag(given: Any) -> bool:
-    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}
-    try:
-        return known[given]
-    except (KeyError, TypeError):
-        raise Unreadable("It takes true or false.") from None
 
 
 # ── comparisons ──
@@ -159,13 +112,23 @@ def _compared(field: Field, operator: str, value: Any, backend: str) -> Sql:
     if field.compare is not None:
         return _by_itself(field.compare, operator, value)
     if operator == "is_null":
-        target = _text_of(field, backend) if field.path else field.column
-        return target.is_(None) if value else target.is_not(None)
+        null = _is_null(field, backend)
+        return null if value else not_(null)
     if operator == "has":
         return _has(field, value, backend)
     if field.kind == "json":
         return _json_compared(field, operator, value, backend)
     return _plain(field.column, operator, value, backend)
+
+
+def _is_null(field: Field, backend: str) -> Sql:
+    if field.kind != "json":
+        return field.column.is_(None)
+    if field.path:
+        return _text_of(field, backend).is_(None)  # type: ignore[no-any-return]
+    # JSON's own null is None to whoever reads it, as that of SQL.
+    kind = func.json_type(field.column) if backend == "sqlite" else func.jsonb_typeof(_jsonb(field))
+    return func.coalesce(kind, "null") == "null"
 
 
 def _by_itself(compare: Callable[[str, Any], Sql], operator: str, value: Any) -> Sql:
@@ -287,8 +250,8 @@ def _json_compared(field: Field, operator: str, value: Any, backend: str) -> Sql
         low, high = value
         return and_(_json_compared(field, "gte", low, backend), _json_compared(field, "lte", high, backend))
     if value is None:
-        null = _text_of(field, backend).is_(None)
-        return null if operator == "eq" else not_(null)  # type: ignore[no-any-return]
+        null = _is_null(field, backend)
+        return null if operator == "eq" else not_(null)
     if operator == "ne":
         return not_(func.coalesce(_json_compared(field, "eq", value, backend), false()))
     if operator in TEXT_OPERATORS:

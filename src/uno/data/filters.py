@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from uno.errors import FieldError, Invalid
+from uno.errors import FieldError, Invalid, Misconfigured
 
 Kind = Literal["and", "or", "not"]
 Part: TypeAlias = "Condition | Filter"
@@ -76,10 +76,18 @@ class Filter:
         return made
 
     def __and__(self, other: "Filter") -> "Filter":
-        return Filter.group("and", (self, other))
+        return self._beside("and", other)
 
     def __or__(self, other: "Filter") -> "Filter":
-        return Filter.group("or", (self, other))
+        return self._beside("or", other)
+
+    def _beside(self, kind: Kind, other: Any) -> "Filter":
+        if not isinstance(other, Filter):
+            raise Misconfigured(
+                f"A Filter is put together with Filters, not with a {type(other).__name__}: a Specification has one, "
+                "its filter(); an SQL expression stands beside it, as in find(Filter(…), Order.total > 5)."
+            )
+        return Filter.group(kind, (self, other))
 
     def __invert__(self) -> "Filter":
         return Filter.group("not", (self,))
@@ -99,6 +107,8 @@ class Filter:
 
         Raises `Invalid` that names what has another form or exceeds `limits`.
         """
+        if not isinstance(said, Mapping):
+            raise Invalid.field("filter", 'It has to be an object, as in {"price__gte": 5}.', "malformed")
         return _Reader(limits or Limits()).mapping(said, 1)
 
     @classmethod
@@ -106,7 +116,7 @@ class Filter:
         """The same from JSON; `name` is what an error calls the text."""
         try:
             said = json.loads(text, object_pairs_hook=_once)
-        except (ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError):
             raise Invalid.field(name, 'It is not JSON, as in {"price__gte": 5}.', "malformed") from None
         if not isinstance(said, dict):
             raise Invalid.field(name, 'It has to be an object, as in {"price__gte": 5}.', "malformed")
@@ -125,6 +135,14 @@ class Filter:
         from uno.data.fits import fits
 
         return fits(candidate, self)
+
+    def truth(self) -> bool | None:
+        """What it says of every object alike, as an empty one does; None where it has to look at them."""
+        inner = [None if isinstance(one, Condition) else one.truth() for one in self.parts]
+        if self.kind == "or":
+            return True if True in inner else None if None in inner else False
+        found = False if False in inner else None if None in inner else True
+        return found if found is None or self.kind == "and" else not found
 
     def walk(self) -> Iterable[Condition]:
         """Every condition in it."""
@@ -190,6 +208,8 @@ class _Reader:
         groups: dict[str, Callable[[Any, int], Filter]] = {"and": self._all, "or": self._any, "not": self._not}
         if key in groups:
             return groups[key](value, depth)
+        if not isinstance(key, str):
+            raise Invalid.field("filter", "Its keys are texts, names of fields.", "malformed")
         self._count += 1
         _check_number(self._count, self._limits)
         return Condition(key, value)

@@ -1,22 +1,30 @@
 """Whether an object fits a filter: what the database would say, decided in Python.
 
-Values are those of the attribute's own type. Nothing is less or greater than None.
+Values are read as the database reads them: by the columns of a mapped class, by the annotations of an aggregate that
+is stored as a document. Elsewhere they have to be of the attribute's own type. Nothing is less or greater than None.
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import inspect
-from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy import Column, inspect
+from sqlalchemy.orm import Mapper
 
-from uno.data.filters import Condition, Filter
+from uno.data.decorators import is_foreign
+from uno.data.document import DocumentPlan, document_plan
+from uno.data.document_filter import DocumentFields
+from uno.data.fields import Field, Fields, Searchable, Unreadable
+from uno.data.filter_values import Values
+from uno.data.filters import Condition, Filter, Limits
 from uno.data.letters import small
 from uno.data.plan import DELETED
-from uno.errors import Invalid
+from uno.errors import Invalid, Misconfigured
 
-# What a relation leads to that leads nowhere: no object, so none that fits anything.
-_NOWHERE = object()
+# In memory there is no statement that could grow too large.
+_UNLIMITED: Final = Limits(values=2**63, all_values=2**63)
 _ORDERED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "lt": operator.lt,
     "lte": operator.le,
@@ -31,25 +39,87 @@ _TEXT: Final[Mapping[str, Callable[[str, str], bool]]] = {
 
 
 def fits(candidate: Any, part: Filter | Condition) -> bool:
-    """Raises `Invalid` for an attribute that the candidate does not have."""
+    """Raises `Invalid` for an attribute that the candidate does not have, and for a value that is none of it."""
     if isinstance(part, Condition):
-        name, kind = part.split()
-        value, nested = _find(candidate, name)
-        return value is not _NOWHERE and _compare(value, kind, part.value, nested)
+        return _fits(candidate, part)
     if part.kind == "or":
         return any(fits(candidate, one) for one in part.parts)
     return all(fits(candidate, one) for one in part.parts) is not (part.kind == "not")
 
 
-def _find(candidate: Any, name: str) -> tuple[Any, bool]:
-    """The value at the end of a path of attributes and keys, and whether it lies inside JSON."""
-    value, nested = candidate, False
-    for step in name.split("."):
-        holder, value = value, _step(value, step, name)
-        nested = nested or isinstance(holder, Mapping | None)
-        if not nested and step != name and _leads_nowhere(holder, step, value):
-            return _NOWHERE, False
-    return value, nested
+def _fits(candidate: Any, condition: Condition) -> bool:
+    name, kind = condition.split()
+    value = _read(type(candidate), name, kind, condition)
+    return any(_compare(stored, kind, value, nested) for stored, nested in _ends(candidate, False, name, name))
+
+
+# ── values ──
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    cls: type
+    label: str
+    names: tuple[str, ...]
+
+
+class _Attributes:
+    """Those of a document; its id is compared as what it is."""
+
+    def __init__(self, plan: DocumentPlan) -> None:
+        # How they are compared on one backend is how they are read on each.
+        self._fields, self._names = DocumentFields(plan, "sqlite"), plan.fields
+
+    def find(self, name: str) -> Field | None:
+        return self._fields.find(name) if name in self._names else None
+
+
+def _read(cls: type, name: str, kind: str, condition: Condition) -> Any:
+    fields = _fields_of(cls)
+    field = None if fields is None else fields.find(name)
+    if field is None or kind not in field.operators or is_foreign(field.column.type):
+        return condition.value
+    try:
+        return Values(_UNLIMITED).of(field, kind, condition)
+    except Unreadable as error:
+        raise Invalid.field(condition.key, str(error), error.code) from None
+
+
+@lru_cache(1_000)
+def _fields_of(cls: type) -> Searchable | None:
+    """None for a class whose values nobody knows how to read."""
+    mapper: Any = inspect(cls, raiseerr=False)
+    if isinstance(mapper, Mapper):
+        return Fields(_mapped(mapper), relations={p.key: Fields(_mapped(p.mapper)) for p in mapper.relationships})
+    try:
+        plan = document_plan(cls)
+    except (Misconfigured, NameError, TypeError):  # one that no database could store may still be asked
+        return None
+    return None if plan is None else _Attributes(plan)
+
+
+def _mapped(mapper: Mapper[Any]) -> _Mapped:
+    names = tuple(p.key for p in mapper.column_attrs if isinstance(p.columns[0], Column))
+    return _Mapped(mapper.class_, mapper.class_.__name__, names)
+
+
+# ── what is compared with them ──
+
+
+def _ends(holder: Any, nested: bool, path: str, name: str) -> Iterator[tuple[Any, bool]]:
+    """What is at the end of a path of attributes and keys, and whether it lies inside JSON.
+
+    Nothing where a relationship leads to no object; where it is a list, what is at the end of each.
+    """
+    step, _, rest = path.partition(".")
+    value = _step(holder, step, name)
+    nested = nested or isinstance(holder, Mapping | None)
+    related = None if nested or step == name else _related(holder, step, value)
+    for one in [value] if related is None else related:
+        if rest:
+            yield from _ends(one, nested, rest, name)
+        else:
+            yield one, nested
 
 
 def _step(value: Any, step: str, name: str) -> Any:
@@ -61,15 +131,15 @@ def _step(value: Any, step: str, name: str) -> Any:
         raise Invalid.field(name, f"{type(value).__name__} has no attribute {step!r}.", "unknown") from None
 
 
-def _leads_nowhere(holder: Any, step: str, value: Any) -> bool:
-    """Whether a relationship has nothing at its end, or only what is softly deleted."""
-    try:
-        relation = inspect(type(holder)).relationships.get(step)
-    except NoInspectionAvailable:
-        return False
-    if relation is None or value is None:
-        return relation is not None
-    return DELETED in relation.mapper.column_attrs and getattr(value, DELETED, None) is not None
+def _related(holder: Any, step: str, value: Any) -> list[Any] | None:
+    """The objects that a relationship leads to, without those that are softly deleted; None where it is none."""
+    mapper: Any = inspect(type(holder), raiseerr=False)
+    relation = mapper.relationships.get(step) if isinstance(mapper, Mapper) else None
+    if relation is None:
+        return None
+    objects = [value] if not relation.uselist else value.values() if isinstance(value, Mapping) else value
+    marked = DELETED in relation.mapper.column_attrs
+    return [one for one in objects if one is not None and not (marked and getattr(one, DELETED))]
 
 
 def _compare(stored: Any, kind: str, value: Any, nested: bool) -> bool:

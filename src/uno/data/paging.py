@@ -9,7 +9,7 @@ import binascii
 import json
 import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +28,8 @@ MOST_FIELDS = 8
 # As texts, which is what they are in JSON.
 _BEYOND = frozenset({"NaN", "Infinity", "-Infinity"})
 SORTABLE = frozenset({"text", "number", "moment", "boolean", "choice"})
+# Also those whose values fit in no cursor.
+ORDERED = SORTABLE | {"binary", "array"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ class Order:
         return column.is_(None) if value is None else column == self.field.bound(value)
 
 
-def orders(sort: str | Sequence[str], fields: Searchable, key: Sequence[str]) -> list[Order]:
+def orders(
+    sort: str | Sequence[str], fields: Searchable, key: Sequence[str], kinds: Collection[str] = SORTABLE
+) -> list[Order]:
     """`-created_at,name`, or a list of such names; the key is added. Raises `Invalid`."""
     said = [one for one in (sort.split(",") if isinstance(sort, str) else named("sort", sort)) if one]
     names = [one.removeprefix("-") for one in said]
@@ -81,15 +85,15 @@ def orders(sort: str | Sequence[str], fields: Searchable, key: Sequence[str]) ->
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise Invalid.field("sort", f"{twice[:200]!r} is named more than once.", "repeated")
-    found = [Order(_sortable(one.removeprefix("-"), fields), one.startswith("-")) for one in said]
-    return [*found, *(Order(_sortable(name, fields), False) for name in key if name not in names)]
+    found = [Order(_sortable(one.removeprefix("-"), fields, kinds), one.startswith("-")) for one in said]
+    return [*found, *(Order(_sortable(name, fields, kinds), False) for name in key if name not in names)]
 
 
-def _sortable(name: str, fields: Searchable) -> Field:
+def _sortable(name: str, fields: Searchable, kinds: Collection[str]) -> Field:
     field = fields.find(name)
     if field is None:
         raise Invalid.field("sort", f"There is no field {name[:200]!r} to sort by.", "unknown")
-    if field.kind not in SORTABLE or field.path or field.relation is not None:
+    if field.kind not in kinds or field.path or field.relation is not None:
         raise Invalid.field("sort", f"{name[:200]} has no order to sort by.", "operator")
     return field
 
@@ -147,8 +151,8 @@ def _place(order: Sequence[Order]) -> list[str]:
     return [order[-1].field.owner, *(one.said for one in order)]
 
 
-def _decoded(text: str) -> tuple[Any, Any]:
-    if len(text) > _LONGEST:
+def _decoded(text: Any) -> tuple[Any, Any]:
+    if not isinstance(text, str) or len(text) > _LONGEST:
         raise _tampered()
     try:
         said, values = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))

@@ -14,6 +14,7 @@ from uno.data import asked, bulk, document_query, includes, paging, streams
 from uno.data.alone import SessionFactory, work_alone
 from uno.data.database import Plan, select_by_key
 from uno.data.document import DocumentPlan
+from uno.data.document_filter import sortable
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import SEPARATOR, Condition, Filter
 from uno.data.making import changed, made
@@ -24,7 +25,7 @@ from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.data.untyped import chosen
 from uno.domain import Specification
 from uno.domain.aggregate import numbered_events
-from uno.errors import Invalid, Misconfigured, NotFound
+from uno.errors import Misconfigured, NotFound
 
 T = TypeVar("T")
 # What `find` takes: conditions as data, a rule that has a `filter()`, a SQLAlchemy expression over the attributes.
@@ -98,16 +99,19 @@ class Repository(Generic[T]):
 
         A condition is `name=value` or `name__operator=value`. `sort` names attributes, each with a
         leading `-` for descending order, `include` relationships whose objects are read as well, with
-        one query for each.
+        one query for each. Between equals, and for a stretch without `sort`, the key decides.
         """
         uow, plan = self._unit()
         seen = self._undeleted(uow, plan, include_deleted)
-        return await self._find([*filters, *seen], equal, _order(uow, plan, sort), limit, offset, include)
+        order = _order(uow, plan, sort, limit, offset)
+        return await self._find([*filters, *seen], equal, order, limit, offset, include)
 
     def stream(
         self,
         *filters: Criterion,
         sort: str | Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
         batch: int = 1000,
         include_deleted: bool = False,
         **equal: Any,
@@ -118,13 +122,13 @@ class Repository(Generic[T]):
         it yields is not kept: `save` it to store a change.
         """
         asked.check_count("batch", batch, 1)
+        asked.check_stretch(limit, offset)
         uow, plan = self._unit()
-        wanted, order = [*filters, *self._undeleted(uow, plan, include_deleted)], _order(uow, plan, sort)
-
-        where = self._where(uow, plan, wanted, equal)
+        where = self._where(uow, plan, [*filters, *self._undeleted(uow, plan, include_deleted)], equal)
+        order = _order(uow, plan, sort, limit, offset)
 
         def statement(what: Sequence[Any]) -> Select[Any]:
-            return chosen(*what).where(*where).order_by(*order)
+            return chosen(*what).where(*where).order_by(*order).limit(limit).offset(offset or None)
 
         return uow.streaming(streams.stream(uow, plan, statement, batch))
 
@@ -137,9 +141,7 @@ class Repository(Generic[T]):
         offset: int = 0,
         include: Sequence[str] = (),
     ) -> list[T]:
-        if limit is not None:
-            asked.check_count("limit", limit)
-        asked.check_count("offset", offset)
+        asked.check_stretch(limit, offset)
         include = asked.named("include", include) if include else ()
         uow, plan = await self._flushed()
         if not includes.separate(uow, plan, include):
@@ -415,7 +417,11 @@ class Repository(Generic[T]):
         """As a `Filter` has it; what that does not compare may be equal to any value that the column takes."""
         own = plan.fields if isinstance(plan, DocumentPlan) else plan.names
         plain = name in own or not ("." in name or SEPARATOR in name)
-        raw = plain and not asked.is_read(plan, uow.database.fields(plan).find(name), value)
+        field = uow.database.fields(plan).find(name) if plain else None
+        if value is None and field is not None and field.kind == "json":
+            # None is also what JSON's own null is read as.
+            return self._expression(uow, plan, Filter(**{f"{name}{SEPARATOR}is_null": True}))
+        raw = plain and not asked.is_read(plan, field, value)
         if raw and Condition(name, value).split()[0] == name:
             return _equals(uow, plan, name, value)
         return self._expression(uow, plan, Filter(**{name: value}))
@@ -451,10 +457,16 @@ def _declared(cls: type) -> Any:
     return None
 
 
-def _order(uow: UnitOfWork, plan: Plan, sort: str | Sequence[str]) -> list[ColumnElement[Any]]:
-    names = asked.named("sort", sort) if sort != () else ()
-    columns = [(_column(uow, plan, one.removeprefix("-")), one.startswith("-")) for one in names]
-    return [column.desc() if descending else column.asc() for column, descending in columns]
+def _order(
+    uow: UnitOfWork, plan: Plan, sort: str | Sequence[str], limit: int | None, offset: int
+) -> list[ColumnElement[Any]]:
+    """That of a page; where neither an order nor a stretch of it is asked for, rows come as they are found."""
+    # Any one row is no stretch: to find the first by its key may be slow.
+    cut = limit not in (None, 1) or bool(offset)
+    if not cut and sort == ():
+        return []
+    fields = sortable(uow.database.fields(plan))
+    return [one.by for one in paging.orders(sort, fields, plan.sort_names, paging.ORDERED)]
 
 
 def _equals(uow: UnitOfWork, plan: Plan, name: str, value: Any) -> ColumnElement[bool]:
@@ -469,11 +481,9 @@ def _column(uow: UnitOfWork, plan: Plan, name: str) -> Any:
     if isinstance(plan, DocumentPlan):
         if name in ("id", "version", "created_at", "updated_at") and name not in plan.fields:
             return documents.c[name]
-        if name in plan.fields:
-            return document_query.sort_key(plan, uow.database.backend, name)
     elif name in plan.names:
         return getattr(plan.cls, name)
-    raise Invalid.field(name, f"{plan.label} has no such attribute.", "unknown")
+    raise asked.unknown(plan, name)
 
 
 def _gone(uow: UnitOfWork, plan: Plan, row: Any) -> bool:
