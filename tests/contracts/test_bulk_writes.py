@@ -424,7 +424,6 @@ class Unfinished(Specification[Shop]):
         Unfinished() & Unfinished(),
         true(),
     ],
-    ids=repr,
 )
 async def test_a_condition_that_every_row_fits_is_none(database: Database, empty: Any) -> None:
     async with unit(database):

@@ -212,13 +212,13 @@ TEXT_OPERATORS: Final[Mapping[str, Callable[[Any, str, str], Sql]]] = {
 
 def _has(field: Field, value: Any, backend: str) -> Sql:
     """Whether a list has the value among its own."""
-    if field.kind == "array":
-        return field.column.any(value)  # type: ignore[no-any-return]
-    if backend == "sqlite":
+    if backend == "sqlite":  # which has arrays as JSON
         path = _sqlite_path(field)
         each = func.json_each(field.column, path).table_valued("value", "type")
         is_list = func.json_type(field.column, path) == "array"
         return and_(is_list, exists(select(1).select_from(each).where(_sqlite_same(each.c.value, each.c.type, value))))
+    if field.kind == "array":
+        return field.column.any(value)  # type: ignore[no-any-return]
     inside = _jsonb(field)
     return and_(func.jsonb_typeof(inside) == "array", inside.contains(literal(value, JSONB())))
 

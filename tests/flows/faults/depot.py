@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx2
-from sqlalchemy import JSON, CheckConstraint, Float, ForeignKey, MetaData, Numeric, String, event, text
+from sqlalchemy import ARRAY, JSON, CheckConstraint, DateTime, Float, ForeignKey, MetaData, Numeric, String, event, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from uno.api import asgi
@@ -73,6 +73,8 @@ class Item(UUIDMixin, VersionMixin, TimestampMixin, ActorMixin, SoftDeleteMixin,
     batch: Mapped[UUID | None]
     label: Mapped[bytes | None]
     data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    left_at: Mapped[datetime | None] = mapped_column(DateTime)
+    marks: Mapped[list[str] | None] = mapped_column(ARRAY(String).with_variant(JSON(none_as_null=True), "sqlite"))
     margin: Mapped[int] = mapped_column(default=30, info={"hidden": True})
     tenant: Mapped[str | None]
     supplier_id: Mapped[int | None] = mapped_column(ForeignKey("depot_suppliers.id"))
@@ -143,7 +145,7 @@ ALL = ("list", "create", "get", "replace", "merge", "delete", "restore", "histor
 SIMPLE = tuple(one for one in ALL if one != "restore")
 FILTERABLE = (
     *("id", "sku", "shelf", "place", "price", "stock", "weight", "active", "grade", "made_on", "seen_at", "batch"),
-    *("label", "data", "supplier_id", "supplier.code", "version", "created_at"),
+    *("left_at", "marks", "label", "data", "supplier_id", "supplier.code", "version", "created_at"),
 )
 
 
