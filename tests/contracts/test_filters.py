@@ -218,7 +218,7 @@ async def test_a_specification_without_a_filter_says_so(filled: dict[str, Databa
             return False
 
     async with UnitOfWork(filled["sqlite"]):
-        with pytest.raises(TypeError, match=r"Rare defines no filter\(\)"):
+        with pytest.raises(Misconfigured, match=r"Rare defines no filter\(\)"):
             await Repository(Stocked).find(Unspoilt() & Rare())
 
 

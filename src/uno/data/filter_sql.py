@@ -7,6 +7,7 @@ from sqlalchemy import (
     ColumnElement,
     String,
     and_,
+    any_,
     bindparam,
     case,
     cast,
@@ -218,7 +219,8 @@ def _has(field: Field, value: Any, backend: str) -> Sql:
         is_list = func.json_type(field.column, path) == "array"
         return and_(is_list, exists(select(1).select_from(each).where(_sqlite_same(each.c.value, each.c.type, value))))
     if field.kind == "array":
-        return field.column.any(value)  # type: ignore[no-any-return]
+        held: Any = field.column.type
+        return literal(value, held.item_type) == any_(field.column)
     inside = _jsonb(field)
     return and_(func.jsonb_typeof(inside) == "array", inside.contains(literal(value, JSONB())))
 
