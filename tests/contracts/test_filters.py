@@ -18,7 +18,7 @@ from uno.data.fields import Fields
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import OPERATORS, Condition, Filter, Limits
 from uno.domain import Specification
-from uno.errors import Invalid
+from uno.errors import Invalid, Misconfigured
 
 
 class Base(Model):
