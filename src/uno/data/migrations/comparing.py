@@ -29,7 +29,8 @@ class Difference:
         if not self.table:
             return f"{_SIGNS[action]} {kind} {self.name}: {self.detail}"
         detail = f" {self.detail}" if self.detail else ""
-        return f"{_SIGNS.get(action, action)} {_KINDS.get(kind, kind)} {self.name} of {self.table}{detail}"
+        name = f" {self.name}" if self.name else ""
+        return f"{_SIGNS.get(action, action)} {_KINDS.get(kind, kind)}{name} of {self.table}{detail}"
 
 
 _KINDS = {"fk": "foreign key"}
@@ -57,7 +58,7 @@ def _difference(found: tuple[Any, ...]) -> Difference:
     part = parts[0]
     if isinstance(part, Table):
         return Difference(change, part.fullname, part.name)
-    return Difference(change, part.table.fullname, str(part.name), _of(part))
+    return Difference(change, part.table.fullname, str(part.name or ""), _of(part))
 
 
 def _of(part: Any) -> str:
