@@ -38,7 +38,9 @@ def named(
     if found is not None:
         number, name, code, message = found
         return told(Invalid.field(name, message, code), number)
-    return placed(_refused(known, error, plan), rows) if isinstance(known, Invalid) else None
+    if isinstance(known, Invalid):
+        return placed(_refused(known, error, plan), rows)
+    return None if rows is None else Invalid(f"The database cannot store a value of these rows: {error}")
 
 
 def placed(error: Refused, rows: Rows | None) -> Refused:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from uno.data.checks import Check
 from uno.data.plan import Attribute, MappedPlan
 from uno.data.statement import bind_processor
-from uno.data.values import Holds, unfit
+from uno.data.values import Holds, Problem, unfit
 from uno.errors import Conflict, Invalid, Misconfigured, again
 
 Key = tuple[Any, ...]
@@ -163,11 +163,26 @@ def _check(rows: Rows, check: Check) -> None:
 
 
 def _look_at(rows: Rows, holds: Holds) -> None:
-    """What the database would store although it cannot hold it; raises `Invalid` that tells the number of the row."""
-    found = {name: one for name, values in rows.columns.items() if (one := holds.first(name, values)) is not None}
+    """Values in the form of their columns; raises `Invalid` that tells the number of the row."""
+    found: dict[str, tuple[int, Problem]] = {}
+    for name, values in rows.columns.items():
+        made, wrong = holds.column(name, values)
+        if made:
+            _write(rows, name, made)
+        if wrong is not None:
+            found[name] = wrong
     if found:
         place = min(place for place, _ in found.values())
         raise told(unfit({name: problem for name, (n, problem) in found.items() if n == place}), rows.first + place)
+
+
+def _write(rows: Rows, name: str, made: Mapping[int, Any]) -> None:
+    column = rows.columns[name]
+    for place, value in made.items():
+        column[place] = value
+    for place, entity in rows.entities:
+        if place in made:
+            setattr(entity, name, made[place])
 
 
 def told(error: Refused, number: int) -> Refused:

@@ -377,7 +377,7 @@ class Database:
                     compare_as_stored(mapper)
                 # Compiled before the first message.
                 _ = plan.check
-                plan.holds = Holds(plan) if lite else None
+                plan.holds = Holds(plan, self.backend)
                 if wants_triggers(cls):
                     by_trigger(cls)
             self._plans[cls] = plan

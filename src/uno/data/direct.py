@@ -98,7 +98,6 @@ class OneRow:
         self._books: tuple[Sequence[Any], Books] | None = None
         plain = plan.version_name is not None and not plan.has_events and is_plain(plan)
         plain = plain and record_ids.in_sql(plan.mapper.primary_key)
-        self._check = plan.check
         self.possible = plain and Renderer(plan, names, "postgresql").possible
         self._new = [(a.name, a.default, a.generated) for a in plan.attributes if a.name != plan.version_name]
         version = None if plan.version_name is None else self._by_name[plan.version_name].type
@@ -139,7 +138,7 @@ class OneRow:
                 value = default()
             if value is not None or not generated:
                 values[name] = value
-        values |= self._checked(values)
+        values |= plan.made(values)
         names = tuple(values)
         prepared = self._text(uow, ("create", names), lambda: self._insert(uow, names))
         key = tuple([values.get(name) for name in plan.key_names])
@@ -161,7 +160,7 @@ class OneRow:
         """The row that the commit will change, where something of it differs; its JSON is there afterwards."""
         plan, row = self._plan, Row("", None)
         values = {a.name: given[a.name] for a in plan.attributes if a.name in given}
-        values |= self._checked(values)
+        values |= plan.made(values)
         names = tuple(values)
         values |= {a.name: a.on_update() for a in plan.attributes if a.on_update is not None and a.name not in given}
         also = tuple(values)[len(names) :]
@@ -179,10 +178,6 @@ class OneRow:
     def _is_version(self, text: str) -> bool:
         plain = text.isascii() and text.isdigit() and len(text) <= _DIGITS and text == str(int(text))
         return plain and (not self._small or int(text) < 2**15)
-
-    def _checked(self, values: Values) -> Values:
-        """What the class makes of some. Raises `Invalid`."""
-        return {} if self._check is None else self._check(values)
 
     def _columns(self, values: Values) -> Values:
         return {self._by_name[name].key: value for name, value in values.items()}

@@ -208,7 +208,11 @@ class DocumentPlan:
 
     def stored_as(self, values: Mapping[str, Any]) -> Values:
         """What the class makes of values that are given to many. Raises `Invalid`."""
-        return {**values, **({} if self.check is None else self.check(values))}
+        return {**values, **self.made(values)}
+
+    def made(self, values: Mapping[str, Any], changed: Collection[str] | None = None) -> Values:
+        """What of `values` the class makes something else of. Raises `Invalid`."""
+        return {} if self.check is None else self.check(values, changed)
 
     def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
         """`state`, with what the class makes of values to be written; the entity gets them. Raises `Invalid`."""

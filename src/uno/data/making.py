@@ -19,7 +19,7 @@ _MANY = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 def made(plan: Plan, values: Mapping[str, Any]) -> Any:
     """A new object with these values, which are what its class says. Raises `Invalid`."""
     entity = maker(plan)(values)
-    if plan.check is not None:
+    if plan.check is not None or plan.holds is not None:
         plan.checked(entity, plan.state(entity), values)
     return entity
 
@@ -33,8 +33,7 @@ def changed(plan: Plan, entity: Any, values: Mapping[str, Any]) -> None:
         if isinstance(plan, MappedPlan) and name == plan.version_name:
             raise Misconfigured(f"{plan.label}.{name} is not changed by update(): versions count.")
     _check_related(plan, values)
-    if plan.check is not None:
-        values = {**values, **plan.check({**vars(entity), **values}, values)}
+    values = {**values, **plan.made({**vars(entity), **values}, values)}
     for name, value in values.items():
         setattr(entity, name, value)
 

@@ -112,7 +112,7 @@ class MappedPlan:
         self._manager = mapper.class_manager
         self._column_keys = {a.name: a.column.key for a in self.attributes}
         self._identity_class = mapper._identity_class
-        # What refuses values that the database would not; it sets that.
+        # What brings values into the form of the columns; the database sets it.
         self.holds: Holds | None = None
 
     @property
@@ -125,22 +125,22 @@ class MappedPlan:
         return check_of(self)
 
     def stored_as(self, values: Mapping[str, Any]) -> Values:
-        """What the class makes of values that are given to many rows. Raises `Invalid`."""
-        made = {**values, **({} if self.check is None else self.check(values))}
+        """Values that are given to many rows. Raises `Invalid`."""
+        return {**values, **self.made(values)}
+
+    def made(self, values: Mapping[str, Any], changed: Collection[str] | None = None) -> Values:
+        """What of `values` the class and its columns make something else of. Raises `Invalid`."""
+        made = {} if self.check is None else self.check(values, changed)
         if self.holds is not None:
-            self.holds(made)
+            made |= self.holds({**values, **made} if made else values, changed)
         return made
 
     def checked(self, entity: Any, state: Values, changed: Collection[str] | None = None) -> Values:
         """`state`, and the entity, with what the class makes of values to be written. Raises `Invalid`."""
-        made = None if self.check is None else self.check(state, changed)
-        if made:
-            for name, value in made.items():
-                setattr(entity, name, value)
-            state = {**state, **made}
-        if self.holds is not None:
-            self.holds(state, changed)
-        return state
+        made = self.made(state, changed)
+        for name, value in made.items():
+            setattr(entity, name, value)
+        return {**state, **made} if made else state
 
     @property
     def sort_names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from uno.data import letters
 from uno.data.culprit import count_rows, find_refused
 from uno.data.pool import WatchedPool
 from uno.data.sqlite_moments import keep_moments
+from uno.data.sqlite_numbers import keep_digits
 from uno.settings import DatabaseSettings
 
 LOCK_SECONDS = 10.0
@@ -110,6 +111,7 @@ def sqlite_engine(
         pool_timeout=settings.acquire_timeout,
     )
     keep_moments(engine.dialect)
+    keep_digits(engine.dialect)
     sync: Any = engine.sync_engine
     count_rows(sync)
     find_refused(sync)

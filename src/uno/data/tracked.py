@@ -421,7 +421,7 @@ def _insert(entry: Entry) -> Operation:
     plan = entry.plan
     entry.complete = plan.complete(entry.entity)
     entry.next = plan.checked(entry.entity, plan.state(entry.entity))
-    key = plan.key_of(entry.entity)
+    key = entry.key = plan.key_of(entry.entity)
     values = plan.insert_row(entry.next, key)
     return Operation("insert", plan.table, plan.label, plan.key_row(key), values, {})
 

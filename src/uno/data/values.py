@@ -1,26 +1,31 @@
 """Which values a column cannot hold, and why: a number that is too large, a text for a date, a name that is no enum's.
 
-SQLite would store most of them, so there each value is looked at before it is written; PostgreSQL refuses them itself,
-and is only asked afterwards which it was.
+SQLite would store most of them, so there each value is looked at before it is written. PostgreSQL refuses them itself,
+and is only asked afterwards which it was, but for those of which its driver would make something else.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from json import JSONEncoder
-from math import isfinite, isnan
+from math import copysign, isfinite, isnan
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Boolean, ClauseElement, Enum, Integer, Numeric, String, types
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from uno.data import sqlite_numbers
+from uno.data.forms import ROUNDING, Make, maker, rounded
 from uno.data.model import UtcDateTime
-from uno.data.postgres_numbers import fits
+from uno.data.postgres_numbers import BEFORE, fits, keep_digits
 from uno.data.sqlite_moments import keep_moments
+from uno.data.sqlite_numbers import DIGITS, digits_after, reader
 from uno.errors import FieldError, Invalid
 
 if TYPE_CHECKING:
@@ -36,9 +41,13 @@ _NO_NUMBER = ("type", "It has to be a number.")
 _NOT_WHOLE = ("type", "It has to be a whole number.")
 _NO_TEXT = ("value", "It has a character that is no text, half of a surrogate pair.")
 _NAN = ("value", "It is not a number that can be stored.")
+_NO_UUID = ("value", "It has to be a UUID: uuid.UUID('…').")
+_TOO_LONG = ("too_large", f"The number has more digits than SQLite keeps, which are {DIGITS}.")
+_ALONE = ("too_large", "A number by itself has at most 64 bits in JSON on SQLite.")
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _as_json = JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
-_SAFE = frozenset((int, bool, type(None)))
+_SAFE = frozenset((int, bool, NoneType))
+_LARGEST = 2**63
 _BYTES = (bytes, bytearray, memoryview)
 # A day is the moment at its beginning; asyncpg asks of a time only that it has hours.
 _KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (
@@ -48,13 +57,8 @@ _KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (
     (types.Time, (time, datetime)),
     (types.Interval, (timedelta,)),
 )
-_EXACT: tuple[tuple[Any, type], ...] = (
-    (Boolean, bool),
-    (types.LargeBinary, bytes),
-    (types.Date, date),
-    (types.Time, time),
-    (types.Interval, timedelta),
-)
+_TAKEN: tuple[tuple[Any, type], ...] = ((Boolean, bool), (Integer, int), (types.Date, date), (types.Time, time))
+_EXACT: tuple[tuple[Any, type], ...] = (*_TAKEN, (types.LargeBinary, bytes), (types.Interval, timedelta))
 
 
 def unfit(found: Mapping[str, Problem]) -> Invalid:
@@ -78,7 +82,7 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> Problem 
         return no_such(value)
     if isinstance(plain, types.Float) and isinstance(value, str) and not is_own:
         return _NO_NUMBER
-    if isinstance(plain, Numeric) and not fits(value):
+    if isinstance(plain, Numeric | types.Float) and not fits(value):
         return _TOO_LARGE
     try:
         process = type_.dialect_impl(dialect).bind_processor(dialect)
@@ -87,18 +91,21 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> Problem 
         return _refused(plain, value)
     if sent is None:
         return None
+    is_lite = dialect.name == "sqlite"
     if isinstance(plain, types.JSON):
-        return _json_problem(value)
+        return _ALONE if is_lite and not _is_kept_alone(value) else _json_problem(value)
     if isinstance(plain, ARRAY) and isinstance(value, list | tuple):
-        return next((found for one in value if (found := problem_of(plain.item_type, one, dialect))), None)
+        return next((found for one in _flat(value) if (found := problem_of(plain.item_type, one, dialect))), None)
     if isinstance(plain, Enum):
         return None if sent in plain.enums else _no_member(plain)
     if isinstance(plain, String):
         return text_problem(sent, plain.length) if isinstance(sent, str) else no_such(value)
     if isinstance(plain, Integer):
-        return _whole_problem(plain, sent, dialect.name == "sqlite")
+        return _whole_problem(plain, sent, is_lite)
+    if isinstance(plain, types.Float):
+        return _double_problem(sent, is_lite)
     if isinstance(plain, Numeric):
-        return _number_problem(plain, sent, dialect.name == "sqlite")
+        return _number_problem(plain, sent, is_lite) or (_digits_problem(plain, value) if is_lite else None)
     if isinstance(plain, types.DateTime) and isinstance(sent, datetime | str):
         return _moment_problem(plain, value)
     if isinstance(plain, types.Uuid) and isinstance(sent, str):
@@ -115,8 +122,10 @@ def no_such(value: Any) -> Problem:
 def _refused(plain: Any, value: Any) -> Problem:
     if isinstance(plain, Enum):
         return _no_member(plain)
-    if isinstance(plain, Numeric) and isinstance(value, str):
-        return _NO_NUMBER
+    if isinstance(plain, Numeric | types.Float):
+        return _TOO_LARGE if isinstance(value, int | Decimal) else _NO_NUMBER
+    if isinstance(plain, types.Uuid):
+        return _NO_UUID
     if isinstance(plain, types.DateTime) and isinstance(value, datetime) and value.tzinfo is None:
         return "value", "It has to have a time zone."
     return "value", f"It cannot be a {type(value).__name__} like this."
@@ -169,17 +178,54 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, float) and not isfinite(value)
 
 
+def _is_kept_alone(value: Any) -> bool:
+    return type(value) is not int or -_LARGEST <= value < _LARGEST
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for one in values:
+        yield from _flat(one) if isinstance(one, list | tuple) else (one,)
+
+
 def _whole_problem(type_: Integer, sent: Any, is_lite: bool) -> Problem | None:
-    # asyncpg takes whatever can become an int; SQLite would keep a fraction.
-    if is_lite and not isinstance(sent, int) and not (isinstance(sent, float) and sent.is_integer()):
+    if is_lite and not isinstance(sent, int | float):  # which the driver does not take
         return _NO_NUMBER if isinstance(sent, str) else _NOT_WHOLE
     if not hasattr(sent, "__int__"):
         return _NO_NUMBER
+    # asyncpg cuts a fraction off, SQLite would keep it.
+    if not _is_whole(sent):
+        return _NOT_WHOLE
     return _TOO_LARGE if _is_too_large(type_, sent) else None
 
 
+def _is_whole(number: Any) -> bool:
+    try:
+        return bool(int(number) == number)
+    except WRONG:  # no number, or an infinite one
+        return False
+
+
+def _double_problem(sent: Any, is_lite: bool) -> Problem | None:
+    if isinstance(sent, str | bytes | bytearray | memoryview):  # of which Python itself makes one
+        return _NO_NUMBER
+    try:
+        number = float(sent)
+    except OverflowError:
+        return _TOO_LARGE
+    except WRONG:
+        return _NO_NUMBER
+    return _NAN if is_lite and isnan(number) else None
+
+
+def _digits_problem(type_: Any, value: Any) -> Problem | None:
+    """SQLite has decimals as doubles: one that would come back as another is refused."""
+    if not type_.asdecimal or not isinstance(value, Decimal):
+        return None
+    return None if reader(type_)(float(value)) == rounded(type_, value) else _TOO_LONG
+
+
 def _number_problem(type_: Any, sent: Any, is_lite: bool) -> Problem | None:
-    if isinstance(sent, str) and not isinstance(type_, types.Float):
+    if isinstance(sent, str):
         try:
             sent = Decimal(sent)
         except InvalidOperation:
@@ -201,7 +247,7 @@ def _uuid_problem(value: Any) -> Problem | None:
     try:
         UUID(str(value))
     except ValueError:
-        return "value", "It is no UUID."
+        return _NO_UUID
     return None
 
 
@@ -224,29 +270,79 @@ def _range(type_: Integer) -> tuple[int, int]:
 # -- before they are written
 
 
+class Look:
+    """At the values of one column."""
+
+    __slots__ = ("_dialect", "_make", "_plain", "_type", "fine", "kind")
+
+    def __init__(self, type_: TypeEngine[Any], backend: str) -> None:
+        self._type = type_
+        self._dialect = _DIALECTS[backend]
+        self._plain: Any = type_._variant_mapping.get(backend, type_)
+        plain = self._plain
+        # What its own type makes of a value nobody else knows.
+        self._make: Make | None = None if isinstance(plain, TypeDecorator) else maker(plain, backend)
+        # What tells of most values quickly that there is nothing to do; None where nothing ever is.
+        self.fine = _fine(plain, backend) if backend == "sqlite" or _is_taken_otherwise(plain) else None
+        # All values of this type are fine, too; on PostgreSQL, which itself refuses what is too large.
+        self.kind = None if backend == "sqlite" else _kind(plain)
+
+    def __call__(self, value: Any) -> tuple[Any, Problem | None]:
+        """A doubtful value in the form of the column, and what is said against it."""
+        if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
+            return value, None
+        value = self._made(value)
+        is_fine = self.fine is None or self.fine(value)
+        return value, None if is_fine else problem_of(self._type, value, self._dialect)
+
+    def _made(self, value: Any) -> Any:
+        try:
+            return value if self._make is None else self._make(self._plain, value)
+        except WRONG:  # whatever is said against it
+            return value
+
+
 class Holds:
-    """Refuses the values of a class that SQLite would store although its columns do not hold them."""
+    """Brings the values of a class into the form of its columns, and refuses those that they do not hold."""
 
-    def __init__(self, plan: "MappedPlan") -> None:
-        self._fine = {a.name: _fine(a.column.type) for a in plan.attributes}
-        self._types = {a.name: a.column.type for a in plan.attributes}
+    def __init__(self, plan: "MappedPlan", backend: str) -> None:
+        looks = {a.name: Look(a.column.type, backend) for a in plan.attributes}
+        self._looks = {name: look for name, look in looks.items() if look.fine is not None}
+        self._fine = {name: look.fine for name, look in self._looks.items()}
 
-    def __call__(self, values: Mapping[str, Any], changed: Collection[str] | None = None) -> None:
-        """Raises `Invalid` that names the attributes; of those that are `changed`, by default of all."""
+    def __call__(self, values: Mapping[str, Any], changed: Collection[str] | None = None) -> dict[str, Any]:
+        """What of `values` is written otherwise; of those that are `changed`, by default of all.
+
+        Raises `Invalid` that names the attributes.
+        """
         names = values if changed is None else changed
-        doubtful = [n for n in names if (value := values.get(n)) is not None and not self._fine[n](value)]
-        found = {n: problem for n in doubtful if (problem := self._problem(n, values[n]))}
+        known = self._fine
+        doubtful = [
+            n for n in names if (value := values.get(n)) is not None and (fine := known.get(n)) and not fine(value)
+        ]
+        if not doubtful:
+            return {}
+        made = {name: self._looks[name](values[name]) for name in doubtful}
+        found = {name: problem for name, (_, problem) in made.items() if problem is not None}
         if found:
             raise unfit(found)
+        return {name: value for name, (value, _) in made.items() if value is not values[name]}
 
-    def first(self, name: str, values: Iterable[Any]) -> tuple[int, Problem] | None:
-        """The place and the problem of the first of many values of an attribute."""
-        fine = self._fine[name]
-        doubtful = ((n, value) for n, value in enumerate(values) if value is not None and not fine(value))
-        return next(((n, problem) for n, value in doubtful if (problem := self._problem(name, value))), None)
-
-    def _problem(self, name: str, value: Any) -> Problem | None:
-        return problem_of(self._types[name], value, _LITE)
+    def column(self, name: str, values: Sequence[Any]) -> tuple[dict[int, Any], tuple[int, Problem] | None]:
+        """Of many values of an attribute those that are written otherwise, by their places; the first problem."""
+        made: dict[int, Any] = {}
+        look = self._looks.get(name)
+        if look is None or look.fine is None or (look.kind and {look.kind, NoneType}.issuperset(map(type, values))):
+            return made, None
+        fine = look.fine
+        for n, given in enumerate(values):
+            if given is not None and not fine(given):
+                value, problem = look(given)
+                if problem is not None:
+                    return made, (n, problem)
+                if value is not given:
+                    made[n] = value
+        return made, None
 
 
 def look_at_json(values: Mapping[str, Any], changed: Collection[str] | None = None) -> None:
@@ -261,39 +357,85 @@ def look_at_json(values: Mapping[str, Any], changed: Collection[str] | None = No
 def _lite() -> Dialect:
     dialect: Any = SQLiteDialect_aiosqlite()
     keep_moments(dialect)
+    sqlite_numbers.keep_digits(dialect)
     return dialect  # type: ignore[no-any-return]
 
 
-_LITE = _lite()
+def _postgres() -> Dialect:
+    dialect: Any = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+    keep_digits(dialect)
+    return dialect  # type: ignore[no-any-return]
 
 
-def _fine(type_: Any) -> Callable[[Any], bool]:
-    """What tells of most values quickly that there is nothing to say against them."""
-    type_ = type_._variant_mapping.get(_LITE.name, type_)
-    plain: Any = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
-    if isinstance(type_, UtcDateTime):
-        return lambda value: type(value) is datetime and value.tzinfo is not None
-    if isinstance(type_, TypeDecorator):
-        return lambda value: False
+_DIALECTS = {"sqlite": _lite(), "postgresql": _postgres()}
+
+
+def _is_taken_otherwise(plain: Any) -> bool:
+    """Whether asyncpg makes something of values for PostgreSQL that is not what they are."""
+    if isinstance(plain, ARRAY):
+        return _is_taken_otherwise(plain.item_type)
+    return _kind(plain) is not None or (isinstance(plain, Numeric) and plain.asdecimal)
+
+
+def _kind(plain: Any) -> type | None:
+    """The type of which all values are stored as they are; None where that depends on them, or nothing is known."""
+    if isinstance(plain, TypeDecorator):
+        return None
     if isinstance(plain, Enum):
-        wanted = plain.enum_class
-        return lambda value: type(value) is wanted
-    if isinstance(plain, String):
-        longest = plain.length
-        return lambda value: type(value) is str and text_problem(value, longest) is None
-    if isinstance(plain, Integer):
-        low, high = _range(plain)
-        return lambda value: type(value) is int and low <= value < high
+        return plain.enum_class
     if isinstance(plain, types.Float):
-        return lambda value: type(value) is float and value == value
-    if isinstance(plain, Numeric) and plain.precision is not None:
-        digits = plain.precision - (plain.scale or 0) - 1
-        return lambda value: type(value) is Decimal and value.is_finite() and value.adjusted() < digits
+        return None if plain.asdecimal else float
     if isinstance(plain, types.DateTime):
-        timezone = plain.timezone
-        return lambda value: type(value) is datetime and (timezone or value.tzinfo is None)
+        return None if plain.timezone else datetime
     if isinstance(plain, types.Uuid):
-        kind: type = UUID if plain.as_uuid else object
-        return lambda value: type(value) is kind
-    exact = next((exact for kind, exact in _EXACT if isinstance(plain, kind)), None)
+        return UUID if plain.as_uuid else None
+    return next((kind for wanted, kind in _TAKEN if isinstance(plain, wanted)), None)
+
+
+def _fine(plain: Any, backend: str) -> Callable[[Any], bool]:
+    under: Any = plain.impl_instance if isinstance(plain, TypeDecorator) else plain
+    if isinstance(plain, UtcDateTime):
+        return lambda value: type(value) is datetime and value.tzinfo is not None
+    if isinstance(plain, TypeDecorator):
+        return lambda value: False
+    if isinstance(under, Enum):
+        wanted = under.enum_class
+        return lambda value: type(value) is wanted
+    if isinstance(under, String):
+        longest = under.length
+        return lambda value: type(value) is str and text_problem(value, longest) is None
+    if isinstance(under, Integer):
+        low, high = _range(under)
+        return lambda value: type(value) is int and low <= value < high
+    if isinstance(under, types.Float):
+        return lambda value: type(value) is float and (value != 0.0 or copysign(1.0, value) > 0) and value == value
+    if isinstance(under, Numeric):
+        return _fine_number(under, backend)
+    if isinstance(under, types.DateTime):
+        timezone = under.timezone
+        return lambda value: type(value) is datetime and (timezone or value.tzinfo is None)
+    if isinstance(under, types.Uuid):
+        kind: type = UUID if under.as_uuid else NoneType
+        return lambda value: isinstance(value, kind)  # drivers have one of their own
+    if isinstance(under, ARRAY):
+        fine = _fine(under.item_type, backend)
+        return lambda value: type(value) is list and all(one is None or fine(one) for one in value)
+    exact = next((exact for kind, exact in _EXACT if isinstance(under, kind)), None)
     return lambda value: type(value) is exact
+
+
+def _fine_number(plain: Any, backend: str) -> Callable[[Any], bool]:
+    after = digits_after(plain)
+    if backend == "sqlite" and (plain.precision is None or plain.precision > DIGITS):
+        return lambda value: False
+    if after is None:
+        return lambda value: type(value) is Decimal and bool(value)
+    unit, before = Decimal((0, (1,), -after)), BEFORE if plain.precision is None else plain.precision - after
+
+    def fine(value: Any) -> bool:
+        if type(value) is not Decimal or not value.is_finite() or value.adjusted() >= before - 1:
+            return False
+        is_short = value.same_quantum(unit) or ROUNDING.quantize(value, unit) == value
+        return is_short and (bool(value) or not value.is_signed())
+
+    return fine

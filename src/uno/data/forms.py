@@ -1,0 +1,135 @@
+"""Values in the form of their column, so that an object, the audit trail and the database say the same.
+
+Drivers take other things, too, and each makes something else of them: asyncpg cuts the fraction off a float for an
+integer column, SQLite rounds decimals as floats. Made here, once, it is the same everywhere.
+"""
+
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import ROUND_HALF_UP, Context, Decimal
+from numbers import Number
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Boolean, Enum, Integer, Numeric, types
+
+from uno.data.postgres_numbers import AFTER, BEFORE, fits
+from uno.data.sqlite_numbers import digits_after, reader
+
+# Of the type of a column and a value; it raises what is said against the value, or returns it as it is.
+Make: TypeAlias = Callable[[Any, Any], Any]
+# As PostgreSQL rounds, and as many digits as it keeps.
+ROUNDING = Context(prec=BEFORE + AFTER, rounding=ROUND_HALF_UP)
+# SQLite keeps those below as whole numbers.
+_WHOLE = 2.0**63
+
+
+def maker(plain: Any, backend: str) -> Make | None:
+    """What makes values for columns of a type, None where they stay as they are."""
+    forms = (*_ON_SQLITE, *_FORMS) if backend == "sqlite" else _FORMS
+    return next((make for kind, make in forms if isinstance(plain, kind)), None)
+
+
+def rounded(plain: Any, number: Decimal) -> Decimal:
+    """With the digits that the column keeps; no database knows a negative zero."""
+    after = digits_after(plain)
+    if after is not None and number.is_finite() and fits(number):
+        exponent: Any = number.as_tuple().exponent
+        number = ROUNDING.quantize(number, Decimal((0, (1,), -after))) if exponent < -after else number
+    return number or number.copy_abs()
+
+
+def _exact(plain: Any, value: Any) -> Any:
+    if not plain.asdecimal:
+        return value
+    return rounded(plain, value if isinstance(value, Decimal) else Decimal(value if type(value) is int else str(value)))
+
+
+def _exact_on_sqlite(plain: Any, value: Any) -> Any:
+    made = _exact(plain, value)
+    if not plain.asdecimal or digits_after(plain) is not None:
+        return made
+    read = reader(plain)(float(made))  # 1 is 1.0 there
+    return read if read == made else made
+
+
+def _whole(_plain: Any, value: Any) -> Any:
+    number: Any = value
+    return whole if isinstance(value, Number) and (whole := int(number)) == number else value
+
+
+def _double(plain: Any, value: Any) -> Any:
+    number: Any = value
+    return float(number) if isinstance(value, Number) and not plain.asdecimal else value
+
+
+def _double_on_sqlite(plain: Any, value: Any) -> Any:
+    made = _double(plain, value)
+    return made + 0.0 if type(made) is float else made  # no negative zero
+
+
+def _lone_number(_plain: Any, value: Any) -> Any:
+    """A number by itself in a column of JSON, which to SQLite is a column of numbers."""
+    return int(value) if type(value) is float and value.is_integer() and abs(value) < _WHOLE else value
+
+
+def _truth(_plain: Any, value: Any) -> Any:
+    return bool(value) if isinstance(value, int) and value in (0, 1) else value
+
+
+def _member(plain: Any, value: Any) -> Any:
+    """What is called so."""
+    if plain.enum_class is None or isinstance(value, plain.enum_class):
+        return value
+    return plain._object_value_for_elem(plain._db_value_for_elem(value))
+
+
+def _moment(plain: Any, value: Any) -> Any:
+    is_day = isinstance(value, date) and not isinstance(value, datetime)
+    return datetime.combine(value, time()) if is_day and not plain.timezone else value
+
+
+def _day(_plain: Any, value: Any) -> Any:
+    return value.date() if isinstance(value, datetime) else value
+
+
+def _hour(plain: Any, value: Any) -> Any:
+    if not isinstance(value, datetime):
+        return value
+    return value.timetz() if plain.timezone else value.time()
+
+
+def _uuid(plain: Any, value: Any) -> Any:
+    return UUID(value) if plain.as_uuid and isinstance(value, str) else value
+
+
+def _array(plain: Any, value: Any) -> Any:
+    make = maker(plain.item_type, "postgresql")
+    return value if make is None else _each(make, plain.item_type, value)
+
+
+def _each(make: Make, plain: Any, value: Any) -> Any:
+    """The same list where nothing in it, or in lists of it, becomes another."""
+    if value is None or not isinstance(value, list | tuple):
+        return value if value is None else make(plain, value)
+    made = [_each(make, plain, one) for one in value]
+    return value if all(one is other for one, other in zip(made, value, strict=True)) else made
+
+
+_FORMS: tuple[tuple[Any, Make], ...] = (
+    (Enum, _member),
+    (Boolean, _truth),
+    (Integer, _whole),
+    (types.Float, _double),
+    (Numeric, _exact),
+    (types.DateTime, _moment),
+    (types.Date, _day),
+    (types.Time, _hour),
+    (types.Uuid, _uuid),
+    (ARRAY, _array),
+)
+_ON_SQLITE: tuple[tuple[Any, Make], ...] = (
+    (types.Float, _double_on_sqlite),
+    (Numeric, _exact_on_sqlite),
+    (types.JSON, _lone_number),
+)
