@@ -55,7 +55,7 @@ async def list_packages(query: ListPackages, packages: Repository[Package]) -> l
     wanted: dict[str, Any] = {"status": query.status, "licence": query.licence}
     given = {name: value for name, value in wanted.items() if value is not None}
     # The id decides between equals, or pages would overlap.
-    return await packages.find(sort=[query.sort, "id"], limit=query.limit, offset=query.offset, **given)
+    return await packages.find(sort=query.sort, limit=query.limit, offset=query.offset, **given)
 
 
 @query_handler(FindDependents)
