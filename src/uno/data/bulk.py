@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ClauseElement, Select
 
-from uno.data import asked, hooks
+from uno.data import asked, hooks, untyped
 from uno.data.bulk_books import enter_so_far
 from uno.data.bulk_changes import delete_rows, update_rows, update_to
 from uno.data.bulk_errors import named_alone
@@ -229,7 +229,8 @@ async def _found(repository: "Repository[Any]", chosen: Chosen) -> list[Any]:
 async def _query(repository: "Repository[Any]", uow: "UnitOfWork", plan: MappedPlan, chosen: Chosen) -> Select[Any]:
     """What selects the rows, once everything that was changed before is written and entered."""
     seen = repository._undeleted(uow, plan, chosen.include_deleted)
-    query = repository._select(uow, plan.columns, plan, [*chosen.filters, *seen], dict(chosen.equal))
+    where = repository._where(uow, plan, [*chosen.filters, *seen], dict(chosen.equal))
+    query = untyped.chosen(*plan.columns).where(*where)
     await _entered(uow, plan)
     return query
 

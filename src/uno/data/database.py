@@ -30,6 +30,7 @@ from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
 from uno.data.revival import Revival
 from uno.data.sameness import compare_as_stored
+from uno.data.shapes import Shapes
 from uno.data.special import SPECIAL, Special, special
 from uno.data.sqlite import SqliteConnection, connect, sqlite_engine
 from uno.data.statement import Prepared
@@ -52,6 +53,7 @@ log = get_logger("uno.data")
 T = TypeVar("T")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
+_MOST_SHAPES = 1_000
 
 
 class Database:
@@ -90,6 +92,8 @@ class Database:
         self._fields: dict[Plan, Searchable] = {}
         self._classes = Classes()
         self._by_key: dict[Plan, Prepared] = {}
+        # The statements of queries.
+        self.shapes = Shapes(_MOST_SHAPES)
         self._users = 0
         # The event loop it was opened in, as long as it is open.
         self.loop: asyncio.AbstractEventLoop | None = None

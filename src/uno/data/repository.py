@@ -4,7 +4,7 @@ A repository has no state of its own. It joins the ambient unit of work, so one 
 messages.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -17,6 +17,7 @@ from uno.data.document import DocumentPlan
 from uno.data.document_filter import sortable
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import SEPARATOR, Condition, Filter
+from uno.data.finding import answer, rows_of
 from uno.data.making import changed, made
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
@@ -147,15 +148,14 @@ class Repository(Generic[T]):
         if not includes.separate(uow, plan, include):
             await uow.session()
         path = await uow.path(plan)
-        what = plan.columns if path is None else (self.entity,)
-        statement = self._select(uow, what, plan, filters, equal).limit(limit).offset(offset or None)
-        statement = statement.order_by(*order)
+        where = self._where(uow, plan, filters, equal)
         if limit is None and not (filters or equal or offset):
             uow.lookups.read_all(plan)
         if path is not None:
+            statement = chosen(self.entity).where(*where).limit(limit).offset(offset or None).order_by(*order)
             return await path.find(statement.options(*includes.options(plan, include)))
-        rows = await uow.read(statement)
-        found = [uow.tracked.loaded(plan, row) for row in rows if not _gone(uow, plan, row)]
+        rows = await rows_of(uow, plan, where, order, limit, offset)
+        found = [one for row in rows if not _gone(uow, one := uow.tracked.loaded(plan, row))]
         await includes.load(uow, plan, found, include)
         return found
 
@@ -198,23 +198,26 @@ class Repository(Generic[T]):
 
     async def count(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> int:
         """How many entities fit."""
-        uow, found = await self._rows(filters, equal, include_deleted)
-        return int((await uow.read(select(func.count()).select_from(found.subquery())))[0][0])
+        return int(await self._asked(_number, filters, equal, include_deleted))
 
     async def exists(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> bool:
         """Whether any entity fits."""
-        uow, found = await self._rows(filters, equal, include_deleted)
-        return bool((await uow.read(select(found.exists())))[0][0])
+        return bool(await self._asked(_presence, filters, equal, include_deleted))
 
-    async def _rows(
-        self, filters: Sequence[Criterion], equal: dict[str, Any], include_deleted: bool
-    ) -> tuple[UnitOfWork, Select[Any]]:
-        """What selects the rows that fit, inside of another query."""
+    async def _asked(
+        self,
+        around: Callable[[Select[Any]], Select[Any]],
+        filters: Sequence[Criterion],
+        equal: dict[str, Any],
+        include_deleted: bool,
+    ) -> Any:
+        """The one value that `around` asks about the rows that fit."""
         uow, plan = await self._flushed()
-        filters = (*filters, *self._undeleted(uow, plan, include_deleted))
+        where = self._where(uow, plan, [*filters, *self._undeleted(uow, plan, include_deleted)], equal)
         # A class that is not the fast kind may be more than one table.
         what: Any = plan.columns if plan.fast else [self.entity]
-        return uow, self._select(uow, what, plan, filters, equal)
+        rows = await answer(uow, (plan, around), where, lambda: around(chosen(*what).where(*where)), {})
+        return rows[0][0]
 
     async def add(self, entity: T) -> T:
         """Store a new entity when the unit of work commits."""
@@ -394,11 +397,6 @@ class Repository(Generic[T]):
         rows = await uow.reading.fetch(prepared, parameters)
         return prepared.row(rows[0]) if rows else None
 
-    def _select(
-        self, uow: UnitOfWork, what: Sequence[Any], plan: Plan, filters: Sequence[Criterion], equal: dict[str, Any]
-    ) -> Select[Any]:
-        return chosen(*what).where(*self._where(uow, plan, filters, equal))
-
     def _where(
         self, uow: UnitOfWork, plan: Plan, filters: Sequence[Criterion], equal: dict[str, Any]
     ) -> list[ColumnElement[bool]]:
@@ -486,8 +484,15 @@ def _column(uow: UnitOfWork, plan: Plan, name: str) -> Any:
     raise asked.unknown(plan, name)
 
 
-def _gone(uow: UnitOfWork, plan: Plan, row: Any) -> bool:
-    """Whether the row was deleted in this unit of work, which has not been written yet."""
-    key = tuple(row._mapping[plan.table.c[name]] for name in plan.key_row(tuple(plan.key_names)))
-    known = uow.tracked.find(plan, key)
+def _number(found: Select[Any]) -> Select[Any]:
+    return select(func.count()).select_from(found.subquery())
+
+
+def _presence(found: Select[Any]) -> Select[Any]:
+    return select(found.exists())
+
+
+def _gone(uow: UnitOfWork, entity: Any) -> bool:
+    """Whether it was deleted in this unit of work, which has not been written yet."""
+    known = uow.tracked.of(entity)
     return known is not None and known.status == "deleted"
