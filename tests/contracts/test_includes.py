@@ -1,9 +1,10 @@
 """Related objects that are read together with those that refer to them."""
 
 import pytest
-from sqlalchemy import ForeignKey, MetaData, event
+from sqlalchemy import ForeignKey, MetaData
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import Fresh
+from tests.contracts.statements import statements_of
 
 from uno.data import Database, Model, Repository, UnitOfWork
 from uno.errors import Invalid
@@ -109,9 +110,10 @@ async def test_what_was_changed_before_is_seen(database: Database) -> None:
         assert again.books[0].author_id == 1
 
 
-async def test_the_number_of_queries_is_that_of_the_relationships(database: Database) -> None:
-    seen: list[str] = []
-    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+async def test_the_number_of_queries_is_that_of_the_relationships(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = statements_of(database, monkeypatch)
     async with UnitOfWork(database):
         await Repository(Tome).find(include=["author", "tags"])
     assert len([one for one in seen if one.startswith("SELECT include")]) == 3, seen

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
+from tests.contracts.statements import statements_of
 
 from uno.bus.pipeline import CallNext
 from uno.data import Database, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin, hooks
@@ -123,12 +124,11 @@ async def test_what_was_changed_before_is_written_with_its_hooks_where_only_read
     assert await ids(database) == [1, 2, 11, 12]
 
 
-async def test_exists_reads_no_entity(database: Database) -> None:
+async def test_exists_reads_no_entity(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async with UnitOfWork(database):
         await slips.insert_many([{"id": 1, "text": "a"}, {"id": 2, "text": "b"}])
         await slips.soft_delete(2)
-    asked: list[str] = []
-    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    asked = statements_of(database, monkeypatch)
     async with UnitOfWork(database) as uow:
         found = [await slips.exists(**one) for one in ({}, {"id": 1}, {"text": "b"}, {"text__in": ["a", "b"]})]
         assert found == [True, True, False, True]

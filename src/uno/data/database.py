@@ -53,7 +53,8 @@ log = get_logger("uno.data")
 T = TypeVar("T")
 Plan = MappedPlan | DocumentPlan
 EMBEDDED = "embedded:"
-_MOST_SHAPES = 1_000
+# Statements of queries that are remembered: clients choose their shape.
+MOST_SHAPES = 1_000
 
 
 class Database:
@@ -93,7 +94,7 @@ class Database:
         self._classes = Classes()
         self._by_key: dict[Plan, Prepared] = {}
         # The statements of queries.
-        self.shapes = Shapes(_MOST_SHAPES)
+        self.shapes = Shapes(MOST_SHAPES)
         self._users = 0
         # The event loop it was opened in, as long as it is open.
         self.loop: asyncio.AbstractEventLoop | None = None

@@ -124,6 +124,7 @@ class Extending(Renderer):
     def __init__(self, plan: MappedPlan, names: Sequence[str], backend: str, related: Sequence[Related]) -> None:
         super().__init__(plan, names, backend)
         self._related = related
+        self._asked += tuple(related)
         self.possible = self.possible and all(one.made_in(backend) for one in related)
 
     def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:

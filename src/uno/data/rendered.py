@@ -6,7 +6,6 @@ so who has changed objects of the class in this unit of work reads them instead.
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,21 +28,19 @@ from sqlalchemy import (
 )
 
 from uno.data import paging, wire
+from uno.data.finding import answer
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
 from uno.data.recent import Recent
-from uno.data.shapes import Shapes, shape_of
 from uno.data.statement import Prepared, fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
-from uno.data.values import WRONG
-from uno.errors import Invalid
 
 # A whole row in `row_to_json`; no column has such a name, which would come before it.
 WHOLE = "the row"
 # Letters of a name in PostgreSQL.
 _LABEL = 63
-# Orders and statements that are remembered: clients choose them.
+# Orders that are remembered: clients choose them.
 MOST_ORDERS = 100
 
 
@@ -79,8 +76,9 @@ class Renderer:
         fits = len(names) <= wire.MEMBERS if backend == "sqlite" else all(len(name) <= _LABEL for name in names)
         self.possible = plan.fast and known and fits
         self.versioned = plan.version_name is not None
+        # What is asked for, whatever the conditions.
+        self._asked: tuple[Any, ...] = (plan, "texts", tuple(names))
         self._one: Prepared | None = None
-        self._pages = Shapes(MOST_ORDERS)
         self._orders: Recent[str, Sequence[Order]] = Recent(MOST_ORDERS)
 
     def ready(self, uow: UnitOfWork, order: Sequence[Order] = ()) -> bool:
@@ -108,27 +106,16 @@ class Renderer:
         self, uow: UnitOfWork, order: Sequence[Order], limit: int, where: Sequence[ColumnElement[bool]] = ()
     ) -> Rows:
         """The first `limit` rows that fit `where`, in this order."""
-        text, count, last = (await self._read_page(uow, order, limit, where))[0]
+        question = *self._asked, *(one.said for one in order)
+        sizes = {"size": limit, "more": limit + 1}
+        rows = await answer(uow, question, where, lambda: self._select_page(order, where), sizes)
+        text, count, last = rows[0]
         self._check(text or "")
         following = paging.cursor(order, json.loads(last), dict.__getitem__) if count > limit and last else None
         return Rows(text or "[]", min(count, limit), following)
 
     def _check(self, text: str) -> None:
         """Whether the JSON is what was asked for."""
-
-    async def _read_page(
-        self, uow: UnitOfWork, order: Sequence[Order], limit: int, where: Sequence[ColumnElement[bool]]
-    ) -> Sequence[Any]:
-        sizes = {"size": limit, "more": limit + 1}
-        shape = None if uow.explicit is not None else shape_of(where)
-        if shape is not None:
-            said = tuple(one.said for one in order)
-            prepared, values = self._pages.prepared(
-                said, shape, lambda: uow.database.prepare(self._select_page(order, where))
-            )
-            with suppress(Invalid, *WRONG):  # which SQLAlchemy says with the name of the field
-                return await uow.reading.fetch(prepared, {**values, **sizes})
-        return await uow.read(self._select_page(order, where).params(sizes))
 
     async def _rows(self, uow: UnitOfWork, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         if uow.explicit is not None:

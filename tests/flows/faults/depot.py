@@ -262,6 +262,7 @@ def sql_log(app: App) -> Iterator[list[str]]:
             driver.add_query_logger(lambda record: statements.append(record.query))
         else:
             driver.execute = _noting(driver.execute, statements)
+            driver.execute_fetchall = _noting(driver.execute_fetchall, statements)
 
     event.listen(engine, "before_cursor_execute", through)
     event.listen(engine, "connect", opened)

@@ -15,7 +15,7 @@ from tests.flows.resources.shop import Base, Client, Parcel, calling
 from uno.api import list_query
 from uno.app import App, Module, resource, resource_handlers
 from uno.app.representation import shown
-from uno.data import Database, Filter, UUIDMixin, VersionMixin, rendered
+from uno.data import Database, Filter, UUIDMixin, VersionMixin, database, rendered
 from uno.data.paging import Order
 from uno.data.rendered import Renderer
 from uno.data.statement import Prepared
@@ -71,6 +71,7 @@ async def serving(cls: type, **options: Any) -> AsyncIterator[Client]:
 
 async def test_ever_other_sorts_leave_no_more_than_so_many_statements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendered, "MOST_ORDERS", 10)
+    monkeypatch.setattr(database, "MOST_SHAPES", 10)
     async with serving(Wide) as client:
         before = alive(Prepared), alive(Order)
         for names in islice(permutations(NAMES, 3), 200):
