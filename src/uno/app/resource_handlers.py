@@ -237,12 +237,12 @@ def _bulk_delete(resource: "Resource") -> Any:
 async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
     """Those with these ids, in one query where the id is one value, looked up as usual. Raises `NotFound`."""
     plan = resource.plan
-    names = plan.key_names if isinstance(plan, MappedPlan) else ()
-    field = ambient_unit().database.fields(plan).find(names[0]) if len(names) == 1 else None
+    name = plan.key_names[0] if isinstance(plan, MappedPlan) and len(plan.key_names) == 1 else ""
+    field = ambient_unit().database.fields(plan).find(name) if name else None
     if field is None or "in" not in field.operators or not resource.usual(*_ONE):
         return [await resource.repository.get(id) for id in ids]
     wanted = {record_id(plan.key(id), plan): id for id in ids}
-    rows = await resource.repository.find(Filter(**{f"{names[0]}__in": list(wanted.values())}))
+    rows = await resource.repository.find(Filter(**{f"{name}__in": list(wanted.values())}))
     found = {record_id(plan.key_of(one), plan): one for one in rows}
     lost = next((id for text, id in wanted.items() if text not in found), None)
     if lost is not None:
