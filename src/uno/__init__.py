@@ -15,6 +15,7 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     health/        checks, reports, liveness and readiness
     telemetry/     signals, logs, spans and metrics; OpenTelemetry and Prometheus
     resilience/    breaker, retry, limit, fallback, timeout, bulkhead, dead letters
+    aio/           tasks, locks, timeouts, batches, caches, resources, the lifecycle of a process
     domain/        entity, value, aggregate, specification
     di/            singleton, scoped, transient: a surface over dishka
     bus/           registry, pipeline, dispatch and publish
