@@ -7,7 +7,20 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, MetaData, String, func, select, text, true
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
@@ -423,6 +436,9 @@ class Unfinished(Specification[Shop]):
         Unfinished(),
         Unfinished() & Unfinished(),
         true(),
+        and_(true(), *[]),
+        or_(true(), Shop.stock == 1),
+        literal(True),
     ],
 )
 async def test_a_condition_that_every_row_fits_is_none(database: Database, empty: Any) -> None:

@@ -3,7 +3,17 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, TableValuedAlias, True_
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    FromClause,
+    FunctionElement,
+    TableValuedAlias,
+    True_,
+    UnaryExpression,
+)
+from sqlalchemy.sql.operators import is_true
 
 from uno.data.database import Database
 from uno.data.decorators import is_foreign
@@ -94,7 +104,18 @@ def filter_of(given: Any) -> Filter:
 
 def chooses(given: Any) -> bool:
     """Whether a condition is one: an empty filter, or the rule that has it, fits every row."""
-    return not isinstance(given, True_) if isinstance(given, ColumnElement) else filter_of(given).truth() is not True
+    if isinstance(given, ColumnElement):
+        return not _is_true(given)
+    return filter_of(given).truth() is not True
+
+
+def _is_true(condition: Any) -> bool:
+    """Whether it says so by itself, as `and_(true(), *[])` does."""
+    if isinstance(condition, UnaryExpression) and condition.operator is is_true:
+        return _is_true(condition.element)
+    if isinstance(condition, BindParameter):
+        return condition.effective_value is True
+    return isinstance(condition, True_)
 
 
 def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) -> bool:
