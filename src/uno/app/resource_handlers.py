@@ -16,6 +16,7 @@ from uno.data.aggregates import contended
 from uno.data.filters import Filter
 from uno.data.making import maker
 from uno.data.paging import Page
+from uno.data.parts import Patch
 from uno.data.plan import MappedPlan
 from uno.data.recent import Recent
 from uno.data.related import Extending, Related
@@ -165,15 +166,17 @@ def _replace(resource: "Resource") -> Any:
 
 
 def _merge(resource: "Resource") -> Any:
-    change = _changer(resource)
+    change, parts = _changer(resource), resource.schemas.parts
 
     async def handle(command: Any) -> Any:
         given = {name: getattr(command.values, name) for name in command.values.model_fields_set}
-        row = await change(command, given)
+        patches = {name: value for name in parts if type(value := given.get(name)) is Patch}
+        row = None if patches else await change(command, given)
         if row is not None:
             return row
         entity = await _expected(resource, command)
-        _set(entity, {name: merged(getattr(entity, name), value) for name, value in given.items()})
+        whole = {name: parts[name].merged(getattr(entity, name), patch) for name, patch in patches.items()}
+        _set(entity, given | whole)
         await _settled(resource, entity)
         return entity
 
@@ -282,19 +285,6 @@ async def _gone(resource: "Resource", entity: Any) -> None:
 def _set(entity: Any, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         setattr(entity, name, value)
-
-
-def merged(stored: Any, patch: Any) -> Any:
-    """`stored` with a merge patch applied (RFC 7396); neither is changed."""
-    if not isinstance(patch, dict):
-        return patch
-    kept = dict(stored) if isinstance(stored, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            kept.pop(name, None)
-        else:
-            kept[name] = merged(kept.get(name), value)
-    return kept
 
 
 async def _settled(resource: "Resource", entity: Any) -> None:

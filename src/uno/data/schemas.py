@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
+from uno.data.parts import Parts, parts_of, patchable
 from uno.data.traits import Plan, Trait, plan_of, traits_of
 from uno.errors import Misconfigured
 
@@ -38,7 +39,8 @@ class Schemas:
     """The schemas of one class.
 
     `read` has everything that is not hidden. `create` takes what can be given to a new object, `replace` the
-    same without the key; what is left out has its default. `merge` takes any of them, and leaves the others.
+    same without the key; what is left out has its default. `merge` takes any of them, and leaves the others; a
+    mapping that it takes for a value with parts is a `Patch` of it, which `parts` applies.
     """
 
     plan: Plan
@@ -84,7 +86,19 @@ class Schemas:
 
     @cached_property
     def merge(self) -> type[BaseModel]:
-        return self._model("Merge", {one.name: (one.whole, _absent()) for one in self.writable})
+        return self._model("Merge", {one.name: (self._patched(one), _absent()) for one in self.writable})
+
+    @cached_property
+    def parts(self) -> dict[str, Parts]:
+        """What applies to values that have parts what `merge` took of them."""
+        found = ((one.name, parts_of(one.name, self._holding(one))) for one in self.writable if not one.scalar)
+        return {name: parts for name, parts in found if parts is not None}
+
+    def _patched(self, one: Trait) -> Any:
+        return patchable(one.whole, self._holding(one)) if one.name in self.parts else one.whole
+
+    def _holding(self, one: Trait) -> type[BaseModel]:
+        return self._model("Value", {"value": (one.whole, ...)})
 
     @cached_property
     def part(self) -> type[BaseModel]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 from uuid import UUID
 
 from pydantic import (
@@ -43,7 +44,8 @@ Plan: TypeAlias = MappedPlan | DocumentPlan
 TENANT: Final = frozenset({"tenant", "tenant_id"})
 _STAMPS: Final = frozenset({"created_at", "updated_at", "created_by", "updated_by"})
 # Types that say less than their column does.
-_PLAIN: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, list, dict)
+_SCALARS: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, Enum)
+_PLAIN: Final = (*_SCALARS[:-1], list, dict)
 _DATED: Final = ((types.DateTime, datetime), (types.Date, date), (types.Time, time))
 _BITS: Final = ((types.SmallInteger, 15), (types.BigInteger, 63), (types.Integer, 31))
 
@@ -66,6 +68,12 @@ class Trait:
     def optional(self) -> bool:
         """Whether a new object may be made without it."""
         return self.nullable or self.generated or self.default is not None
+
+    @property
+    def scalar(self) -> bool:
+        """Whether its type says that its values have no parts; else they may."""
+        base = get_args(self.type)[0] if get_origin(self.type) is Annotated else self.type
+        return isinstance(base, type) and issubclass(base, _SCALARS)
 
     @property
     def whole(self) -> Any:
