@@ -49,6 +49,18 @@ def database_of(given: Any) -> Database:
     return given
 
 
+def not_here(*, is_open: bool) -> Misconfigured:
+    if not is_open:
+        return Misconfigured(
+            "This unit of work is not open, so nothing would be written; do it inside `async with UnitOfWork(database) "
+            "as uow`."
+        )
+    return Misconfigured(
+        "Two tasks or threads share one unit of work; dispatch a message in each task after leaving it, "
+        "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task on Python 3.11."
+    )
+
+
 def check_entity(entity: Any, cls: type) -> None:
     if not isinstance(entity, cls):
         own = cls.__name__
