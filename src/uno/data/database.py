@@ -296,7 +296,7 @@ class Database:
 
     def lease(self) -> Lease:
         """A connection for a statement or a few, each its own transaction."""
-        return self._lease(self.engine)
+        return self._lease(self.engine, self.settings.statement_timeout + deadlines.SILENCE)
 
     async def begin(self, *, writing: bool = True) -> Transaction:
         """An open transaction, which locks nothing and refuses to write where it is not `writing`; close it."""
