@@ -1,7 +1,7 @@
 """What a repository is asked with, looked at before it becomes a query: one sentence for each usual mistake."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     BindParameter,
@@ -101,6 +101,8 @@ def filter_of(given: Any) -> Filter:
     if isinstance(given, Filter):
         return given
     rule: Any = None if isinstance(given, type) else getattr(given, "filter", None)
+    if isinstance(rule, Filter):
+        raise Misconfigured(f"{type(given).__name__}.filter is a Filter, and has to be a method that gives one.")
     if not callable(rule):
         fix = (
             "Filter.of(…) makes a Filter of a mapping"
@@ -111,7 +113,9 @@ def filter_of(given: Any) -> Filter:
             f"A condition is a Filter, a Specification or an SQL expression, not {_shown(given)}; {fix}."
         )
     found: Any = rule()
-    return cast("Filter", found)
+    if not isinstance(found, Filter):
+        raise Misconfigured(f"{type(given).__name__}.filter() has to give a Filter, not {_shown(found)}.")
+    return found
 
 
 def chooses(given: Any) -> bool:

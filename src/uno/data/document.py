@@ -118,8 +118,16 @@ class DocumentPlan:
             return self._dump(held)
         except PydanticSerializationError:
             wrong = next(name for name in held if not self._fits(name, held[name]))
-            kind = type(held[wrong]).__name__
-            raise Misconfigured(f"{self.label}.{wrong} is not what its annotation says but a {kind}.") from None
+            raise self._unfit(wrong, held[wrong]) from None
+
+    def _unfit(self, name: str, value: Any) -> Invalid:
+        """It names the place inside the value, where pydantic finds it."""
+        try:
+            self._adapters[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            return Invalid.field(".".join(map(str, (name, *first["loc"]))), first["msg"], first["type"])
+        return Invalid.field(name, f"It is not what its annotation says but a {type(value).__name__}.", "type")
 
     def _dump(self, held: Values) -> Values:
         return self._shape.model_construct(**held).model_dump(mode="json", warnings="error")
