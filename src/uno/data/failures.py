@@ -36,6 +36,8 @@ SENTENCES: Final[dict[Kind, str]] = {
     "missing": "The database does not take one of the values",
 }
 _STATES: Final[dict[str, Kind]] = {"23505": "unique", "23P01": "excluded", "23502": "missing", "23514": "check"}
+# On an error of uno's tree, where `translate` has made it of one.
+_VIOLATION: Final = "_violation"
 # On an error of SQLite: the table that was written, and its columns that got a value.
 WRITTEN: Final = "uno_written"
 # PostgreSQL names the constraint and its table, and the other one if that is to be changed; quotes as in any language.
@@ -72,9 +74,6 @@ class Violation:
         made = Invalid(text) if invalid else Conflict(text, constraint=self.name)
         made.__dict__[_VIOLATION] = self
         return made
-
-
-_VIOLATION = "_violation"
 
 
 def violation(error: Exception) -> Violation | None:
