@@ -16,7 +16,6 @@ from sqlalchemy import ClauseElement, Select
 from uno.data import asked, hooks, untyped
 from uno.data.bulk_books import enter_so_far
 from uno.data.bulk_changes import delete_rows, update_rows, update_to
-from uno.data.bulk_errors import named_alone
 from uno.data.bulk_insert import can_copy, insert_rows
 from uno.data.bulk_rows import Refused, checked, told
 from uno.data.culprit import culprit, same_as_refused
@@ -24,6 +23,7 @@ from uno.data.database import Plan
 from uno.data.document import DocumentPlan
 from uno.data.making import Make, maker
 from uno.data.plan import MappedPlan
+from uno.data.violations import named
 from uno.errors import Conflict, Invalid, Misconfigured, VersionConflict
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ def _of_row(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any], 
     if isinstance(error, VersionConflict) or (isinstance(error, Conflict) and error.repeatable):
         return error
     place = _place(error, uow, plan, made)
-    return named_alone(error, plan) if place is None else told(named_alone(error, plan), first + place)
+    better = named(error, plan)
+    return better if place is None else told(better, first + place)
 
 
 def _place(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any]) -> int | None:
