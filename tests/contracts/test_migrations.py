@@ -284,6 +284,21 @@ async def test_constraints_get_names_that_fit_and_of_their_own(
             written.unlink()
 
 
+async def test_a_constraint_that_gets_a_name_is_there_once_and_goes_back(database: Database, made: Make) -> None:
+    before = made(notes(Column("word", Text, unique=True), metadata=MetaData()))
+    after = made(notes(Column("word", Text, unique=True)))
+    await before.revise("first")
+    await before.upgrade()
+    await after.revise("second")
+    for _ in range(2):
+        await after.upgrade()
+        assert await lines(after) == []
+        await before.downgrade("-1")
+        assert await lines(before) == []
+        with pytest.raises(Conflict, match="duplicate"):
+            await write_words(database)
+
+
 async def test_rows_that_refer_to_a_changed_table_stay(database: Database, made: Make) -> None:
     def family(kind: Any) -> MetaData:
         metadata = named()

@@ -58,14 +58,18 @@ def _compare(comparing: AutogenContext, upgrade: UpgradeOps, schemas: Collection
 
 
 def _gone(comparing: AutogenContext, table: Table) -> list[tuple[str, ...]]:
-    """The columns of each that is no longer wanted."""
+    """The columns of each that is no longer wanted, or wanted with a name."""
     inspector = comparing.inspector
     if not inspector.has_table(table.name, schema=table.schema):
         return []
-    wanted = {frozenset(c.name for c in one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)}
+    kept = {
+        frozenset(column.name for column in one.columns)
+        for one in table.constraints
+        if isinstance(one, UniqueConstraint) and not isinstance(one.name, str)
+    }
     there = inspector.get_unique_constraints(table.name, schema=table.schema)
     unnamed = [tuple(one["column_names"]) for one in there if one["name"] is None]
-    return [one for one in unnamed if frozenset(one) not in wanted]
+    return [one for one in unnamed if frozenset(one) not in kept]
 
 
 def name_all(script: MigrationScript, migrating: MigrationContext) -> None:
