@@ -94,10 +94,12 @@ class Wiring:
         return [] if self.database is None else [self.database.check()]
 
     def tables(self) -> "list[MetaData]":
-        """The metadata of the application's own tables."""
+        """The metadata of the application's own tables. Raises `Misconfigured` where one refers to nothing."""
         database = self.database
         plans = [] if database is None else [database.plan(model) for model in self.models]
         own = {id(p.table.metadata): p.table.metadata for p in plans if p.table.name != "uno_document"}
+        for table in (table for each in own.values() for table in each.tables.values()):
+            check_references(table.fullname, table)
         return in_order(own.values())
 
     def migrations(self, folder: Path | None) -> "Migrations | None":
@@ -152,7 +154,7 @@ class Wiring:
         for model in self.models:
             try:
                 if self.database is not None:
-                    check_references(model, self.database.plan(model).table)
+                    check_references(model.__qualname__, self.database.plan(model).table)
             except Misconfigured as error:
                 found.append(Problem("wrong model", model.__qualname__, str(error)))
         return found
