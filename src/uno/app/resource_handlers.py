@@ -13,7 +13,7 @@ from uno.app.tags import tag_of
 from uno.audit import AuditLog, AuditTrail
 from uno.bus import command_handler, query_handler
 from uno.data.aggregates import contended
-from uno.data.filters import Filter
+from uno.data.filters import Filter, Limits
 from uno.data.making import maker
 from uno.data.paging import Page
 from uno.data.parts import Patch
@@ -238,15 +238,17 @@ def _bulk_delete(resource: "Resource") -> Any:
 
 
 async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
-    """Those with these ids, in one query where the id is one value, looked up as usual. Raises `NotFound`."""
+    """Those with these ids, many to a query where the id is one value, looked up as usual. Raises `NotFound`."""
     plan = resource.plan
     name = plan.key_names[0] if isinstance(plan, MappedPlan) and len(plan.key_names) == 1 else ""
     field = ambient_unit().database.fields(plan).find(name) if name else None
     if field is None or "in" not in field.operators or not resource.usual(*_ONE):
         return [await resource.repository.get(id) for id in ids]
     wanted = {record_id(plan.key(id), plan): id for id in ids}
-    rows = await resource.repository.find(Filter(**{f"{name}__in": list(wanted.values())}))
-    found = {record_id(plan.key_of(one), plan): one for one in rows}
+    values, found, most = list(wanted.values()), dict[str, Any](), Limits().values
+    for start in range(0, len(values), most):
+        rows = await resource.repository.find(Filter(**{f"{name}__in": values[start : start + most]}))
+        found |= {record_id(plan.key_of(one), plan): one for one in rows}
     lost = next((id for text, id in wanted.items() if text not in found), None)
     if lost is not None:
         raise NotFound(resource.cls.__name__, lost)
