@@ -43,6 +43,12 @@ class Condition:
         field, separator, operator = self.key.rpartition(SEPARATOR)
         return (field, operator) if separator and field and operator in OPERATORS else (self.key, "eq")
 
+    def truth(self) -> bool | None:
+        """What it says of every object alike, which only an empty list does; None where it has to look at them."""
+        operator = self.split()[1]
+        is_empty = OPERATORS[operator] == SEVERAL and hasattr(self.value, "__len__") and not len(self.value)
+        return operator == "not_in" if is_empty else None
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -66,7 +72,7 @@ class Filter:
 
     def __init__(self, **conditions: Any) -> None:
         self.kind: Kind = "and"
-        self.parts: tuple[Part, ...] = tuple(Condition(key, value) for key, value in conditions.items())
+        self.parts: tuple[Part, ...] = tuple(Condition(key, _settled(value)) for key, value in conditions.items())
 
     @classmethod
     def group(cls, kind: Kind, parts: Iterable[Part]) -> "Filter":
@@ -138,7 +144,7 @@ class Filter:
 
     def truth(self) -> bool | None:
         """What it says of every object alike, as an empty one does; None where it has to look at them."""
-        inner = [None if isinstance(one, Condition) else one.truth() for one in self.parts]
+        inner = [one.truth() for one in self.parts]
         if self.kind == "or":
             return True if True in inner else None if None in inner else False
         found = False if False in inner else None if None in inner else True
@@ -153,6 +159,11 @@ class Filter:
                 yield part
             else:
                 waiting += part.parts
+
+
+def _settled(value: Any) -> Any:
+    """An iterator can be read only once, a filter as often as one likes."""
+    return list(value) if hasattr(value, "__next__") else value
 
 
 def _cut(name: str) -> str:
