@@ -1,7 +1,7 @@
 """Filters find the same rows on PostgreSQL, on SQLite and in Python, and nothing outside becomes SQL."""
 
 import math
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -11,18 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from sqlalchemy import (
     BigInteger,
-    Column,
     ForeignKey,
-    Integer,
     MetaData,
     Numeric,
     SmallInteger,
-    Table,
-    Time,
     delete,
     select,
 )
-from sqlalchemy.orm import Mapped, mapped_column, registry, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import BACKENDS, Fresh
 
 from uno.data import Database, Model, Repository, UnitOfWork
@@ -474,22 +470,6 @@ def test_a_list_that_is_changed_is_read_again() -> None:
     assert not given.fits(one)
     sizes.append("2")
     assert given.fits(one)
-
-
-def test_a_class_that_is_mapped_later_is_read_by_its_columns() -> None:
-    class Crate:
-        def __init__(self, weight: Decimal) -> None:
-            self.weight, self.opened = weight, time(12)
-
-    heavy = Filter(weight__gte="5")
-    assert not heavy.fits(Crate(Decimal(7)))
-    columns = Column("id", Integer, primary_key=True), Column("weight", Numeric(10, 2)), Column("opened", Time)
-    registry().map_imperatively(Crate, Table("filters_crates", MetaData(), *columns))
-    assert heavy.fits(Crate(Decimal(7)))
-    # Where a column has no time zone, databases have none.
-    assert Filter(opened__gte="12:00:00+02:00").fits(Crate(Decimal(7)))
-    with pytest.raises(Invalid, match="It takes a time"):
-        Filter(opened__gte=Decimal(5)).fits(Crate(Decimal(7)))
 
 
 @pytest.mark.parametrize(
