@@ -21,6 +21,7 @@ from uno.data.bulk_rows import Refused, checked, told
 from uno.data.culprit import culprit, same_as_refused
 from uno.data.database import Plan
 from uno.data.document import DocumentPlan
+from uno.data.filters import Filter
 from uno.data.making import Make, maker
 from uno.data.plan import MappedPlan
 from uno.data.violations import named
@@ -44,9 +45,10 @@ class Chosen:
 
 def chosen(filters: Sequence[Any], equal: Mapping[str, Any], include_deleted: bool, everything: bool) -> Chosen:
     """Raises `Misconfigured` where nothing chooses and nobody said that everything is meant."""
-    if not (everything or equal or any(asked.chooses(one) for one in filters)):
+    named = Filter(**equal)
+    if not (everything or any(asked.chooses(one) for one in (*filters, named))):
         raise Misconfigured("This would change every row; say so with everything=True, or give a condition.")
-    return Chosen(filters, equal, include_deleted)
+    return Chosen(filters, {one.key: one.value for one in named.walk()}, include_deleted)
 
 
 async def _one_by_one(uow: "UnitOfWork", plan: Plan) -> bool:

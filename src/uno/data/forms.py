@@ -5,7 +5,7 @@ integer column, SQLite rounds decimals as floats. Made here, once, it is the sam
 """
 
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Context, Decimal
 from numbers import Number
 from typing import Any, TypeAlias
@@ -40,9 +40,9 @@ def rounded(plain: Any, number: Decimal) -> Decimal:
 
 
 def _exact(plain: Any, value: Any) -> Any:
-    if not plain.asdecimal:
-        return value
-    return rounded(plain, value if isinstance(value, Decimal) else Decimal(value if type(value) is int else str(value)))
+    number = value if isinstance(value, Decimal) else Decimal(value if isinstance(value, int) else str(value))
+    made = rounded(plain, number)
+    return made if plain.asdecimal else float(made)
 
 
 def _exact_on_sqlite(plain: Any, value: Any) -> Any:
@@ -74,7 +74,8 @@ def _lone_number(_plain: Any, value: Any) -> Any:
 
 
 def _truth(_plain: Any, value: Any) -> Any:
-    return bool(value) if isinstance(value, int) and value in (0, 1) else value
+    number: Any = value
+    return bool(number) if isinstance(value, Number) and number in (0, 1) else value
 
 
 def _member(plain: Any, value: Any) -> Any:
@@ -85,8 +86,11 @@ def _member(plain: Any, value: Any) -> Any:
 
 
 def _moment(plain: Any, value: Any) -> Any:
-    is_day = isinstance(value, date) and not isinstance(value, datetime)
-    return datetime.combine(value, time()) if is_day and not plain.timezone else value
+    """A day is the moment at its beginning; what says no time zone where there is one is in UTC."""
+    zone = UTC if plain.timezone else None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=zone) if zone and value.tzinfo is None else value
+    return datetime.combine(value, time(), zone) if isinstance(value, date) else value
 
 
 def _day(_plain: Any, value: Any) -> Any:
@@ -94,9 +98,8 @@ def _day(_plain: Any, value: Any) -> Any:
 
 
 def _hour(plain: Any, value: Any) -> Any:
-    if not isinstance(value, datetime):
-        return value
-    return value.timetz() if plain.timezone else value.time()
+    hour = value.timetz() if isinstance(value, datetime) else value
+    return hour.replace(tzinfo=None) if isinstance(hour, time) and hour.tzinfo and not plain.timezone else hour
 
 
 def _uuid(plain: Any, value: Any) -> Any:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from json import JSONEncoder
-from math import copysign, isfinite, isnan
+from math import copysign, inf, isfinite, isnan
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Boolean, ClauseElement, Enum, Integer, Numeric, String, types
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine import Dialect
@@ -47,6 +48,7 @@ _ALONE = ("too_large", "A number by itself has at most 64 bits in JSON on SQLite
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _as_json = JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
 _SAFE = frozenset((int, bool, NoneType))
+_OF_JSON = frozenset((dict, list, str, float, *_SAFE))
 _LARGEST = 2**63
 _BYTES = (bytes, bytearray, memoryview)
 # A day is the moment at its beginning; asyncpg asks of a time only that it has hours.
@@ -57,7 +59,7 @@ _KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (
     (types.Time, (time, datetime)),
     (types.Interval, (timedelta,)),
 )
-_TAKEN: tuple[tuple[Any, type], ...] = ((Boolean, bool), (Integer, int), (types.Date, date), (types.Time, time))
+_TAKEN: tuple[tuple[Any, type], ...] = ((Boolean, bool), (Integer, int), (types.Date, date))
 _EXACT: tuple[tuple[Any, type], ...] = (*_TAKEN, (types.LargeBinary, bytes), (types.Interval, timedelta))
 
 
@@ -76,8 +78,9 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> Problem 
     if value is None or isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
         return None
     type_ = type_._variant_mapping.get(dialect.name, type_)
-    is_own = isinstance(type_, TypeDecorator)
-    plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
+    # SQLAlchemy's own Interval is a decorated DateTime, and yet none.
+    is_own = isinstance(type_, TypeDecorator) and not isinstance(type_, types.Interval)
+    plain: Any = type_.impl_instance if isinstance(type_, TypeDecorator) and is_own else type_
     if not is_own and not _has_kind(plain, value):
         return no_such(value)
     if isinstance(plain, types.Float) and isinstance(value, str) and not is_own:
@@ -255,7 +258,7 @@ def _is_too_large(type_: TypeEngine[Any], number: Any) -> bool:
     if isinstance(type_, Integer):
         low, high = _range(type_)
         return not low <= number < high
-    if isinstance(type_, Numeric) and type_.precision is not None and type_.asdecimal:
+    if isinstance(type_, Numeric) and type_.precision is not None:
         scale = type_.scale or 0
         # From half a unit of the last digit on, it is rounded up.
         return bool(abs(number) >= Decimal(10) ** (type_.precision - scale) - Decimal(5).scaleb(-scale - 1))
@@ -291,15 +294,12 @@ class Look:
         """A doubtful value in the form of the column, and what is said against it."""
         if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
             return value, None
-        value = self._made(value)
-        is_fine = self.fine is None or self.fine(value)
-        return value, None if is_fine else problem_of(self._type, value, self._dialect)
-
-    def _made(self, value: Any) -> Any:
         try:
-            return value if self._make is None else self._make(self._plain, value)
+            made = value if self._make is None else self._make(self._plain, value)
         except WRONG:  # whatever is said against it
-            return value
+            return value, problem_of(self._type, value, self._dialect) or no_such(value)
+        is_fine = self.fine is None or self.fine(made)
+        return made, None if is_fine else problem_of(self._type, made, self._dialect)
 
 
 class Holds:
@@ -371,10 +371,15 @@ _DIALECTS = {"sqlite": _lite(), "postgresql": _postgres()}
 
 
 def _is_taken_otherwise(plain: Any) -> bool:
-    """Whether asyncpg makes something of values for PostgreSQL that is not what they are."""
+    """Whether asyncpg makes something of values for PostgreSQL that is not what they are.
+
+    Or whether a column of JSON, which is kept as text there, takes what neither the trail nor a query can read.
+    """
     if isinstance(plain, ARRAY):
         return _is_taken_otherwise(plain.item_type)
-    return _kind(plain) is not None or (isinstance(plain, Numeric) and plain.asdecimal)
+    if isinstance(plain, types.JSON):
+        return not isinstance(plain, JSONB)
+    return _kind(plain) is not None or isinstance(plain, Numeric | types.DateTime | types.Time)
 
 
 def _kind(plain: Any) -> type | None:
@@ -412,8 +417,13 @@ def _fine(plain: Any, backend: str) -> Callable[[Any], bool]:
     if isinstance(under, Numeric):
         return _fine_number(under, backend)
     if isinstance(under, types.DateTime):
-        timezone = under.timezone
-        return lambda value: type(value) is datetime and (timezone or value.tzinfo is None)
+        zoned = under.timezone
+        return lambda value: type(value) is datetime and (value.tzinfo is not None) is zoned
+    if isinstance(under, types.Time):
+        zoned = under.timezone
+        return lambda value: type(value) is time and (zoned or value.tzinfo is None)
+    if isinstance(under, types.JSON) and backend != "sqlite":
+        return lambda value: type(value) in _OF_JSON and _json_problem(value) is None
     if isinstance(under, types.Uuid):
         kind: type = UUID if under.as_uuid else NoneType
         return lambda value: isinstance(value, kind)  # drivers have one of their own
@@ -426,6 +436,8 @@ def _fine(plain: Any, backend: str) -> Callable[[Any], bool]:
 
 def _fine_number(plain: Any, backend: str) -> Callable[[Any], bool]:
     after = digits_after(plain)
+    if not plain.asdecimal:
+        return _fine_float(plain, after)
     if backend == "sqlite" and (plain.precision is None or plain.precision > DIGITS):
         return lambda value: False
     if after is None:
@@ -437,5 +449,16 @@ def _fine_number(plain: Any, backend: str) -> Callable[[Any], bool]:
             return False
         is_short = value.same_quantum(unit) or ROUNDING.quantize(value, unit) == value
         return is_short and (bool(value) or not value.is_signed())
+
+    return fine
+
+
+def _fine_float(plain: Any, after: int | None) -> Callable[[Any], bool]:
+    top = inf if plain.precision is None else 10.0 ** (plain.precision - (after or 0))
+
+    def fine(value: Any) -> bool:
+        if type(value) is not float or abs(value) >= top or value != value:
+            return False
+        return (after is None or round(value, after) == value) and (bool(value) or copysign(1.0, value) > 0)
 
     return fine
