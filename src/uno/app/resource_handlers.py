@@ -18,10 +18,10 @@ from uno.data.making import maker
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
 from uno.data.recent import Recent
+from uno.data.record_ids import record_id
 from uno.data.related import Extending, Related
 from uno.data.rendered import Renderer, Row
 from uno.data.reread import made_whole
-from uno.data.tracked import record_id
 from uno.data.traits import TENANT
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.errors import NotFound, PreconditionFailed, id_text
@@ -100,7 +100,7 @@ def _history(resource: "Resource") -> Any:
 
     async def handle(query: Any) -> Any:
         unit = ambient_unit()
-        record = record_id(plan.key(query.id), plan)
+        record = record_id(plan, plan.key(query.id))
         trail = AuditTrail(unit.database)
         # The trail has no policies: of an id that another tenant has, or had, it would tell.
         secured = await unit.database.secures(plan.table)
@@ -241,9 +241,9 @@ async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
     field = ambient_unit().database.fields(plan).find(name) if name else None
     if field is None or "in" not in field.operators or not resource.usual(*_ONE):
         return [await resource.repository.get(id) for id in ids]
-    wanted = {record_id(plan.key(id), plan): id for id in ids}
+    wanted = {record_id(plan, plan.key(id)): id for id in ids}
     rows = await resource.repository.find(Filter(**{f"{name}__in": list(wanted.values())}))
-    found = {record_id(plan.key_of(one), plan): one for one in rows}
+    found = {record_id(plan, plan.key_of(one)): one for one in rows}
     lost = next((id for text, id in wanted.items() if text not in found), None)
     if lost is not None:
         raise NotFound(resource.cls.__name__, lost)

@@ -99,6 +99,10 @@ class DocumentPlan:
     def id_of(self, key: tuple[Any, ...]) -> Any:
         return key[1]
 
+    def filed(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The kind is no part of what the trail has."""
+        return key[1:]
+
     def key_of(self, entity: Any) -> tuple[Any, ...]:
         return (self.kind, str(entity.id))
 

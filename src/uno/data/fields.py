@@ -259,6 +259,8 @@ def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:
     # What a decorator of somebody's own makes of a moment only that knows.
     if isinstance(stored := below(type_), types.DateTime) and not stored.timezone:
         return lambda value: _in_utc(value).replace(tzinfo=None)
+    if isinstance(stored, types.Time) and not stored.timezone:
+        return lambda value: value.replace(tzinfo=None)
     return _CHECKS.get(wanted, lambda value: value)
 
 
