@@ -67,15 +67,15 @@ def _declared(one: Any) -> set[str]:
 
 def _defaults(table: Table, one: Any, columns: Iterable[Column[Any]], taken: set[str]) -> set[str]:
     """As PostgreSQL calls it; of a check also what SQLite says, which is the condition."""
-    ending, is_check = ENDINGS.get(type(one)), isinstance(one, CheckConstraint)
+    ending, check = ENDINGS.get(type(one)), one if isinstance(one, CheckConstraint) else None
     if ending is None:
         return set()
     names = [column.name for column in columns]
-    shown = () if isinstance(one, PrimaryKeyConstraint) or (is_check and len(names) > 1) else names
+    shown = () if isinstance(one, PrimaryKeyConstraint) or (check is not None and len(names) > 1) else names
     numbered = (default_name(table.name, shown, f"{ending}{n or ''}") for n in count())
     made = next(name for name in numbered if name not in taken)
     taken.add(made)
-    return {made, *_conditions(one)} if is_check else {made}
+    return {made} if check is None else {made, *_conditions(check)}
 
 
 def _conditions(check: CheckConstraint) -> set[str]:

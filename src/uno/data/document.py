@@ -196,6 +196,9 @@ class DocumentPlan:
     def await_generated(self, entity: Any) -> None:
         pass
 
+    def formed(self, entity: Any, changed: Collection[str]) -> bool:
+        return False
+
     def touch(self, entity: Any, changed: Values) -> None:
         pass
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Boolean, Enum, Integer, Numeric, types
 
+from uno.data.narrow import Narrow, narrower
 from uno.data.postgres_numbers import AFTER, BEFORE, fits
 from uno.data.sqlite_numbers import digits_after, reader
 
@@ -27,7 +28,22 @@ _WHOLE = 2.0**63
 def maker(plain: Any, backend: str) -> Make | None:
     """What makes values for columns of a type, None where they stay as they are."""
     forms = (*_ON_SQLITE, *_FORMS) if backend == "sqlite" else _FORMS
-    return next((make for kind, make in forms if isinstance(plain, kind)), None)
+    make = next((make for kind, make in forms if isinstance(plain, kind)), None)
+    keep = narrower(plain, backend)
+    return make if keep is None else _narrowed(make or _itself, keep)
+
+
+def _narrowed(make: Make, keep: Narrow) -> Make:
+    def narrowed(plain: Any, value: Any) -> Any:
+        made = make(plain, value)
+        kept = keep(made)
+        return made if kept is None else kept  # of what cannot be kept it is told elsewhere
+
+    return narrowed
+
+
+def _itself(_plain: Any, value: Any) -> Any:
+    return value
 
 
 def rounded(plain: Any, number: Decimal) -> Decimal:
@@ -103,20 +119,24 @@ def _hour(plain: Any, value: Any) -> Any:
 
 
 def _uuid(plain: Any, value: Any) -> Any:
-    return UUID(value) if plain.as_uuid and isinstance(value, str) else value
+    if plain.as_uuid:
+        return UUID(value) if isinstance(value, str) else value
+    return str(UUID(str(value)))
 
 
 def _array(plain: Any, value: Any) -> Any:
-    make = maker(plain.item_type, "postgresql")
-    return value if make is None else _each(make, plain.item_type, value)
+    make = maker(plain.item_type, "postgresql") or _itself
+    return _each(make, plain, value) if isinstance(value, list | tuple) else value
 
 
 def _each(make: Make, plain: Any, value: Any) -> Any:
     """The same list where nothing in it, or in lists of it, becomes another."""
     if value is None or not isinstance(value, list | tuple):
-        return value if value is None else make(plain, value)
+        return value if value is None else make(plain.item_type, value)
     made = [_each(make, plain, one) for one in value]
-    return value if all(one is other for one, other in zip(made, value, strict=True)) else made
+    kind = tuple if plain.as_tuple else list
+    is_same = type(value) is kind and all(one is other for one, other in zip(made, value, strict=True))
+    return value if is_same else kind(made)
 
 
 _FORMS: tuple[tuple[Any, Make], ...] = (

@@ -143,6 +143,16 @@ class MappedPlan:
             setattr(entity, name, value)
         return {**state, **made} if made else state
 
+    def formed(self, entity: Any, changed: Collection[str]) -> bool:
+        """Give an entity what is changed in the form of its columns; whether anything has become another value."""
+        try:
+            made = {} if self.holds is None else self.holds(self.state(entity), changed)
+        except Invalid:  # raised when it is checked, after what the class says
+            return False
+        for name, value in made.items():
+            setattr(entity, name, value)
+        return bool(made)
+
     @property
     def sort_names(self) -> tuple[str, ...]:
         """The fields that tell two rows apart."""

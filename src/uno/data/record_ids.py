@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Date, Integer, Text, Uuid, cast, func, lit
 from uno.data import wire
 from uno.data.decorators import below, is_moment
 from uno.data.forms import maker
+from uno.data.narrow import is_single
 from uno.errors import Misconfigured, id_text
 
 Form: TypeAlias = Callable[[Any], Any]
@@ -41,8 +42,6 @@ _PLAIN = (Integer, Uuid, Date)
 # However the server reads backslashes in literals.
 _BACKSLASH = literal_column("chr(92)", Text)
 _COMMA = literal_column("','", Text)
-# Digits of the mantissa of a REAL, in bits.
-_SINGLE = 24
 
 
 # -- in Python
@@ -50,10 +49,10 @@ _SINGLE = 24
 
 def forms(label: str, columns: Sequence[ColumnElement[Any]]) -> Callable[[Key], Key] | None:
     """What makes of a key what is stored of it; None where that is the same. Raises `Misconfigured`."""
-    made = [_form(label, column.type) for column in columns]
+    made = [form(label, column.type) for column in columns]
     if not any(made):
         return None
-    return lambda key: tuple([_formed(form, part) for form, part in zip(made, key, strict=True)])
+    return lambda key: tuple([_formed(one, part) for one, part in zip(made, key, strict=True)])
 
 
 def stored(columns: Sequence[ColumnElement[Any]]) -> Callable[[Key], Key] | None:
@@ -110,9 +109,10 @@ def _formed(form: Form | None, part: Any) -> Any:
         return part
 
 
-def _form(label: str, type_: Any) -> Form | None:
+def form(label: str, type_: Any) -> Form | None:
+    """Of one part of a key."""
     plain = below(type_)
-    if isinstance(plain, types.REAL) or (isinstance(plain, types.Float) and 0 < (plain.precision or 0) <= _SINGLE):
+    if is_single(plain):
         raise Misconfigured(
             f"{label} has a key of the type {plain!r}, of which other digits are stored than are given; "
             "make it an Integer, a Numeric or a String."
@@ -170,15 +170,20 @@ def in_sql(columns: Sequence[ColumnElement[Any]]) -> bool:
 def id_text_in_sql(parts: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
     """The text by PostgreSQL; NULL where a part is."""
     if len(parts) == 1:
-        return cast(parts[0], Text)
+        return part_in_sql(parts[0])
     first, *others = map(_escaped, parts)
     for part in others:
         first = first.concat(_COMMA).concat(part)
     return first
 
 
+def part_in_sql(part: ColumnElement[Any]) -> ColumnElement[str]:
+    """The text of a part that stands by itself; the first and the last day are infinite to asyncpg."""
+    return cast(wire.expression(part, "postgresql") if isinstance(part.type, Date) else part, Text)
+
+
 def _escaped(part: ColumnElement[Any]) -> ColumnElement[str]:
-    text = cast(part, Text)
+    text = part_in_sql(part)
     if isinstance(part.type, _PLAIN):
         return text
     doubled = func.replace(text, _BACKSLASH, _BACKSLASH.concat(_BACKSLASH), type_=Text())

@@ -395,6 +395,8 @@ def _operation(entry: Entry) -> Operation | None:
     if entry.status == "new":
         return _insert(entry)
     changed = _changed(entry) if entry.status == "loaded" else {}
+    if changed and entry.plan.formed(entry.entity, changed):
+        changed = _changed(entry)  # what was stored so already is no change
     if not changed and entry.status == "loaded" and not entry.required:
         return None
     plan = entry.plan

@@ -35,6 +35,7 @@ from uno.data.declared import NOTHING, Declared, parted
 from uno.data.decorators import below
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_fields import defaults_of, id_type
+from uno.data.narrow import LONGEST, SHORTEST
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.postgres_numbers import fits
 from uno.data.written import kind_of, written
@@ -246,6 +247,12 @@ def _from_seconds(value: Any) -> Any:
         raise PydanticCustomError("value", "It is beyond what can be stored.") from None
 
 
+def _within(value: timedelta) -> timedelta:
+    if not SHORTEST <= value <= LONGEST:
+        raise PydanticCustomError("value", "It is beyond what can be stored.")
+    return value
+
+
 def _without_zone(value: time) -> time:
     if value.tzinfo is not None:
         raise PydanticCustomError("value", "It is stored without a time zone; leave it out.")
@@ -257,7 +264,9 @@ _CLOCK: Final = Annotated[
     AfterValidator(_without_zone),
     WithJsonSchema({"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$"}),
 ]
-_SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonSchema({"type": "number"})]
+_SECONDS: Final = Annotated[
+    timedelta, BeforeValidator(_from_seconds), AfterValidator(_within), WithJsonSchema({"type": "number"})
+]
 
 
 def _python_type(type_: Any) -> Any:

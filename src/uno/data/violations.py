@@ -129,9 +129,10 @@ def _side(found: Violation, plan: MappedPlan) -> Kind | None:
     """Of an UPDATE: whether it leads nowhere itself, or others lead to what it was; None where it may be both."""
     if found.table != plan.table.name:
         return None
-    sides: list[Kind] = ["reference"] if _keys(found, plan.table) else []
-    sides += ["referred"] if list(_leading_here(found, plan)) else []
-    return sides[0] if len(sides) == 1 else None
+    leads, is_led_to = bool(_keys(found, plan.table)), any(True for _ in _leading_here(found, plan))
+    if leads == is_led_to:
+        return None
+    return "reference" if leads else "referred"
 
 
 def _referring(found: Violation, plan: MappedPlan) -> str | None:
