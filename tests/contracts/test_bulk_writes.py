@@ -7,7 +7,20 @@ from functools import partial
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, MetaData, String, func, select, text, true
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
@@ -423,6 +436,14 @@ class Unfinished(Specification[Shop]):
         Unfinished(),
         Unfinished() & Unfinished(),
         true(),
+        and_(true(), *[]),
+        or_(true(), Shop.stock == 1),
+        literal(True),
+        Filter(name__not_in=[]),
+        Filter(name__not_in=iter([])),
+        ~Filter(name__in=()),
+        Filter(stock=1) | Filter.of({"name__not_in": []}),
+        Filter.of_query([("name__not_in", "")]),
     ],
 )
 async def test_a_condition_that_every_row_fits_is_none(database: Database, empty: Any) -> None:
@@ -433,6 +454,17 @@ async def test_a_condition_that_every_row_fits_is_none(database: Database, empty
                 await change(empty)
         assert await shops.delete_many(empty, name="b") == 1
         assert await shops.delete_many(empty, everything=True) == 1
+
+
+@pytest.mark.parametrize("nothing", [[], (), set(), iter([])])
+async def test_neither_is_one_of_another_name_than_none_at_all(database: Database, nothing: Any) -> None:
+    async with unit(database):
+        await shops.insert_many([{"name": name} for name in "ab"])
+        with pytest.raises(Misconfigured, match="everything=True"):
+            await shops.delete_many(name__not_in=nothing)
+        assert await shops.delete_many(name__in=nothing) == 0
+        assert await shops.delete_many(name__not_in=iter(["a"])) == 1
+        assert await shops.delete_many(name__not_in=[], everything=True) == 1
 
 
 async def test_the_opposite_of_an_empty_filter_changes_nothing(database: Database) -> None:

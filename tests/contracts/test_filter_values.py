@@ -1,15 +1,17 @@
 """What the values of a filter are read as: by the type of the column, in a statement and in Python."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, DateTime, MetaData
+from sqlalchemy import JSON, Column, DateTime, Integer, MetaData, Numeric, Table, Time
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, registry
 from tests.contracts.conftest import Fresh
 
 from uno.data import Database, Filter, Model, Repository, UnitOfWork
+from uno.errors import Invalid
 
 
 class Base(Model):
@@ -97,3 +99,19 @@ async def test_the_null_of_json_is_null(fresh: Fresh, backend: str) -> None:
 
 
 JSONS = ("plain", "binary", "mixed")
+
+
+def test_a_class_that_is_mapped_later_is_read_by_its_columns() -> None:
+    class Crate:
+        def __init__(self, weight: Decimal) -> None:
+            self.weight, self.opened = weight, time(12)
+
+    heavy = Filter(weight__gte="5")
+    assert not heavy.fits(Crate(Decimal(7)))
+    columns = Column("id", Integer, primary_key=True), Column("weight", Numeric(10, 2)), Column("opened", Time)
+    registry().map_imperatively(Crate, Table("filters_crates", MetaData(), *columns))
+    assert heavy.fits(Crate(Decimal(7)))
+    # Where a column has no time zone, databases have none.
+    assert Filter(opened__gte="12:00:00+02:00").fits(Crate(Decimal(7)))
+    with pytest.raises(Invalid, match="It takes a time"):
+        Filter(opened__gte=Decimal(5)).fits(Crate(Decimal(7)))

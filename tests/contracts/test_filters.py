@@ -9,7 +9,15 @@ from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from sqlalchemy import BigInteger, ForeignKey, MetaData, Numeric, SmallInteger, select
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    delete,
+    select,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tests.contracts.conftest import BACKENDS, Fresh
 
@@ -412,7 +420,23 @@ async def test_texts_of_a_query_fit_what_they_find(filled: dict[str, Database], 
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("size", "many"), ("colour", "green"), ("born__gt", 5), ("size__in", 1), ("code", "x")]
+    ("key", "value"),
+    [
+        ("size", "many"),
+        ("colour", "green"),
+        ("born__gt", 5),
+        ("size__in", 1),
+        ("code", "x"),
+        ("size__icontains", "1"),
+        ("price__starts_with", "1"),
+        ("born__has", "2026-11-21"),
+        ("colour__lte", Colour.RED),
+        ("data__lt", {"k": 1}),
+        ("data__starts_with", [1]),
+        ("data", {"k": 1}),
+        ("data.k__lt", {"k": 1}),
+        ("shelf.id__contains", 2),
+    ],
 )
 async def test_what_no_query_takes_fits_nothing(filled: dict[str, Database], key: str, value: Any) -> None:
     with pytest.raises(Invalid) as in_python:
@@ -421,6 +445,31 @@ async def test_what_no_query_takes_fits_nothing(filled: dict[str, Database], key
         with pytest.raises(Invalid) as in_sql:
             await found(database, Filter(**{key: value}))
         assert in_python.value.errors == in_sql.value.errors
+
+
+@pytest.mark.parametrize("key", ["data.k", "data.k__ne", "data.k__in", "data.k.m__is_null", "data.k__has"])
+@pytest.mark.parametrize("stored", ["k", 1, True, [1, "k"], ["k", {"k": 1}], {"k": [1]}, {"k": 1}])
+async def test_json_that_has_no_keys_has_nothing_at_any_path(
+    filled: dict[str, Database], key: str, stored: Any
+) -> None:
+    given = Filter(**{key: {"in": [1], "is_null": False}.get(key.partition("__")[2], 1)})
+    row = {**ROWS[0], "id": 99, "data": stored}
+    for database in filled.values():
+        async with database.transaction() as transaction:
+            await transaction.execute(Stocked.__table__.insert(), row)  # type: ignore[attr-defined]
+        for one in (given, ~given):
+            assert (99 in await found(database, one)) is one.fits(thing(row))
+        async with database.transaction() as transaction:
+            await transaction.execute(delete(Stocked).where(Stocked.id == 99))
+
+
+def test_a_list_that_is_changed_is_read_again() -> None:
+    sizes = ["1"]
+    given = Filter(size__in=sizes)
+    one = thing({**ROWS[0], "size": 2})
+    assert not given.fits(one)
+    sizes.append("2")
+    assert given.fits(one)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """SQL given as text: with bind parameters, never with values written into it."""
 
+import enum
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+
 import pytest
-from sqlalchemy import MetaData, insert, select, text
+from sqlalchemy import DateTime, MetaData, Numeric, insert, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 
-from uno.data import Database, Model, Repository, UnitOfWork, session, transaction
+from uno.data import Database, Model, Repository, UnitOfWork, UUIDMixin, session, transaction
 from uno.data.literal import reads, writes
 from uno.errors import Conflict, Misconfigured
 
@@ -21,7 +25,27 @@ class Note(Base):
     title: Mapped[str] = mapped_column(default="")
 
 
+class Grade(enum.Enum):
+    GOOD = 1
+
+
+class Kept(UUIDMixin, Base):
+    """A value of each type that SQLite stores as something else."""
+
+    __tablename__ = "literal_kept"
+    price: Mapped[Decimal] = mapped_column(Numeric(10, 2), default=Decimal("1.25"))
+    at: Mapped[datetime] = mapped_column(default=datetime(2026, 1, 2, 3, 4, 5, 6, UTC))
+    local: Mapped[datetime] = mapped_column(DateTime(), default=datetime(2026, 1, 2, 3, 4, 5, 6))  # noqa: DTZ001
+    day: Mapped[date] = mapped_column(default=date(2026, 1, 2))
+    hour: Mapped[time] = mapped_column(default=time(3, 4, 5, 6))
+    spent: Mapped[timedelta] = mapped_column(default=timedelta(hours=30, microseconds=7))
+    grade: Mapped[Grade] = mapped_column(default=Grade.GOOD)
+    raw: Mapped[bytes] = mapped_column(default=b"\0x")
+    done: Mapped[bool] = mapped_column(default=True)
+
+
 notes: Repository[Note] = Repository(Note)
+kept: Repository[Kept] = Repository(Kept)
 
 
 @pytest.fixture
@@ -72,6 +96,25 @@ async def test_parameters_and_text_fit_each_other(database: Database) -> None:
         ):
             with pytest.raises(Misconfigured, match=reason):
                 await uow.execute("SELECT 1 FROM literal_notes WHERE id = :id", parameters)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", list(Kept.__table__.columns.keys()))
+async def test_a_value_is_compared_with_what_is_stored_of_such_values(database: Database, name: str) -> None:
+    async with UnitOfWork(database):
+        one = await kept.add(Kept())
+    sql = f"SELECT id FROM literal_kept WHERE {name} = :given"  # of a column declared above
+    async with UnitOfWork(database) as uow:
+        assert len((await uow.execute(sql, {"given": getattr(one, name)})).all()) == 1  # type: ignore[arg-type]
+        session = await uow.session()
+        assert len((await session.execute(sql, {"given": getattr(one, name)})).all()) == 1
+
+
+async def test_an_aware_time_of_any_zone_is_the_same_moment(database: Database) -> None:
+    async with UnitOfWork(database):
+        await kept.add(Kept())
+    moment = datetime(2026, 1, 2, 8, 4, 5, 6, timezone(timedelta(hours=5)))
+    async with UnitOfWork(database) as uow:
+        assert (await uow.execute("SELECT count(*) FROM literal_kept WHERE at = :at", {"at": moment})).scalar() == 1
 
 
 async def test_several_rows_are_given_as_a_list(database: Database) -> None:

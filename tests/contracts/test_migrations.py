@@ -195,8 +195,7 @@ async def write_words(database: Database) -> None:
     """Twice the same one."""
     async with database.transaction() as transaction:
         for id in (1, 2):
-            values = {"id": id, "other": str(id)}
-            await transaction.execute(text("INSERT INTO notes (id, word, other) VALUES (:id, 'x', :other)"), values)
+            await transaction.execute(text("INSERT INTO notes (id, word) VALUES (:id, 'x')"), {"id": id})
 
 
 async def test_constraints_without_a_name_come_and_go(database: Database, made: Make) -> None:
@@ -250,6 +249,54 @@ async def test_constraints_without_a_name_are_seen_to_go(database: Database, mad
             await write_words(database)
     await after.upgrade()
     await write_words(database)
+
+
+LONG = "a_column_with_a_rather_long_name_number_"
+
+
+@pytest.mark.parametrize(
+    ("names", "unique"),
+    [
+        ([f"{LONG}1", f"{LONG}2"], [(f"{LONG}1", f"{LONG}2")]),
+        (["a_b", "c", "a", "b_c"], [("a_b", "c"), ("a", "b_c")]),
+    ],
+    ids=["long", "alike"],
+)
+async def test_constraints_get_names_that_fit_and_of_their_own(
+    database: Database, made: Make, names: list[str], unique: list[tuple[str, ...]]
+) -> None:
+    def pages(*several: tuple[str, ...]) -> MetaData:
+        columns = [Column(name, Text) for name in names]
+        return notes(*columns, *(UniqueConstraint(*one) for one in several), metadata=MetaData())
+
+    steps = [made(pages(*unique[:number])) for number in range(len(unique) + 1)]
+    await steps[0].revise("first")
+    await steps[0].upgrade()
+    # At once, and then one by one.
+    for way in (steps[-1:], steps[1:]):
+        for each in way:
+            await each.revise("more")
+            await each.upgrade()
+            assert await lines(each) == []
+        await way[0].downgrade(f"-{len(way)}")
+        assert await lines(steps[0]) == []
+        for written in way[0].folder.glob("versions/*more.py"):
+            written.unlink()
+
+
+async def test_a_constraint_that_gets_a_name_is_there_once_and_goes_back(database: Database, made: Make) -> None:
+    before = made(notes(Column("word", Text, unique=True), metadata=MetaData()))
+    after = made(notes(Column("word", Text, unique=True)))
+    await before.revise("first")
+    await before.upgrade()
+    await after.revise("second")
+    for _ in range(2):
+        await after.upgrade()
+        assert await lines(after) == []
+        await before.downgrade("-1")
+        assert await lines(before) == []
+        with pytest.raises(Conflict, match="duplicate"):
+            await write_words(database)
 
 
 async def test_rows_that_refer_to_a_changed_table_stay(database: Database, made: Make) -> None:

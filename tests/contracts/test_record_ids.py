@@ -1,7 +1,7 @@
 """A composite key has one text in the audit trail, whoever writes it, and no two keys have the same."""
 
 import enum
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -50,6 +50,29 @@ class NumberedLine(VersionMixin, Base):
     order_no: Mapped[str] = mapped_column(primary_key=True)
     item: Mapped[str] = mapped_column(primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int]
+
+
+class KeptBase(Model):
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class KeptNumber(VersionMixin, KeptBase):
+    __tablename__ = "kept_numbers"
+    id: Mapped[Decimal] = mapped_column(Numeric(10, 2), primary_key=True)
+    n: Mapped[int]
+
+
+class KeptDay(VersionMixin, KeptBase):
+    __tablename__ = "kept_days"
+    id: Mapped[date] = mapped_column(primary_key=True)
+    n: Mapped[int]
+
+
+class KeptMoment(VersionMixin, KeptBase):
+    __tablename__ = "kept_moments"
+    id: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
     n: Mapped[int]
 
 
@@ -259,6 +282,34 @@ async def test_a_part_of_a_composite_key_is_that_of_what_is_stored(fresh: Fresh,
     for asked in (("a,b", Decimal("1.5")), r"a\,b,1.50", r"a\,b,1.5"):
         [entry] = await AuditTrail(database).history(Priced, asked)
         assert entry.record_id == r"a\,b,1.50"
+
+
+KEPT: list[tuple[type, Any, Any]] = [
+    (KeptNumber, Decimal("1.125"), Decimal("1.13")),
+    (KeptDay, datetime(2026, 1, 2, 3, tzinfo=UTC), date(2026, 1, 2)),
+    (KeptMoment, datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=UTC)),  # noqa: DTZ001 - in UTC
+]
+
+
+@pytest.mark.parametrize(("cls", "given", "stored"), KEPT)
+async def test_what_was_given_finds_what_is_stored_of_it(
+    fresh: Fresh, backend: str, cls: Any, given: Any, stored: Any
+) -> None:
+    database = await fresh(backend, KeptBase.metadata)
+    kept = Repository(cls)
+    async with UnitOfWork(database, books=(AuditBook(),)):
+        one = await kept.add(cls(id=given, n=1))
+        assert await kept.get(given) is await kept.get(stored) is one
+    async with UnitOfWork(database, books=(AuditBook(),)):
+        await kept.update(given, n=2)
+        found = await kept.get(given)
+        assert (found.id, found is await kept.get(stored)) == (stored, True)
+    trail = AuditTrail(database)
+    assert [one.operation for one in await trail.history(cls, given)] == ["create", "update"]
+    assert await trail.history(cls, given) == await trail.history(cls, stored)
+    async with UnitOfWork(database):
+        await kept.delete(given)
+        assert not await kept.exists()
 
 
 def test_a_key_that_is_stored_with_other_digits_is_refused() -> None:

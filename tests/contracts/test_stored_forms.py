@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +52,9 @@ class Formed(VersionMixin, Base):
     naive: Mapped[datetime | None] = mapped_column(DateTime)
     ref: Mapped[UUID | None]
     data: Mapped[Any | None] = mapped_column(JSON)
+    share: Mapped[float | None] = mapped_column(Numeric(6, 2, asdecimal=False))
+    at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    span: Mapped[timedelta | None]
 
 
 class FormPlain(Formed):
@@ -75,6 +79,7 @@ class FormKeyed(UUIDMixin, VersionMixin, Base):
     exact: Mapped[Decimal | None]
     ratio: Mapped[float | None]
     price: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    share: Mapped[float | None] = mapped_column(Numeric(6, 2, asdecimal=False))
     name: Mapped[str | None]
 
 
@@ -85,6 +90,7 @@ class FormUnversioned(UUIDMixin, Base):
     exact: Mapped[Decimal | None]
     ratio: Mapped[float | None]
     price: Mapped[Decimal | None] = mapped_column(Numeric(10, 2))
+    share: Mapped[float | None] = mapped_column(Numeric(6, 2, asdecimal=False))
     data: Mapped[Any | None] = mapped_column(JSON)
     name: Mapped[str | None]
 
@@ -175,6 +181,18 @@ TAKEN = [
     ("hour", datetime(2026, 1, 2, 5, tzinfo=UTC), time(5), "05:00:00"),
     ("naive", date(2026, 1, 2), datetime(2026, 1, 2), "2026-01-02T00:00:00"),  # noqa: DTZ001 - it has none
     ("ref", str(A_REF), A_REF, str(A_REF)),
+    ("share", 1.005, 1.01, 1.01),
+    ("share", Decimal("1.5"), 1.5, 1.5),
+    ("share", 2, 2.0, 2),
+    ("share", -0.001, 0.0, 0),
+    ("share", True, 1.0, 1),
+    ("price", True, Decimal(1), "1.00"),
+    ("exact", True, Decimal(1), "1"),
+    ("is_paid", 1.0, True, True),
+    ("is_paid", Decimal(0), False, False),
+    ("at", date(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"),
+    ("at", datetime(2026, 1, 2, 3), datetime(2026, 1, 2, 3, tzinfo=UTC), "2026-01-02T03:00:00+00:00"),  # noqa: DTZ001
+    ("hour", time(5, tzinfo=UTC), time(5), "05:00:00"),
 ]
 
 
@@ -217,6 +235,14 @@ WRONG = [
     ("stage", "s"),
     ("ref", "no uuid"),
     ("price", [1]),
+    ("price", Fraction(1, 2)),
+    ("share", Fraction(1, 2)),
+    ("share", 99999),
+    ("share", 9999.996),
+    ("share", "abc"),
+    ("span", 5),
+    ("data", "a\0"),
+    ("data", {"a": ["\ud800"]}),
 ]
 WRONG_ON_SQLITE = [
     ("ratio", float("nan")),
@@ -292,6 +318,9 @@ async def test_the_answer_to_a_create_is_what_is_read_and_its_tag_holds(fresh: F
         {"ratio": -0.0},
         {"price": "1.5"},
         {"price": "-0.0"},
+        {"share": 1},
+        {"share": 1.005},
+        {"share": -0.0},
         {"data": 100.0},
         {"data": -0.0},
         {"data": 1e17},
@@ -300,7 +329,7 @@ async def test_the_answer_to_a_create_is_what_is_read_and_its_tag_holds(fresh: F
     app = App(Module("forms", routes=routes), database=database)
     async with app, AsyncClient(transport=ASGITransport(app=asgi(app)), base_url="http://test") as client:
         for path in ("/form_keyed", "/form_unversioned"):
-            for body in bodies if path == "/form_unversioned" else bodies[:6]:
+            for body in bodies if path == "/form_unversioned" else bodies[:9]:
                 made = await client.post(path, json=body)
                 assert made.status_code == 201, made.text
                 there = made.headers["location"]

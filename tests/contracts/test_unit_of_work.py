@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -84,6 +85,30 @@ async def test_an_exception_rolls_everything_back(database: Database) -> None:
             raise ZeroDivisionError
     assert await values(database) == {"a": 1, "b": 1, "c": 1}
     assert await audited(database) == []
+
+
+async def test_nothing_is_done_by_one_that_is_over_or_was_never_open(database: Database) -> None:
+    async with unit(database) as over:
+        pass
+    for closed in (over, unit(database)):
+        for call in (
+            partial(closed.execute, "INSERT INTO coin (id, value, version) VALUES ('z', 1, 1)"),
+            partial(closed.execute, "SELECT 1"),
+            closed.session,
+            closed.flush,
+            closed.commit,
+        ):
+            with pytest.raises(Misconfigured, match="not open"):
+                await call()
+        with pytest.raises(Misconfigured, match="not open"):
+            async with closed.savepoint():
+                pass
+        with pytest.raises(Misconfigured, match="not open"):
+            closed.record(CoinSpent(coin_id="a"))
+    use = database.pool_use()
+    assert use is not None
+    assert use.in_use == 0
+    assert await values(database) == {"a": 1, "b": 1, "c": 1}
 
 
 async def test_entering_again_joins(database: Database) -> None:

@@ -13,7 +13,7 @@ from tests.contracts.conftest import BACKENDS, Fresh
 
 from uno.data import Database, Model, Repository, UnitOfWork, UUIDMixin, VersionMixin
 from uno.data.filters import Filter
-from uno.domain import AggregateRoot
+from uno.domain import AggregateRoot, Specification
 from uno.errors import Invalid, Misconfigured
 
 
@@ -73,6 +73,15 @@ class Note(AggregateRoot[str]):
         super().__init__(id=id)
         self.stars = stars
         self.state = state
+
+
+class Constant(Specification[UsualOrder]):
+    filter = Filter(amount=5)  # type: ignore[assignment]
+
+
+class Mapping5(Specification[UsualOrder]):
+    def filter(self) -> Any:
+        return {"amount": 5}
 
 
 ID = UUID("018f0000-0000-7000-8000-000000000001")
@@ -199,6 +208,8 @@ async def test_what_would_not_be_stored_is_refused(database: Database) -> None:
         (lambda: orders.exists(ID), "not a UUID; write name=value"),
         (lambda: orders.count(False), "not False; write name=value"),
         (lambda: orders.find(Filter), "not the class Filter"),
+        (lambda: orders.find(Constant()), r"Constant\.filter is a Filter, and has to be a method that gives one"),
+        (lambda: orders.find(Mapping5()), r"Mapping5\.filter\(\) has to give a Filter, not a dict"),
         (lambda: orders.find(sort=UsualOrder.amount.desc()), "sort takes names of attributes"),
         (lambda: orders.page(sort=UsualOrder.amount), "sort takes names of attributes"),
         (lambda: orders.find(sort=[UsualOrder.amount]), "sort takes names of attributes"),

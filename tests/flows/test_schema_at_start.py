@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from sqlalchemy import Connection, MetaData, insert, inspect, select, text
+from sqlalchemy import Connection, ForeignKey, MetaData, insert, inspect, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from uno import ids
@@ -18,6 +18,7 @@ from uno.audit.tables import audit
 from uno.clock import now
 from uno.data import Database, Model, schema
 from uno.data.embedded import stop
+from uno.data.migrations.driving import Migrations
 from uno.errors import Misconfigured
 from uno.testing.postgres import DatabaseFarm
 
@@ -32,6 +33,42 @@ class Tables(Model):
 class Note(Tables):
     __tablename__ = "notes_at_start"
     id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Others(Model):
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class Author(Others):
+    __tablename__ = "authors_at_start"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Letters(Model):
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class Letter(Letters):
+    __tablename__ = "letters_at_start"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    author_id: Mapped[int] = mapped_column(ForeignKey(Author.__table__.c.id))
+
+
+class Lost(Model):
+    __abstract__ = True
+    metadata = MetaData()
+
+
+class Orphan(Lost):
+    __tablename__ = "orphans_at_start"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Stray(Lost):
+    __tablename__ = "strays_at_start"
+    id: Mapped[int] = mapped_column(ForeignKey("nowhere.id"), primary_key=True)
 
 
 @pytest.fixture
@@ -149,3 +186,41 @@ async def test_a_table_without_a_column_of_its_model_stops_the_start(
         for begin in (lambda: app(database).__aenter__(), lambda: app(database).create_schema()):
             with pytest.raises(Misconfigured, match=expected):
                 await begin()
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "sqlite"])
+async def test_a_table_that_refers_to_one_that_is_nowhere_is_not_made(
+    farm: DatabaseFarm, tmp_path: Path, backend: str
+) -> None:
+    expected = (
+        "letters_at_start.author_id refers to the table authors_at_start, which the database does not have and no "
+        "module lists; add Author to the models of one."
+    )
+    url = await farm.create() if backend == "postgresql" else f"sqlite:///{tmp_path / 'new.db'}"
+    async with Database(url) as database:
+        letters = App(Module("letters", models=[Letter]), database=database)
+        migrations = Migrations(database, tmp_path / "migrations", [Letters.metadata])
+        for attempt in (letters.create_schema, lambda: migrations.revise("first")):
+            with pytest.raises(Misconfigured) as caught:
+                await attempt()
+            assert str(caught.value) == expected
+        assert await tables_of(database) == set()
+        assert not migrations.folder.exists()
+        await App(Module("letters", models=[Letter, Author]), database=database).create_schema()
+        # Whoever made it.
+        async with letters:
+            assert {"letters_at_start", "authors_at_start"} <= await tables_of(database)
+        async with database.transaction() as transaction:
+            cascade = " CASCADE" if backend == "postgresql" else ""
+            await transaction.execute(text(f"DROP TABLE authors_at_start{cascade}"))
+        with pytest.raises(Misconfigured) as caught:
+            async with letters:
+                raise AssertionError("it started")
+        assert str(caught.value) == expected
+
+
+async def test_a_reference_that_finds_nothing_is_told_of_tables_that_nobody_lists(tmp_path: Path) -> None:
+    async with Database(f"sqlite:///{tmp_path / 'lost.db'}") as database:
+        with pytest.raises(Misconfigured, match=r'strays_at_start\.id: ForeignKey\("nowhere\.id"\) finds no such'):
+            await App(Module("lost", models=[Orphan]), database=database).create_schema()
+        assert await tables_of(database) == set()

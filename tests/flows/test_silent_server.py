@@ -10,7 +10,7 @@ from tests.flows.entries import Entry, entries, farm_of_entries
 from tests.flows.proxy import GOODBYE, Proxy
 
 from uno import clock, context
-from uno.data import Database, UnitOfWork, parting
+from uno.data import Database, UnitOfWork, deadlines, parting
 from uno.errors import Misconfigured, NotFound, OutcomeUnknown, TimedOut
 from uno.settings import DatabaseSettings
 from uno.testing.postgres import DatabaseFarm
@@ -272,6 +272,23 @@ async def test_a_read_of_a_tenant_that_the_server_refused_has_its_own_error(data
             await lease.fetch_of("a", wrong, {})
     assert proxy.silent
     await assert_usable(database, proxy)
+
+
+async def test_a_read_that_nobody_answers_is_given_up_though_there_is_no_deadline(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "SILENCE", 0.2)
+    monkeypatch.setattr(parting, "SECONDS", 0.3)
+    settings = DatabaseSettings(pool_size=1, max_overflow=0, statement_timeout=0.2)
+    async with Database(proxy.url, settings=settings) as database:
+        async with UnitOfWork(database):
+            assert await entries.get_by_id("nothing") is None
+        proxy.silent = True
+        with pytest.raises(TimedOut, match="did not answer in time"):
+            async with clock.timeout(PATIENCE), UnitOfWork(database):
+                await entries.get_by_id("nothing")
+        proxy.silent, proxy.last = False, None
+        assert await stored(database) == []
 
 
 async def test_a_server_that_answers_is_not_cut_off(

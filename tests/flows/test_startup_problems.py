@@ -1,9 +1,12 @@
 """An application with everything wrong says everything at once; its text is user interface."""
 
+import enum
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
+from sqlalchemy import ARRAY, Column, Enum, Integer, MetaData, Table
+from sqlalchemy.orm import registry
 
 from uno.app import App, Module, Route
 from uno.bus import command_handler, event_handler, query_handler
@@ -143,3 +146,37 @@ def test_every_problem_of_an_application_is_reported_at_once_in_a_text_for_peopl
         broken_application()
     assert str(raised.value) == EXPECTED.strip().format(here=__name__)
     assert len({problem.kind for problem in raised.value.problems}) >= 6
+
+
+class Ward(enum.Enum):
+    north = "n"
+    south = "s"
+
+
+def clinic(url: str, *kinds: Any) -> App:
+    """Each in a table of a base of its own."""
+    models = []
+    for number, kind in enumerate(kinds):
+        cls: type = type(f"Stay{number}", (), {})
+        columns = [Column("id", Integer, primary_key=True), Column("ward", kind)]
+        registry().map_imperatively(cls, Table(f"stays{number}", MetaData(), *columns))
+        models.append(cls)
+    return App(Module("clinic", models=models), settings=load(env="test"), database=url)
+
+
+def test_a_database_has_one_enumerated_type_of_each_name() -> None:
+    postgres, of_values = (
+        "postgresql://nobody@localhost/none",
+        Enum(Ward, values_callable=lambda e: [m.value for m in e]),
+    )
+    for other in (of_values, ARRAY(of_values)):
+        with pytest.raises(Misconfigured) as raised:
+            clinic(postgres, Enum(Ward), Enum(Ward), other)
+        assert str(raised.value) == (
+            "The application cannot start: 1 problem.\n1. wrong model: stays2.ward\n"
+            "   Its enumerated type 'ward' has other values than that of stays0.ward, which has the same name; "
+            "give one a name of its own, Enum(..., name=...), or both the same values."
+        )
+    elsewhere = Enum("n", "s", name="ward", schema="clinic")
+    assert clinic(postgres, Enum(Ward), elsewhere, Enum("n", name="wards"), Enum("n", name="ward", native_enum=False))
+    assert clinic("sqlite://", Enum(Ward), of_values)

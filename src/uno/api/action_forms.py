@@ -22,7 +22,6 @@ from uno.data.document import DocumentPlan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
 from uno.data.paging import MOST_FIELDS, SORTABLE, Page
-from uno.data.tracked import record_id
 from uno.errors import FieldError, Invalid
 
 _IN_LISTS = {
@@ -93,7 +92,7 @@ def _from_text(type_: Any) -> Any:
 def key_text(resource: Resource, entity: Any) -> str:
     """Its id as text, as the audit trail has it, too."""
     parts = tuple(getattr(entity, one.name) for one in resource.schemas.key)
-    return record_id(resource.plan.key(parts[0] if len(parts) == 1 else parts), resource.plan)
+    return record_ids.record_id(resource.plan, resource.plan.key(parts[0] if len(parts) == 1 else parts))
 
 
 def selection_form(resource: Resource) -> type[BaseModel] | None:

@@ -34,7 +34,7 @@ from uno.app.resources import Action
 from uno.app.tags import tag_of
 from uno.bus.idempotency import Reply
 from uno.data.rendered import Row, Rows
-from uno.data.violations import named
+from uno.data.violations import shown
 from uno.errors import Conflict, FieldError, Invalid, PreconditionFailed, VersionConflict, again, id_text
 from uno.result import Failure
 
@@ -85,10 +85,8 @@ def _explained(error: Exception, action: Action, message: Any) -> Exception:
     if isinstance(error, VersionConflict) and isinstance(message, Conditional) and message.expected is not None:
         return PreconditionFailed(str(error))
     if isinstance(error, Conflict | Invalid):
-        better = named(error, action.resource.plan, _written(message), action.resource.names)
-        if error.row is not None and action.operation == "bulk_create" and isinstance(better, Conflict | Invalid):
-            return _in_list(better, error.row)
-        return better
+        better = shown(error, action.resource.plan, action.resource.names)
+        return _in_list(better, error.row) if error.row is not None and action.operation == "bulk_create" else better
     return error
 
 
@@ -98,12 +96,6 @@ def _in_list(error: Conflict | Invalid, row: int) -> Exception:
     found = tuple(replace(e, field=f"{place}.{e.field}") for e in error.errors)
     text = "; ".join(f"{e.field}: {e.message}" for e in found) or f"{place}: {plain}"
     return again(error, text, row=None, errors=found or (FieldError(place, plain, "refused"),))
-
-
-def _written(message: Any) -> set[str]:
-    """The attributes that a message writes."""
-    values = [*getattr(message, "items", ()), *([message.values] if hasattr(message, "values") else [])]
-    return {name for one in values for name in one.model_fields_set}
 
 
 # ── from a request to a message ──

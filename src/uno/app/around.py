@@ -33,7 +33,7 @@ def checked(given: Middleware) -> Middleware:
 
 
 def _wrong_factory(factory: Any) -> str:
-    if callable(factory) and _takes(factory, 1):
+    if takes(factory, 1):
         return ""
     return f"per_message takes a function of the class of a message, not {_shown(factory)}."
 
@@ -41,7 +41,7 @@ def _wrong_factory(factory: Any) -> str:
 def _wrong(given: Any) -> str:
     if inspect.isclass(given):
         return f"{_shown(given)} is a class; make one of it: {_shown(given)}(...)."
-    if callable(given) and _takes(given, 2):
+    if takes(given, 2):
         return ""
     # A guard is callable, too: with the function that it decorates.
     if callable(getattr(given, "middleware", None)):
@@ -54,8 +54,10 @@ def _shown(given: Any) -> str:
     return name_of(given if hasattr(given, "__qualname__") else type(given))
 
 
-def _takes(given: Any, arguments: int) -> bool:
+def takes(given: Any, arguments: int) -> bool:
     """Whether it can be called with so many; what says nothing of its arguments may be."""
+    if not callable(given):
+        return False
     try:
         signature = inspect.signature(given)
     except (TypeError, ValueError):

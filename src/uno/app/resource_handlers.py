@@ -13,15 +13,16 @@ from uno.app.tags import tag_of
 from uno.audit import AuditLog, AuditTrail
 from uno.bus import command_handler, query_handler
 from uno.data.aggregates import contended
-from uno.data.filters import Filter
+from uno.data.filters import Filter, Limits
 from uno.data.making import maker
 from uno.data.paging import Page
+from uno.data.parts import Patch
 from uno.data.plan import MappedPlan
 from uno.data.recent import Recent
+from uno.data.record_ids import record_id
 from uno.data.related import Extending, Related
 from uno.data.rendered import Renderer, Row
 from uno.data.reread import made_whole
-from uno.data.tracked import record_id
 from uno.data.traits import TENANT
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.errors import NotFound, PreconditionFailed, id_text
@@ -100,7 +101,7 @@ def _history(resource: "Resource") -> Any:
 
     async def handle(query: Any) -> Any:
         unit = ambient_unit()
-        record = record_id(plan.key(query.id), plan)
+        record = record_id(plan, plan.key(query.id))
         trail = AuditTrail(unit.database)
         # The trail has no policies: of an id that another tenant has, or had, it would tell.
         secured = await unit.database.secures(plan.table)
@@ -165,15 +166,17 @@ def _replace(resource: "Resource") -> Any:
 
 
 def _merge(resource: "Resource") -> Any:
-    change = _changer(resource)
+    change, parts = _changer(resource), resource.schemas.parts
 
     async def handle(command: Any) -> Any:
         given = {name: getattr(command.values, name) for name in command.values.model_fields_set}
-        row = await change(command, given)
+        patches = {name: value for name in parts if type(value := given.get(name)) is Patch}
+        row = None if patches else await change(command, given)
         if row is not None:
             return row
         entity = await _expected(resource, command)
-        _set(entity, {name: merged(getattr(entity, name), value) for name, value in given.items()})
+        whole = {name: parts[name].merged(getattr(entity, name), patch) for name, patch in patches.items()}
+        _set(entity, given | whole)
         await _settled(resource, entity)
         return entity
 
@@ -235,15 +238,17 @@ def _bulk_delete(resource: "Resource") -> Any:
 
 
 async def _all(resource: "Resource", ids: list[Any]) -> list[Any]:
-    """Those with these ids, in one query where the id is one value, looked up as usual. Raises `NotFound`."""
+    """Those with these ids, many to a query where the id is one value, looked up as usual. Raises `NotFound`."""
     plan = resource.plan
     name = plan.key_names[0] if isinstance(plan, MappedPlan) and len(plan.key_names) == 1 else ""
     field = ambient_unit().database.fields(plan).find(name) if name else None
     if field is None or "in" not in field.operators or not resource.usual(*_ONE):
         return [await resource.repository.get(id) for id in ids]
-    wanted = {record_id(plan.key(id), plan): id for id in ids}
-    rows = await resource.repository.find(Filter(**{f"{name}__in": list(wanted.values())}))
-    found = {record_id(plan.key_of(one), plan): one for one in rows}
+    wanted = {record_id(plan, plan.key(id)): id for id in ids}
+    values, found, most = list(wanted.values()), dict[str, Any](), Limits().values
+    for start in range(0, len(values), most):
+        rows = await resource.repository.find(Filter(**{f"{name}__in": values[start : start + most]}))
+        found |= {record_id(plan, plan.key_of(one)): one for one in rows}
     lost = next((id for text, id in wanted.items() if text not in found), None)
     if lost is not None:
         raise NotFound(resource.cls.__name__, lost)
@@ -282,19 +287,6 @@ async def _gone(resource: "Resource", entity: Any) -> None:
 def _set(entity: Any, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         setattr(entity, name, value)
-
-
-def merged(stored: Any, patch: Any) -> Any:
-    """`stored` with a merge patch applied (RFC 7396); neither is changed."""
-    if not isinstance(patch, dict):
-        return patch
-    kept = dict(stored) if isinstance(stored, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            kept.pop(name, None)
-        else:
-            kept[name] = merged(kept.get(name), value)
-    return kept
 
 
 async def _settled(resource: "Resource", entity: Any) -> None:

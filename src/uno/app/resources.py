@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel
 
+from uno.app.around import takes
 from uno.app.endpoints import Endpoint, collection_of
 from uno.app.inclusions import check_beside, inclusion, shown_schemas
 from uno.app.representation import Encoders, encoders
@@ -29,7 +30,7 @@ from uno.data.related import Related
 from uno.data.schemas import Schemas, schemas_of
 from uno.data.traits import Plan
 from uno.errors import Misconfigured
-from uno.modules.route import Access, Bundle, Route
+from uno.modules.route import Access, Bundle, Route, names
 
 PerOperation: TypeAlias = Mapping[str, Any]
 # Method, path below that of the collection, status of success.
@@ -291,31 +292,43 @@ def resource(
     """
     repository = _repository(source)
     cls = repository.entity
-    for said in (operations, *(one for one in (access, permissions) if isinstance(one, Mapping))):
+    wanted = names("operations of a resource", operations or ())
+    for said in (wanted, *(one for one in (access, permissions) if isinstance(one, Mapping))):
         _refuse_unknown(cls, said or ())
+    for of_one in permissions.values() if isinstance(permissions, Mapping) else [permissions]:
+        names("permissions of a resource", () if of_one is None else of_one)
+    if serialise is not None and not _shows(serialise):
+        raise Misconfigured(
+            f"serialise of a resource of {cls.__name__} is a function of the object, or a pydantic model, not "
+            f"{serialise!r}."
+        )
     limit = min(_USUAL_LIMIT, max_limit) if limit is None else limit
     if not 1 <= limit <= max_limit:
         raise Misconfigured(f"limit={limit} of a resource has to be between 1 and max_limit={max_limit}.")
     return Resource(
         cls,
         repository,
-        None if operations is None else tuple(dict.fromkeys(operations)),
+        None if operations is None else tuple(dict.fromkeys(wanted)),
         prefix,
         tags,
         access,
         permissions,
-        tuple(hidden),
-        tuple(read_only),
-        None if filterable is None else tuple(filterable),
-        None if sortable is None else tuple(sortable),
+        names("hidden of a resource", hidden),
+        names("read_only of a resource", read_only),
+        None if filterable is None else names("filterable of a resource", filterable),
+        None if sortable is None else names("sortable of a resource", sortable),
         limit,
         max_limit,
         max_bulk,
         limits or Limits(),
         require_if_match,
         serialise,
-        tuple(dict.fromkeys(includable)),
+        tuple(dict.fromkeys(names("includable of a resource", includable))),
     )
+
+
+def _shows(given: Any) -> bool:
+    return (isinstance(given, type) and issubclass(given, BaseModel)) or takes(given, 1)
 
 
 def _repository(source: Any) -> Repository[Any]:
@@ -328,9 +341,9 @@ def _repository(source: Any) -> Repository[Any]:
 
 def _refuse_unknown(cls: type, names: Collection[str]) -> None:
     wrong = next((one for one in names if one not in OPERATIONS), None)
-    if isinstance(names, str) or wrong is not None:
+    if wrong is not None:
         known = ", ".join(OPERATIONS)
-        raise Misconfigured(f"{wrong or names!r} is no operation of a resource of {cls.__name__}; there are {known}.")
+        raise Misconfigured(f"{wrong!r} is no operation of a resource of {cls.__name__}; there are {known}.")
 
 
 def _said(operation: str, given: Any, otherwise: Any) -> Any:

@@ -15,6 +15,7 @@ from uno.bus.idempotency import refuse_keys
 from uno.context import Context, current
 from uno.data import Database, Once, Repository, UnitOfWork, cascades, repeated, schema as uno_schema, transactional
 from uno.data.aggregates import Aggregates
+from uno.data.enum_types import clashing
 from uno.data.references import check_references, in_order
 from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, singleton, use_service_provider, value
@@ -94,11 +95,16 @@ class Wiring:
         return [] if self.database is None else [self.database.check()]
 
     def tables(self) -> "list[MetaData]":
-        """The metadata of the application's own tables."""
+        """The metadata of the application's own tables. Raises `Misconfigured` where one refers to nothing."""
+        own = self._metadata()
+        for table in (table for each in own for table in each.tables.values()):
+            check_references(table.fullname, table)
+        return in_order(own)
+
+    def _metadata(self) -> "list[MetaData]":
         database = self.database
         plans = [] if database is None else [database.plan(model) for model in self.models]
-        own = {id(p.table.metadata): p.table.metadata for p in plans if p.table.name != "uno_document"}
-        return in_order(own.values())
+        return list({id(p.table.metadata): p.table.metadata for p in plans if p.table.name != "uno_document"}.values())
 
     def migrations(self, folder: Path | None) -> "Migrations | None":
         """Those in a folder, over the application's database."""
@@ -152,10 +158,25 @@ class Wiring:
         for model in self.models:
             try:
                 if self.database is not None:
-                    check_references(model, self.database.plan(model).table)
+                    check_references(model.__qualname__, self.database.plan(model).table)
             except Misconfigured as error:
                 found.append(Problem("wrong model", model.__qualname__, str(error)))
-        return found
+        return found or self._clashing()
+
+    def _clashing(self) -> list[Problem]:
+        """PostgreSQL would have the values of one of them only."""
+        if self.database is None or self.database.backend != "postgresql":
+            return []
+        tables = [table for each in self._metadata() for table in each.tables.values()]
+        return [
+            Problem(
+                "wrong model",
+                f"{column.table.fullname}.{column.name}",
+                f"Its enumerated type {name!r} has other values than that of {other.table.fullname}.{other.name}, "
+                "which has the same name; give one a name of its own, Enum(..., name=...), or both the same values.",
+            )
+            for column, other, name in clashing(tables)
+        ]
 
 
 def wire(

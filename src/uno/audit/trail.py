@@ -108,8 +108,9 @@ class AuditTrail:
     def _where(self, criteria: "Iterable[Criterion]", chosen: Mapping[str, Any]) -> "list[Criterion]":
         component, record_id = chosen.get("component"), chosen.get("record_id")
         if isinstance(component, type):
-            record_id = None if record_id is None else record_ids.text_for(component, record_id)
-            component = self._database.plan(component).component
+            plan = self._database.plan(component)
+            record_id = None if record_id is None else record_ids.text_for(plan, record_id)
+            component = plan.component
         elif not isinstance(component, str | None):
             raise Misconfigured(f"component takes a class, or the name of one, not {_kind(component)}.")
         if unknown := sorted(chosen.keys() - Chosen.__annotations__.keys()):

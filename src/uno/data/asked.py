@@ -1,9 +1,19 @@
 """What a repository is asked with, looked at before it becomes a query: one sentence for each usual mistake."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, TableValuedAlias, True_
+from sqlalchemy import (
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    FromClause,
+    FunctionElement,
+    TableValuedAlias,
+    True_,
+    UnaryExpression,
+)
+from sqlalchemy.sql.operators import is_true
 
 from uno.data.database import Database
 from uno.data.decorators import is_foreign
@@ -37,6 +47,18 @@ def database_of(given: Any) -> Database:
             f"UnitOfWork takes a Database, as UnitOfWork(Database(url)), not {_shown(given, secret=True)}."
         )
     return given
+
+
+def not_here(*, is_open: bool) -> Misconfigured:
+    if not is_open:
+        return Misconfigured(
+            "This unit of work is not open, so nothing would be written; do it inside `async with UnitOfWork(database) "
+            "as uow`."
+        )
+    return Misconfigured(
+        "Two tasks or threads share one unit of work; dispatch a message in each task after leaving it, "
+        "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task on Python 3.11."
+    )
 
 
 def check_entity(entity: Any, cls: type) -> None:
@@ -79,6 +101,8 @@ def filter_of(given: Any) -> Filter:
     if isinstance(given, Filter):
         return given
     rule: Any = None if isinstance(given, type) else getattr(given, "filter", None)
+    if isinstance(rule, Filter):
+        raise Misconfigured(f"{type(given).__name__}.filter is a Filter, and has to be a method that gives one.")
     if not callable(rule):
         fix = (
             "Filter.of(…) makes a Filter of a mapping"
@@ -89,12 +113,25 @@ def filter_of(given: Any) -> Filter:
             f"A condition is a Filter, a Specification or an SQL expression, not {_shown(given)}; {fix}."
         )
     found: Any = rule()
-    return cast("Filter", found)
+    if not isinstance(found, Filter):
+        raise Misconfigured(f"{type(given).__name__}.filter() has to give a Filter, not {_shown(found)}.")
+    return found
 
 
 def chooses(given: Any) -> bool:
     """Whether a condition is one: an empty filter, or the rule that has it, fits every row."""
-    return not isinstance(given, True_) if isinstance(given, ColumnElement) else filter_of(given).truth() is not True
+    if isinstance(given, ColumnElement):
+        return not _is_true(given)
+    return filter_of(given).truth() is not True
+
+
+def _is_true(condition: Any) -> bool:
+    """Whether it says so by itself, as `and_(true(), *[])` does."""
+    if isinstance(condition, UnaryExpression) and condition.operator is is_true:
+        return _is_true(condition.element)
+    if isinstance(condition, BindParameter):
+        return condition.effective_value is True
+    return isinstance(condition, True_)
 
 
 def is_read(plan: MappedPlan | DocumentPlan, field: Field | None, value: Any) -> bool:

@@ -16,14 +16,15 @@ from sqlalchemy import ClauseElement, Select
 from uno.data import asked, hooks, untyped
 from uno.data.bulk_books import enter_so_far
 from uno.data.bulk_changes import delete_rows, update_rows, update_to
-from uno.data.bulk_errors import named_alone
 from uno.data.bulk_insert import can_copy, insert_rows
 from uno.data.bulk_rows import Refused, checked, told
 from uno.data.culprit import culprit, same_as_refused
 from uno.data.database import Plan
 from uno.data.document import DocumentPlan
+from uno.data.filters import Filter
 from uno.data.making import Make, maker
 from uno.data.plan import MappedPlan
+from uno.data.violations import named
 from uno.errors import Conflict, Invalid, Misconfigured, VersionConflict
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ class Chosen:
 
 def chosen(filters: Sequence[Any], equal: Mapping[str, Any], include_deleted: bool, everything: bool) -> Chosen:
     """Raises `Misconfigured` where nothing chooses and nobody said that everything is meant."""
-    if not (everything or equal or any(asked.chooses(one) for one in filters)):
+    named = Filter(**equal)
+    if not (everything or any(asked.chooses(one) for one in (*filters, named))):
         raise Misconfigured("This would change every row; say so with everything=True, or give a condition.")
-    return Chosen(filters, equal, include_deleted)
+    return Chosen(filters, {one.key: one.value for one in named.walk()}, include_deleted)
 
 
 async def _one_by_one(uow: "UnitOfWork", plan: Plan) -> bool:
@@ -158,7 +160,8 @@ def _of_row(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any], 
     if isinstance(error, VersionConflict) or (isinstance(error, Conflict) and error.repeatable):
         return error
     place = _place(error, uow, plan, made)
-    return named_alone(error, plan) if place is None else told(named_alone(error, plan), first + place)
+    better = named(error, plan)
+    return better if place is None else told(better, first + place)
 
 
 def _place(error: Refused, uow: "UnitOfWork", plan: Plan, made: Sequence[Any]) -> int | None:

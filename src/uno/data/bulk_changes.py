@@ -26,7 +26,7 @@ from uno.data.bulk_errors import named
 from uno.data.changes import Change, Written
 from uno.data.lease import Transaction
 from uno.data.plan import MappedPlan
-from uno.data.tracked import record_id
+from uno.data.record_ids import record_id
 
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
@@ -222,4 +222,4 @@ async def _write(
 def _change(plan: MappedPlan, before: Sequence[Any], after: Sequence[Any] | None) -> Change:
     entity = plan.build(before)
     state = None if after is None else plan.state(plan.build(after))
-    return Change(plan.component, record_id(plan.key_of(entity), plan), plan.state(entity), state, plan.marks)
+    return Change(plan.component, record_id(plan, plan.key_of(entity)), plan.state(entity), state, plan.marks)

@@ -15,7 +15,7 @@ from uno.data.changes import Change, Written
 from uno.data.culprit import Look, culprit
 from uno.data.lease import Transaction
 from uno.data.plan import Attribute, MappedPlan, cast_type
-from uno.data.tracked import record_id
+from uno.data.record_ids import record_id
 from uno.domain.aggregate import numbered_events
 from uno.errors import Conflict, Invalid
 
@@ -155,7 +155,7 @@ async def _enter(transaction: Transaction, rows: Rows, books: Books) -> None:
     if books.of_changes:
         states = rows.states() if len(rows.given()) == 1 and _complete(rows) else await _stored(transaction, rows)
         changes = (
-            Change(plan.component, record_id(key, plan), None, state, plan.marks)
+            Change(plan.component, record_id(plan, key), None, state, plan.marks)
             for key, state in zip(rows.keys(), states, strict=True)
         )
         await enter(transaction, books.of_changes, changes, books.captured)

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect, Engine, ExceptionContext
 
 from uno.data import deadlines
 from uno.data.changes import Values
-from uno.data.failures import chain
+from uno.data.failures import WRITTEN, chain
 from uno.data.statement import bind_processor
 from uno.data.values import problem_of
 
@@ -58,26 +58,51 @@ def count_rows(engine: Engine) -> None:
 
 
 def find_refused(engine: Engine) -> None:
-    """Let errors of SQLite say the row: of many in one statement each is tried by itself, once they were refused."""
+    """Let errors of SQLite say the row, and what was written.
+
+    Of many in one statement each is tried by itself, once they were refused.
+    """
 
     @event.listens_for(engine, "handle_error")
     def _refused(context: ExceptionContext) -> None:
-        error, values = context.original_exception, context.parameters
-        execution: Any = context.execution_context
+        error, execution = context.original_exception, context.execution_context
         compiled: Any = getattr(execution, "compiled", None)
-        names = getattr(compiled, "positiontup", None)
-        if not (isinstance(error, sqlite3.IntegrityError) and isinstance(values, list | tuple)):
+        if not isinstance(error, sqlite3.IntegrityError) or not _writes(compiled):
             return
-        if not (names and compiled.isinsert):
-            return
-        taken = getattr(error, _TAKEN, None)
-        if taken is not None:
-            rows = [tuple(row) for row in values[:taken]]
-        else:
-            rows = [tuple(values[n : n + len(names)]) for n in range(0, len(values), len(names))]
-            rows = rows if len(rows) == 1 else rows[: _tried(execution.cursor, str(compiled), rows)]
+        rows = _rows_tried(error, execution, context.parameters) if compiled.isinsert else []
         if rows:
-            setattr(error, _REFUSED, [dict(zip(names, row, strict=False)) for row in rows])
+            setattr(error, _REFUSED, rows)
+        setattr(error, WRITTEN, _written(compiled, rows[-1] if rows else _last(error, execution)))
+
+
+def _writes(compiled: Any) -> bool:
+    """Whether it is a statement of SQLAlchemy's that writes."""
+    return bool(getattr(getattr(compiled, "statement", None), "is_dml", False))
+
+
+def _rows_tried(error: BaseException, execution: Any, values: Any) -> list[Values]:
+    """The new rows, up to the one that was refused."""
+    names, taken = execution.compiled.positiontup, getattr(error, _TAKEN, None)
+    if not names or not isinstance(values, list | tuple):
+        return []
+    if taken is not None:
+        rows = [tuple(row) for row in values[:taken]]
+    else:
+        rows = [tuple(values[n : n + len(names)]) for n in range(0, len(values), len(names))]
+        rows = rows if len(rows) == 1 else rows[: _tried(execution.cursor, str(execution.compiled), rows)]
+    return [dict(zip(names, row, strict=False)) for row in rows]
+
+
+def _last(error: BaseException, execution: Any) -> Values:
+    """What was sent with the statement that was refused."""
+    parameters: Sequence[Values] = execution.compiled_parameters or [{}]
+    return parameters[getattr(error, _TAKEN, len(parameters)) - 1]
+
+
+def _written(compiled: Any, row: Values) -> tuple[str, frozenset[str]]:
+    """The table, and its columns that got a value; other parameters are those of a condition."""
+    given = {name for name, value in row.items() if value is not None and compiled.binds[name]._is_crud}
+    return compiled.statement.table.name, frozenset(given)
 
 
 def _tried(cursor: Any, statement: str, rows: Sequence[Any]) -> int:

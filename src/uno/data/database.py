@@ -24,7 +24,7 @@ from uno.data.lazy import name_what_is_not_loaded, reachable
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.marks import wants_triggers
 from uno.data.orm import Session
-from uno.data.parting import let_go, part_in_time
+from uno.data.parting import cut_off, let_go, part_in_time
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.pool import PoolUse, WatchedPool
 from uno.data.postgres import PostgresWriter
@@ -204,7 +204,12 @@ class Database:
 
     async def open(self) -> None:
         """Start the embedded server, if it is one, and open the pool."""
-        if is_over(self.loop, asyncio.get_running_loop(), self.backend):
+        over = is_over(self.loop, asyncio.get_running_loop(), self.backend)
+        if self.loop is not None and self.loop.is_closed():
+            # Whoever used it there ended with the loop.
+            self._users, self.loop = 0, None
+        if over:
+            cut_off(self._drivers)
             self.leave()
         async with self._one_at_a_time():
             try:
@@ -296,7 +301,7 @@ class Database:
 
     def lease(self) -> Lease:
         """A connection for a statement or a few, each its own transaction."""
-        return self._lease(self.engine)
+        return self._lease(self.engine, self.settings.statement_timeout + deadlines.SILENCE)
 
     async def begin(self, *, writing: bool = True) -> Transaction:
         """An open transaction, which locks nothing and refuses to write where it is not `writing`; close it."""

@@ -14,19 +14,23 @@ from uno import clock, context, sync
 from uno.errors import OutcomeUnknown, TimedOut, UnoError
 
 T = TypeVar("T")
+# Seconds by which a server may be late to say that it has stopped a statement.
+SILENCE = 5.0
 # Whether a commit is under way.
 committing: ContextVar[bool] = ContextVar("uno.data.committing", default=False)
 
 
-def left() -> float | None:
-    """Seconds that the deadline leaves, None where there is none. Raises `TimedOut` once it has passed."""
-    current = context.get()
-    if current is None or current.deadline is None or committing.get():
+def left(ceiling: float | None = None) -> float | None:
+    """Seconds that the deadline leaves, at most `ceiling`; None where nothing ends it. Raises `TimedOut` after it."""
+    if committing.get():
         return None
+    current = context.get()
+    if current is None or current.deadline is None:
+        return ceiling
     seconds = current.deadline - clock.monotonic()
     if seconds <= 0:
         raise TimedOut("The deadline of the message has passed.")
-    return seconds
+    return seconds if ceiling is None or seconds < ceiling else ceiling
 
 
 def to_wait() -> float | None:

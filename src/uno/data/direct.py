@@ -263,6 +263,6 @@ class OneRow:
             forms.append(form.label(name))
         row = select(*forms).subquery(WHOLE)
         text = cast(func.row_to_json(row.table_valued()), Text)
-        shown: Any = select(text, row.c[str(plan.version_name)], *(cast(part, Text) for part in key))
+        shown: Any = select(text, row.c[str(plan.version_name)], *map(record_ids.part_in_sql, key))
         found: Executable = shown.select_from(row).add_cte(*(part.cte(f"book{n}") for n, part in enumerate(parts)))
         return found

@@ -99,6 +99,10 @@ class DocumentPlan:
     def id_of(self, key: tuple[Any, ...]) -> Any:
         return key[1]
 
+    def filed(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The kind is no part of what the trail has."""
+        return key[1:]
+
     def key_of(self, entity: Any) -> tuple[Any, ...]:
         return (self.kind, str(entity.id))
 
@@ -118,8 +122,16 @@ class DocumentPlan:
             return self._dump(held)
         except PydanticSerializationError:
             wrong = next(name for name in held if not self._fits(name, held[name]))
-            kind = type(held[wrong]).__name__
-            raise Misconfigured(f"{self.label}.{wrong} is not what its annotation says but a {kind}.") from None
+            raise self._unfit(wrong, held[wrong]) from None
+
+    def _unfit(self, name: str, value: Any) -> Invalid:
+        """It names the place inside the value, where pydantic finds it."""
+        try:
+            self._adapters[name].validate_python(value, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            return Invalid.field(".".join(map(str, (name, *first["loc"]))), first["msg"], first["type"])
+        return Invalid.field(name, f"It is not what its annotation says but a {type(value).__name__}.", "type")
 
     def _dump(self, held: Values) -> Values:
         return self._shape.model_construct(**held).model_dump(mode="json", warnings="error")
@@ -183,6 +195,9 @@ class DocumentPlan:
 
     def await_generated(self, entity: Any) -> None:
         pass
+
+    def formed(self, entity: Any, changed: Collection[str]) -> bool:
+        return False
 
     def touch(self, entity: Any, changed: Values) -> None:
         pass

@@ -6,6 +6,8 @@ PostgreSQL's error codes are those of its manual, appendix A.
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError, TimeoutError as PoolTimeout
@@ -14,18 +16,30 @@ from sqlalchemy.orm.exc import StaleDataError
 from uno.errors import Conflict, Forbidden, Invalid, Misconfigured, TimedOut, Unavailable, UnoError, VersionConflict
 from uno.redact import redact
 
-_SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?")
+_SQLITE_CONSTRAINT = re.compile(r"(UNIQUE|FOREIGN KEY|NOT NULL|CHECK) constraint failed(?:: (.*))?", re.DOTALL)
+# SQLite names a unique index only where it has more than columns.
+_INDEX = re.compile(r"^index '(.*)'$")
 # A mistake in a statement; SQLite has one number for all errors.
 _SQLITE_SQL = re.compile(
     r"syntax error|no such (table|column|function|collation|index)|has no column|incomplete input|unrecognized token"
     r"|ambiguous column|wrong number of arguments|misuse of|values (for|were supplied)|already exists|one statement"
 )
-# What comes before the name of a check, or of a column that must not be null.
-REFUSED = "The database refused a value: "
-# One of a foreign key says the first two where it is known which; after them may come its name.
-REFERRED = "Something else refers to it"
-MISSING = "It refers to something that is not there"
-_REFERENCE = f"{REFERRED}, or what it refers to is missing"
+Kind: TypeAlias = Literal["unique", "excluded", "reference", "referred", "either", "check", "missing"]
+# What is said where nobody knows more; after it may come the name of the constraint.
+SENTENCES: Final[dict[Kind, str]] = {
+    "unique": "This would be a duplicate",
+    "excluded": "Something that is there excludes this",
+    "reference": "It refers to something that is not there",
+    "referred": "Something else refers to it",
+    "either": "Something else refers to it, or what it refers to is missing",
+    "check": "The database does not take one of the values",
+    "missing": "The database does not take one of the values",
+}
+_STATES: Final[dict[str, Kind]] = {"23505": "unique", "23P01": "excluded", "23502": "missing", "23514": "check"}
+# On an error of uno's tree, where `translate` has made it of one.
+_VIOLATION: Final = "_violation"
+# On an error of SQLite: the table that was written, and its columns that got a value.
+WRITTEN: Final = "uno_written"
 # PostgreSQL names the constraint and its table, and the other one if that is to be changed; quotes as in any language.
 _QUOTES = re.compile('["«»„“”]')
 _OF_AN_INSERT = 4
@@ -39,6 +53,33 @@ _LOST = (
     ConnectionError,
     OSError,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Which constraint an error is about: for SQLite its columns, or its condition, are its name.
+
+    Of a foreign key SQLite says nothing: `columns` are those that got a value.
+    """
+
+    kind: Kind
+    name: str | None = None
+    table: str | None = None
+    columns: frozenset[str] = frozenset()
+
+    def error(self) -> Conflict | Invalid:
+        shown = self.name if self.name and (self.kind != "check" or self.name.isidentifier()) else ""
+        text = f"{SENTENCES[self.kind]}{': ' if shown else ''}{shown}."
+        invalid = self.kind in ("check", "missing")
+        made = Invalid(text) if invalid else Conflict(text, constraint=self.name)
+        made.__dict__[_VIOLATION] = self
+        return made
+
+
+def violation(error: Exception) -> Violation | None:
+    """The constraint that the database named; None for an error that somebody else has made."""
+    found: Violation | None = error.__dict__.get(_VIOLATION)
+    return found
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
@@ -90,15 +131,10 @@ def _lost(error: BaseException) -> UnoError | None:
 
 def _postgres(error: asyncpg.PostgresError) -> UnoError | None:
     state: str = getattr(error, "sqlstate", None) or ""
-    name = getattr(error, "constraint_name", None)
-    if state == "23505":
-        return Conflict(f"This would be a duplicate: {name}.", constraint=name)
-    if state in ("23503", "23001"):
-        return Conflict(f"{REFERRED if _is_referred(error) else MISSING}: {name}.", constraint=name)
-    if state == "23P01":
-        return Conflict(f"Something that is there excludes this: {name}.", constraint=name)
-    if state in ("23502", "23514"):
-        return Invalid(f"{REFUSED}{name or getattr(error, 'column_name', '?')}.")
+    if (kind := _postgres_kind(error, state)) is not None:
+        name, column = getattr(error, "constraint_name", None), getattr(error, "column_name", None)
+        named = column or name if kind == "missing" else name
+        return Violation(kind, named, getattr(error, "table_name", None)).error()
     if state in ("40001", "40P01"):
         return Conflict("Somebody else changed the same rows at the same moment.", repeatable=True)
     if state.startswith(("22", "54")):  # 54: a value beyond what an index or a row can hold
@@ -129,10 +165,29 @@ def _is_referred(error: asyncpg.PostgresError) -> bool:
     return getattr(error, "sqlstate", None) == "23001" or len(_QUOTES.findall(str(error.args[0]))) > _OF_AN_INSERT
 
 
-def _reference(error: BaseException) -> str:
+def _postgres_kind(error: asyncpg.PostgresError, state: str) -> Kind | None:
+    if state in ("23503", "23001"):
+        return "referred" if _is_referred(error) else "reference"
+    return _STATES.get(state)
+
+
+def _sqlite_violation(what: str, said: str, error: sqlite3.Error, whole: BaseException) -> Violation:
+    table, columns = getattr(error, WRITTEN, (None, frozenset()))
+    if what == "UNIQUE":
+        return Violation("unique", _INDEX.sub(r"\1", said), table)
+    if what == "FOREIGN KEY":
+        return Violation(_reference(whole), None, table, columns)
+    if what == "CHECK":
+        return Violation("check", said, table)
+    table, _, column = said.rpartition(".")
+    return Violation("missing", column, table)
+
+
+def _reference(error: BaseException) -> Kind:
     """SQLite says nothing of a foreign key: what is deleted cannot refer to nothing, nor what is new be referred to."""
     verb = _VERB.match(statement_of(error))
-    return {"DELETE": REFERRED, "INSERT": MISSING}.get(verb[1].upper() if verb else "", _REFERENCE)
+    kinds: dict[str, Kind] = {"DELETE": "referred", "INSERT": "reference"}
+    return kinds.get(verb[1].upper() if verb else "", "either")
 
 
 def statement_of(error: BaseException) -> str:
@@ -142,12 +197,8 @@ def statement_of(error: BaseException) -> str:
 
 def _sqlite(error: sqlite3.Error, whole: BaseException) -> UnoError | None:
     found = _SQLITE_CONSTRAINT.search(str(error))
-    if found and found[1] == "UNIQUE":
-        return Conflict(f"This would be a duplicate: {found[2]}.", constraint=found[2])
-    if found and found[1] == "FOREIGN KEY":
-        return Conflict(f"{_reference(whole)}.")
     if found:
-        return Invalid(f"{REFUSED}{found[2]}.")
+        return _sqlite_violation(found[1], found[2] or "", error, whole).error()
     if isinstance(error, sqlite3.OperationalError) and re.search("locked|busy", str(error)):
         return Unavailable("The database is locked.")
     if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import ARRAY, JSON, ColumnElement, type_coerce, types
 
 from uno.data.decorators import below
+from uno.data.narrow import LONGEST, SHORTEST
 from uno.data.written import written
 
 Kind = Literal["text", "number", "boolean", "moment", "choice", "json", "array", "binary"]
@@ -258,6 +259,8 @@ def _check_of(type_: Any, wanted: type) -> Callable[[Any], Any]:
     # What a decorator of somebody's own makes of a moment only that knows.
     if isinstance(stored := below(type_), types.DateTime) and not stored.timezone:
         return lambda value: _in_utc(value).replace(tzinfo=None)
+    if isinstance(stored, types.Time) and not stored.timezone:
+        return lambda value: value.replace(tzinfo=None)
     return _CHECKS.get(wanted, lambda value: value)
 
 
@@ -303,8 +306,8 @@ def _in_utc(value: datetime) -> datetime:
 
 
 def _dated(value: timedelta) -> timedelta:
-    """SQLite stores a duration as the moment that long after 1970."""
-    _ = datetime(1970, 1, 1, tzinfo=UTC) + value  # an OverflowError, if there is none
+    if not SHORTEST <= value <= LONGEST:
+        raise Unreadable(_BEYOND)
     return value
 
 

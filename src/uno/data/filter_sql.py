@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from uno.data.fields import Field, Searchable, Unreadable
-from uno.data.filter_values import Values
-from uno.data.filters import SEPARATOR, Condition, Filter, Limits
+from uno.data.filter_values import Unfit, Values
+from uno.data.filters import SEPARATOR, Condition, Filter, Limits, cut
 from uno.data.letters import SMALL, small
 from uno.data.plan import DELETED
 from uno.errors import FieldError, Invalid
@@ -33,7 +33,6 @@ from uno.errors import FieldError, Invalid
 Sql: TypeAlias = ColumnElement[bool]
 _NAMED = 5
 _LISTED = 100
-_LONGEST_NAME = 200
 
 
 def compile_filter(given: Filter, fields: Searchable, backend: str, limits: Limits | None = None) -> Sql:
@@ -73,8 +72,6 @@ class _Compiler:
         field = self._fields.find(name)
         if field is None:
             return self._unknown(condition, name)
-        if operator not in field.operators:
-            return self._unfit(condition, field, operator)
         try:
             value = self._values.of(field, operator, condition)
         except Unreadable as error:
@@ -87,23 +84,15 @@ class _Compiler:
         head, separator, rest = name.rpartition(SEPARATOR)
         field = self._fields.find(head) if rest else None
         if field is not None and field.kind != "json":
-            return self._unfit(condition, field, rest)
+            unfit = Unfit(field, rest)
+            return self._wrong(condition, str(unfit), unfit.code)
         path = name.replace(SEPARATOR, ".")
-        hint = f" Did you mean {_cut(path)!r}?" if separator and self._fields.find(path) is not None else ""
-        return self._wrong(condition, f"There is no field {_cut(name)!r} to filter by.{hint}", "unknown")
-
-    def _unfit(self, condition: Condition, field: Field, operator: str) -> Sql:
-        known = ", ".join(sorted(field.operators))
-        text = f"{_cut(field.name)} cannot be compared with {_cut(operator)}; it takes {known}."
-        return self._wrong(condition, text, "operator")
+        hint = f" Did you mean {cut(path)!r}?" if separator and self._fields.find(path) is not None else ""
+        return self._wrong(condition, f"There is no field {cut(name)!r} to filter by.{hint}", "unknown")
 
     def _wrong(self, condition: Condition, message: str, code: str) -> Sql:
-        self.errors.append(FieldError(_cut(condition.key), message, code))
+        self.errors.append(FieldError(cut(condition.key), message, code))
         return false()
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
 
 
 # ── comparisons ──

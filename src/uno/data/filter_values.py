@@ -4,11 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from uno.data.fields import TEXT, Field, TooMany, Unreadable, from_text
-from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Limits
+from uno.data.filters import FLAG, ONE, OPERATORS, SEVERAL, TWO, Condition, Limits, cut
+
+
+class Unfit(Unreadable):
+    """The field is not compared in this way."""
+
+    code = "operator"
+
+    def __init__(self, field: Field, operator: str) -> None:
+        known = ", ".join(sorted(field.operators))
+        super().__init__(f"{cut(field.name)} cannot be compared with {cut(operator)}; it takes {known}.")
 
 
 class Values:
-    """Those of one filter, within its limits; what is wrong with one is `Unreadable`."""
+    """Those of one filter, within its limits; what is wrong with one, or its operator, is `Unreadable`."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -16,6 +26,8 @@ class Values:
         self._listed = 0
 
     def of(self, field: Field, operator: str, condition: Condition) -> Any:
+        if operator not in field.operators:
+            raise Unfit(field, operator)
         given, takes = condition.value, OPERATORS[operator]
         if takes == FLAG:
             return _flag(given)

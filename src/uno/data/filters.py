@@ -9,7 +9,7 @@ they can be compared with, is known to `uno.data.fields`; here is only the form.
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 from uno.errors import FieldError, Invalid, Misconfigured
@@ -32,16 +32,26 @@ OPERATORS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`key` is `field` or `field__operator`, as it was given; `raw` are values that came as text."""
+    """`key` is `field` or `field__operator`, as it was given; `raw` are values that came as text.
+
+    `read` is for who reads the value again and again: for which class, of what, and what that is.
+    """
 
     key: str
     value: Any
     raw: bool = False
+    read: tuple[type, Any, Any, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def split(self) -> tuple[str, str]:
         """The field and the operator; a name that ends like no operator is all field."""
-        field, separator, operator = self.key.rpartition(SEPARATOR)
-        return (field, operator) if separator and field and operator in OPERATORS else (self.key, "eq")
+        name, separator, operator = self.key.rpartition(SEPARATOR)
+        return (name, operator) if separator and name and operator in OPERATORS else (self.key, "eq")
+
+    def truth(self) -> bool | None:
+        """What it says of every object alike, which only an empty list does; None where it has to look at them."""
+        operator = self.split()[1]
+        is_empty = OPERATORS[operator] == SEVERAL and hasattr(self.value, "__len__") and not len(self.value)
+        return operator == "not_in" if is_empty else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class Filter:
 
     def __init__(self, **conditions: Any) -> None:
         self.kind: Kind = "and"
-        self.parts: tuple[Part, ...] = tuple(Condition(key, value) for key, value in conditions.items())
+        self.parts: tuple[Part, ...] = tuple(Condition(key, _settled(value)) for key, value in conditions.items())
 
     @classmethod
     def group(cls, kind: Kind, parts: Iterable[Part]) -> "Filter":
@@ -138,7 +148,7 @@ class Filter:
 
     def truth(self) -> bool | None:
         """What it says of every object alike, as an empty one does; None where it has to look at them."""
-        inner = [None if isinstance(one, Condition) else one.truth() for one in self.parts]
+        inner = [one.truth() for one in self.parts]
         if self.kind == "or":
             return True if True in inner else None if None in inner else False
         found = False if False in inner else None if None in inner else True
@@ -155,7 +165,13 @@ class Filter:
                 waiting += part.parts
 
 
-def _cut(name: str) -> str:
+def _settled(value: Any) -> Any:
+    """An iterator can be read only once, a filter as often as one likes."""
+    return list(value) if hasattr(value, "__next__") else value
+
+
+def cut(name: str) -> str:
+    """A name from outside, as an error has it."""
     return name if len(name) <= _LONGEST_NAME else name[:_LONGEST_NAME] + "…"
 
 
@@ -180,7 +196,7 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         twice = [key for key, times in Counter(key for key, _ in pairs).items() if times > 1]
-        errors = [FieldError(_cut(key), "It can be given only once.", "repeated") for key in twice]
+        errors = [FieldError(cut(key), "It can be given only once.", "repeated") for key in twice]
         raise Invalid("; ".join(f"{one.field}: {one.message}" for one in errors), errors)
     return made
 

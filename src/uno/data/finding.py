@@ -15,7 +15,8 @@ from uno.errors import Invalid
 if TYPE_CHECKING:
     from uno.data.unit_of_work import UnitOfWork
 
-_SIZE, _START = (bindparam(name, type_=BigInteger) for name in ("size", "start"))
+# Without names, which those of conditions could be.
+_SIZE, _START = (bindparam(None, type_=BigInteger, unique=True) for _ in range(2))
 
 
 async def answer(
@@ -26,13 +27,18 @@ async def answer(
     values: dict[str, Any],
     columns: tuple[Any, ...] = (),
 ) -> Sequence[Any]:
-    """The rows of what `make` makes, which is the same for one `question` and `parts` of one shape."""
+    """The rows of what `make` makes, which is the same for one `question` and `parts` of one shape.
+
+    `values` are those of its own parameters, by their keys.
+    """
     shape = None if uow.explicit is not None else shape_of(parts)
-    if shape is not None:
-        prepare = uow.database.prepare
-        prepared, bound = uow.database.shapes.prepared(question, shape, lambda: prepare(make(), columns))
+    prepare = uow.database.prepare
+    known = shape and uow.database.shapes.prepared(question, shape, lambda: prepare(make(), columns))
+    if known:
+        prepared, bound = known
         with suppress(Invalid, *WRONG):  # which SQLAlchemy says with the name of the field
-            rows = await uow.reading.fetch(prepared, {**bound, **values})
+            own = {prepared.names[key]: value for key, value in values.items()}
+            rows = await uow.reading.fetch(prepared, {**bound, **own})
             return [prepared.row(row) for row in rows]
     return await uow.read(make().params(values))
 
@@ -46,13 +52,14 @@ async def rows_of(
     offset: int,
 ) -> Sequence[Any]:
     """Those of `plan` that fit, with its columns."""
-    stretch = {"size": limit} if limit is not None else {}
-    stretch |= {"start": offset} if offset else {}
-    question = plan, "rows", len(order), *stretch
+    question = plan, "rows", len(order), limit is None, not offset
+    stretch = {} if limit is None else {_SIZE.key: limit}
+    if offset:
+        stretch[_START.key] = offset
 
     def make() -> Select[Any]:
         found = chosen(*plan.columns).where(*where).order_by(*order)
-        found = found.limit(_SIZE) if "size" in stretch else found
-        return found.offset(_START) if "start" in stretch else found
+        found = found if limit is None else found.limit(_SIZE)
+        return found.offset(_START) if offset else found
 
     return await answer(uow, question, [*where, *order], make, stretch, plan.columns)

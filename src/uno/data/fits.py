@@ -18,7 +18,7 @@ from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Field, Fields, Searchable, Unreadable
 from uno.data.filter_values import Values
-from uno.data.filters import Condition, Filter, Limits
+from uno.data.filters import Condition, Filter, Limits, cut
 from uno.data.letters import small
 from uno.data.plan import DELETED
 from uno.errors import Invalid, Misconfigured
@@ -49,8 +49,8 @@ def fits(candidate: Any, part: Filter | Condition) -> bool:
 
 def _fits(candidate: Any, condition: Condition) -> bool:
     name, kind = condition.split()
-    value = _read(type(candidate), name, kind, condition)
-    return any(_compare(stored, kind, value, nested) for stored, nested in _ends(candidate, False, name, name))
+    value, inner = _read(type(candidate), name, kind, condition)
+    return any(_compare(stored, kind, value, nested) for stored, nested in _ends(candidate, False, name, name, inner))
 
 
 # ── values ──
@@ -74,23 +74,39 @@ class _Attributes:
         return self._fields.find(name) if name in self._names else None
 
 
-def _read(cls: type, name: str, kind: str, condition: Condition) -> Any:
+def _read(cls: type, name: str, kind: str, condition: Condition) -> tuple[Any, int]:
+    """The value, and how many steps at the end of the name lie inside JSON; once for many objects of a class."""
+    given, last = condition.value, condition.read
+    if last is not None and last[0] is cls and (last[1] is given or last[1] == given):
+        return last[2:]
     fields = _fields_of(cls)
     field = None if fields is None else fields.find(name)
-    if field is None or kind not in field.operators or is_foreign(field.column.type):
-        return condition.value
+    if field is None or is_foreign(field.column.type):
+        return given, 0
     try:
-        return Values(_UNLIMITED).of(field, kind, condition)
+        value = Values(_UNLIMITED).of(field, kind, condition)
     except Unreadable as error:
-        raise Invalid.field(condition.key, str(error), error.code) from None
+        raise Invalid.field(cut(condition.key), str(error), error.code) from None
+    # Whoever has the list may change it.
+    seen = given.copy() if isinstance(given, list | set) else given
+    inner = len(field.path)
+    object.__setattr__(condition, "read", (cls, seen, value, inner))
+    return value, inner
+
+
+def _fields_of(cls: type) -> Searchable | None:
+    """None for a class whose values nobody knows how to read; it may be mapped later."""
+    mapper: Any = inspect(cls, raiseerr=False)
+    return _of_mapper(mapper) if isinstance(mapper, Mapper) else _of_document(cls)
 
 
 @lru_cache(1_000)
-def _fields_of(cls: type) -> Searchable | None:
-    """None for a class whose values nobody knows how to read."""
-    mapper: Any = inspect(cls, raiseerr=False)
-    if isinstance(mapper, Mapper):
-        return Fields(_mapped(mapper), relations={p.key: Fields(_mapped(p.mapper)) for p in mapper.relationships})
+def _of_mapper(mapper: Mapper[Any]) -> Fields:
+    return Fields(_mapped(mapper), relations={p.key: Fields(_mapped(p.mapper)) for p in mapper.relationships})
+
+
+@lru_cache(1_000)
+def _of_document(cls: type) -> Searchable | None:
     try:
         plan = document_plan(cls)
     except (Misconfigured, NameError, TypeError):  # one that no database could store may still be asked
@@ -106,18 +122,20 @@ def _mapped(mapper: Mapper[Any]) -> _Mapped:
 # ── what is compared with them ──
 
 
-def _ends(holder: Any, nested: bool, path: str, name: str) -> Iterator[tuple[Any, bool]]:
-    """What is at the end of a path of attributes and keys, and whether it lies inside JSON.
+def _ends(holder: Any, nested: bool, path: str, name: str, inner: int) -> Iterator[tuple[Any, bool]]:
+    """What is at the end of a path of attributes and keys, and whether it lies inside JSON, as `inner` steps do.
 
     Nothing where a relationship leads to no object; where it is a list, what is at the end of each.
     """
     step, _, rest = path.partition(".")
+    if path.count(".") < inner and not isinstance(holder, Mapping):  # JSON that has no keys
+        holder = None
     value = _step(holder, step, name)
     nested = nested or isinstance(holder, Mapping | None)
     related = None if nested or step == name else _related(holder, step, value)
     for one in [value] if related is None else related:
         if rest:
-            yield from _ends(one, nested, rest, name)
+            yield from _ends(one, nested, rest, name, inner)
         else:
             yield one, nested
 

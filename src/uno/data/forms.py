@@ -5,7 +5,7 @@ integer column, SQLite rounds decimals as floats. Made here, once, it is the sam
 """
 
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_UP, Context, Decimal
 from numbers import Number
 from typing import Any, TypeAlias
@@ -13,6 +13,7 @@ from uuid import UUID
 
 from sqlalchemy import ARRAY, Boolean, Enum, Integer, Numeric, types
 
+from uno.data.narrow import Narrow, narrower
 from uno.data.postgres_numbers import AFTER, BEFORE, fits
 from uno.data.sqlite_numbers import digits_after, reader
 
@@ -27,7 +28,22 @@ _WHOLE = 2.0**63
 def maker(plain: Any, backend: str) -> Make | None:
     """What makes values for columns of a type, None where they stay as they are."""
     forms = (*_ON_SQLITE, *_FORMS) if backend == "sqlite" else _FORMS
-    return next((make for kind, make in forms if isinstance(plain, kind)), None)
+    make = next((make for kind, make in forms if isinstance(plain, kind)), None)
+    keep = narrower(plain, backend)
+    return make if keep is None else _narrowed(make or _itself, keep)
+
+
+def _narrowed(make: Make, keep: Narrow) -> Make:
+    def narrowed(plain: Any, value: Any) -> Any:
+        made = make(plain, value)
+        kept = keep(made)
+        return made if kept is None else kept  # of what cannot be kept it is told elsewhere
+
+    return narrowed
+
+
+def _itself(_plain: Any, value: Any) -> Any:
+    return value
 
 
 def rounded(plain: Any, number: Decimal) -> Decimal:
@@ -40,9 +56,9 @@ def rounded(plain: Any, number: Decimal) -> Decimal:
 
 
 def _exact(plain: Any, value: Any) -> Any:
-    if not plain.asdecimal:
-        return value
-    return rounded(plain, value if isinstance(value, Decimal) else Decimal(value if type(value) is int else str(value)))
+    number = value if isinstance(value, Decimal) else Decimal(value if isinstance(value, int) else str(value))
+    made = rounded(plain, number)
+    return made if plain.asdecimal else float(made)
 
 
 def _exact_on_sqlite(plain: Any, value: Any) -> Any:
@@ -74,7 +90,8 @@ def _lone_number(_plain: Any, value: Any) -> Any:
 
 
 def _truth(_plain: Any, value: Any) -> Any:
-    return bool(value) if isinstance(value, int) and value in (0, 1) else value
+    number: Any = value
+    return bool(number) if isinstance(value, Number) and number in (0, 1) else value
 
 
 def _member(plain: Any, value: Any) -> Any:
@@ -85,8 +102,11 @@ def _member(plain: Any, value: Any) -> Any:
 
 
 def _moment(plain: Any, value: Any) -> Any:
-    is_day = isinstance(value, date) and not isinstance(value, datetime)
-    return datetime.combine(value, time()) if is_day and not plain.timezone else value
+    """A day is the moment at its beginning; what says no time zone where there is one is in UTC."""
+    zone = UTC if plain.timezone else None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=zone) if zone and value.tzinfo is None else value
+    return datetime.combine(value, time(), zone) if isinstance(value, date) else value
 
 
 def _day(_plain: Any, value: Any) -> Any:
@@ -94,26 +114,29 @@ def _day(_plain: Any, value: Any) -> Any:
 
 
 def _hour(plain: Any, value: Any) -> Any:
-    if not isinstance(value, datetime):
-        return value
-    return value.timetz() if plain.timezone else value.time()
+    hour = value.timetz() if isinstance(value, datetime) else value
+    return hour.replace(tzinfo=None) if isinstance(hour, time) and hour.tzinfo and not plain.timezone else hour
 
 
 def _uuid(plain: Any, value: Any) -> Any:
-    return UUID(value) if plain.as_uuid and isinstance(value, str) else value
+    if plain.as_uuid:
+        return UUID(value) if isinstance(value, str) else value
+    return str(UUID(str(value)))
 
 
 def _array(plain: Any, value: Any) -> Any:
-    make = maker(plain.item_type, "postgresql")
-    return value if make is None else _each(make, plain.item_type, value)
+    make = maker(plain.item_type, "postgresql") or _itself
+    return _each(make, plain, value) if isinstance(value, list | tuple) else value
 
 
 def _each(make: Make, plain: Any, value: Any) -> Any:
     """The same list where nothing in it, or in lists of it, becomes another."""
     if value is None or not isinstance(value, list | tuple):
-        return value if value is None else make(plain, value)
+        return value if value is None else make(plain.item_type, value)
     made = [_each(make, plain, one) for one in value]
-    return value if all(one is other for one, other in zip(made, value, strict=True)) else made
+    kind = tuple if plain.as_tuple else list
+    is_same = type(value) is kind and all(one is other for one, other in zip(made, value, strict=True))
+    return value if is_same else kind(made)
 
 
 _FORMS: tuple[tuple[Any, Make], ...] = (

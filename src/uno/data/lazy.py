@@ -30,7 +30,8 @@ def not_loaded(cls: type, attribute: str, *, column: bool) -> NotLoaded:
     fix = (
         f"undefer({name}) in a query of the session, or no deferred=True"
         if column
-        else f'selectinload({name}) in a query of the session, or relationship(lazy="selectin")'
+        else f'include=["{attribute}"] in get or find, selectinload({name}) in a query of the session, or '
+        'relationship(lazy="selectin")'
     )
     return NotLoaded(f"{name} was not loaded, and cannot be loaded here; load it with its object: {fix}.")
 

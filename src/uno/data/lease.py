@@ -54,10 +54,12 @@ def connect_in_greenlet(*_: Any) -> None:
 class Lease:
     """One connection of the pool, driven without SQLAlchemy: every statement is its own transaction."""
 
-    __slots__ = ("_engine", "_pool", "_raw", "_record", "driver")
+    __slots__ = ("_ceiling", "_engine", "_pool", "_raw", "_record", "driver")
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, ceiling: float) -> None:
         self._engine = engine
+        # Seconds after which the server has fallen silent, which would have stopped the statement before.
+        self._ceiling = ceiling
 
     async def __aenter__(self) -> Self:
         # The engine may get another one meanwhile.
@@ -116,26 +118,26 @@ class Lease:
 
     async def fetch(self, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         """The rows of one statement, as the driver gives them."""
-        work = self.driver.fetch(prepared.sql, *prepared.arguments(parameters), timeout=deadlines.left())
+        work = self.driver.fetch(prepared.sql, *prepared.arguments(parameters), timeout=deadlines.left(self._ceiling))
         tracer = trace.detail
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, prepared.sql, "postgresql", work))
         return rows
 
     async def fetch_of(self, tenant: str, prepared: Prepared, parameters: dict[str, Any]) -> Sequence[Any]:
         """The same in a transaction of a tenant, which its first statement sets."""
-        await self.driver.execute(opening(tenant), timeout=deadlines.left())
+        await self.driver.execute(opening(tenant), timeout=deadlines.left(self._ceiling))
         try:
             rows = await self.fetch(prepared, parameters)
         except asyncpg.PostgresError:
             with suppress(Exception):  # one that is still in its transaction is thrown away
                 await self.driver.execute("ROLLBACK", timeout=parting.SECONDS)
             raise
-        await self.driver.execute("COMMIT", timeout=deadlines.left())
+        await self.driver.execute("COMMIT", timeout=deadlines.left(self._ceiling))
         return rows
 
     async def fetch_text(self, sql: str, arguments: Sequence[Any]) -> Sequence[Any]:
         """The rows of a statement whose text uno made from declared columns."""
-        work = self.driver.fetch(sql, *arguments, timeout=deadlines.left())
+        work = self.driver.fetch(sql, *arguments, timeout=deadlines.left(self._ceiling))
         tracer = trace.detail
         rows: Sequence[Any] = await (work if tracer is None else watched(tracer, sql, "postgresql", work))
         return rows

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.sql.visitors import iterate
 
+from uno.data.given import Given
 from uno.errors import Misconfigured
 
 Parameters: TypeAlias = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -45,7 +46,8 @@ def literal(sql: str) -> tuple[TextClause, frozenset[str]]:
             "your own, say so with sqlalchemy.text(…)."
         )
     clause = text(sql)
-    return clause, frozenset(clause.compile().params)
+    names = frozenset(clause.compile().params)
+    return clause.bindparams(*(bindparam(name, type_=Given()) for name in names)), names
 
 
 def statement(given: Any, parameters: Parameters = None) -> Any:

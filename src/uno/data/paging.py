@@ -11,12 +11,13 @@ import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic_core import to_jsonable_python
-from sqlalchemy import ColumnElement, and_, false, literal, or_
+from sqlalchemy import ColumnElement, LargeBinary, and_, false, literal, or_
 
 from uno.data.asked import named
+from uno.data.decorators import below
 from uno.data.fields import Field, Searchable, Unreadable
 from uno.errors import Invalid
 
@@ -86,7 +87,8 @@ def orders(
     if twice is not None:
         raise Invalid.field("sort", f"{twice[:200]!r} is named more than once.", "repeated")
     found = [Order(_sortable(one.removeprefix("-"), fields, kinds), one.startswith("-")) for one in said]
-    return [*found, *(Order(_sortable(name, fields, kinds), False) for name in key if name not in names)]
+    rest = [_of_key(name, fields, kinds) for name in key if name not in names]
+    return [*found, *(Order(field, False) for field in rest)]
 
 
 def _sortable(name: str, fields: Searchable, kinds: Collection[str]) -> Field:
@@ -96,6 +98,13 @@ def _sortable(name: str, fields: Searchable, kinds: Collection[str]) -> Field:
     if field.kind not in kinds or field.path or field.relation is not None:
         raise Invalid.field("sort", f"{name[:200]} has no order to sort by.", "operator")
     return field
+
+
+def _of_key(name: str, fields: Searchable, kinds: Collection[str]) -> Field:
+    """Of bytes, too, which are base64 in a cursor."""
+    field = fields.find(name)
+    is_bytes = field is not None and isinstance(below(field.column.type), LargeBinary)
+    return _sortable(name, fields, {*kinds, "binary"} if is_bytes else kinds)
 
 
 def after(order: Sequence[Order], values: Sequence[Any]) -> ColumnElement[bool]:
@@ -127,7 +136,7 @@ def position(text: str, order: Sequence[Order]) -> list[Any]:
         raise Invalid.field("after", text, "cursor")
     try:
         return [_read(one.field, value) for one, value in zip(order, values, strict=True)]
-    except (Unreadable, ValueError, OverflowError):
+    except (Unreadable, ValueError, TypeError, OverflowError):
         raise _tampered() from None
 
 
@@ -135,6 +144,8 @@ def _read(field: Field, value: Any) -> Any:
     """NaN and infinities are no values to look for, and yet there may be some, in their place."""
     if value is None and field.nullable:
         return None
+    if field.kind == "binary":
+        return urlsafe_b64decode(cast("str", value))
     is_text = isinstance(value, str) and value in _BEYOND
     # JSON has none, so documents have none.
     if (

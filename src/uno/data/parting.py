@@ -4,7 +4,8 @@ Its place in the pool is free then, and nothing is lost by it: the server rolls 
 """
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -73,6 +74,15 @@ async def part_from(driver: Any) -> None:
         await driver.close(timeout=SECONDS)
     except Exception:  # it is gone, or does not answer
         driver.terminate()
+
+
+def cut_off(drivers: Iterable[Any]) -> None:
+    """Close what an event loop left open that is closed; one of uvloop has closed its sockets itself."""
+    for driver in list(drivers):
+        with suppress(RuntimeError):  # the loop does nothing any more
+            driver.terminate()
+        with suppress(OSError, TypeError):
+            driver._transport.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
 async def let_go(connection: AsyncConnection) -> None:

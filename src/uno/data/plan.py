@@ -94,6 +94,7 @@ class MappedPlan:
         self._key_types = tuple(_python_type(c) for c in mapper.primary_key)
         # What makes of a key what is stored of it, where that may be something else.
         self.filed = record_ids.forms(self.label, mapper.primary_key)
+        self._stored_key = record_ids.stored(mapper.primary_key)
         self.version_name = by_column[mapper.version_id_col] if mapper.version_id_col is not None else None
         self.version_key = None if mapper.version_id_col is None else mapper.version_id_col.key
         self._generated = {a.name for a in self.attributes if a.generated}
@@ -142,6 +143,16 @@ class MappedPlan:
             setattr(entity, name, value)
         return {**state, **made} if made else state
 
+    def formed(self, entity: Any, changed: Collection[str]) -> bool:
+        """Give an entity what is changed in the form of its columns; whether anything has become another value."""
+        try:
+            made = {} if self.holds is None else self.holds(self.state(entity), changed)
+        except Invalid:  # raised when it is checked, after what the class says
+            return False
+        for name, value in made.items():
+            setattr(entity, name, value)
+        return bool(made)
+
     @property
     def sort_names(self) -> tuple[str, ...]:
         """The fields that tell two rows apart."""
@@ -153,7 +164,8 @@ class MappedPlan:
         if len(given) != len(self.key_names):
             raise TypeError(f"{self.label} has a key of {len(self.key_names)} parts, got {id!r}.")
         parts = zip(self.key_names, self._key_types, given, strict=True)
-        return tuple([_as_key(name, wanted, value) for name, wanted, value in parts])
+        key = tuple([_as_key(name, wanted, value) for name, wanted, value in parts])
+        return key if self._stored_key is None else self._stored_key(key)
 
     def id_of(self, key: tuple[Any, ...]) -> Any:
         """What `key` was made of."""
@@ -162,7 +174,8 @@ class MappedPlan:
     def key_of(self, entity: Any) -> tuple[Any, ...]:
         """The primary key of an entity; parts may be None where the database makes them."""
         state = entity.__dict__
-        return tuple([state.get(name) for name in self.key_names])
+        key = tuple([state.get(name) for name in self.key_names])
+        return key if self._stored_key is None else self._stored_key(key)
 
     def state(self, entity: Any) -> Values:
         """The values of all columns but the version, by attribute name; absent ones are left out."""

@@ -10,18 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Final, TypeAlias, get_args, get_origin
+from functools import partial
+from typing import Annotated, Any, Final, Protocol, TypeAlias, get_args, get_origin
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, Integer, Text, Uuid, cast, func, inspect, literal_column, types
-from sqlalchemy.orm import Mapper
+from sqlalchemy import ColumnElement, Date, Integer, Text, Uuid, cast, func, literal_column, types
 
 from uno.data import wire
 from uno.data.decorators import below, is_moment
+from uno.data.forms import maker
+from uno.data.narrow import is_single
 from uno.errors import Misconfigured, id_text
 
 Form: TypeAlias = Callable[[Any], Any]
 Key: TypeAlias = tuple[Any, ...]
+
+
+class Keyed(Protocol):
+    """Of a plan what makes of its keys what is stored of them."""
+
+    @property
+    def filed(self) -> Callable[[Key], Key] | None: ...
+
+
+# Of a key they keep less than it may be given with.
+_ROUNDED = (types.Numeric, types.Date, types.DateTime)
 # PostgreSQL writes of them the text that `id_text` does; of CHAR, too, without the blanks behind.
 _IN_SQL = (Integer, types.String, Uuid, Date)
 # The texts of these have neither comma nor backslash.
@@ -29,8 +42,6 @@ _PLAIN = (Integer, Uuid, Date)
 # However the server reads backslashes in literals.
 _BACKSLASH = literal_column("chr(92)", Text)
 _COMMA = literal_column("','", Text)
-# Digits of the mantissa of a REAL, in bits.
-_SINGLE = 24
 
 
 # -- in Python
@@ -38,20 +49,31 @@ _SINGLE = 24
 
 def forms(label: str, columns: Sequence[ColumnElement[Any]]) -> Callable[[Key], Key] | None:
     """What makes of a key what is stored of it; None where that is the same. Raises `Misconfigured`."""
-    made = [_form(label, column.type) for column in columns]
+    made = [form(label, column.type) for column in columns]
+    if not any(made):
+        return None
+    return lambda key: tuple([_formed(one, part) for one, part in zip(made, key, strict=True)])
+
+
+def stored(columns: Sequence[ColumnElement[Any]]) -> Callable[[Key], Key] | None:
+    """What makes of a key the values that its columns hold; None where that is the same, or not known."""
+    made = [_stored(below(column.type)) for column in columns]
     if not any(made):
         return None
     return lambda key: tuple([_formed(form, part) for form, part in zip(made, key, strict=True)])
 
 
-def text_for(cls: type, id: object) -> str:
-    """The text of the key of an object of `cls`, which may be given as that text."""
-    mapper: Any = inspect(cls, raiseerr=False)
-    columns = mapper.primary_key if isinstance(mapper, Mapper) else ()
-    several = len(columns) > 1 and isinstance(id, str)
+def record_id(plan: Keyed, key: Key) -> str:
+    """A key of `plan` as text, of what is stored of it."""
+    return id_text(key if plan.filed is None else plan.filed(key))
+
+
+def text_for(plan: Any, id: object) -> str:
+    """The text of an id, which may be given as that text."""
+    names = getattr(plan, "key_names", ())  # documents have none
+    several = len(names) > 1 and isinstance(id, str)
     parts = tuple(split(str(id))) if several else id if isinstance(id, tuple) else (id,)
-    made = forms(cls.__name__, columns) if len(parts) == len(columns) else None
-    return id_text(id) if made is None else id_text(made(parts))
+    return record_id(plan, parts) if len(parts) == len(names) else id_text(id)
 
 
 def reader(wanted: Any) -> Form | None:
@@ -87,9 +109,10 @@ def _formed(form: Form | None, part: Any) -> Any:
         return part
 
 
-def _form(label: str, type_: Any) -> Form | None:
+def form(label: str, type_: Any) -> Form | None:
+    """Of one part of a key."""
     plain = below(type_)
-    if isinstance(plain, types.REAL) or (isinstance(plain, types.Float) and 0 < (plain.precision or 0) <= _SINGLE):
+    if is_single(plain):
         raise Misconfigured(
             f"{label} has a key of the type {plain!r}, of which other digits are stored than are given; "
             "make it an Integer, a Numeric or a String."
@@ -102,7 +125,12 @@ def _form(label: str, type_: Any) -> Form | None:
         return _in_utc
     if isinstance(plain, types.CHAR):
         return lambda part: part.rstrip(" ") if isinstance(part, str) else part
-    return _uuid if isinstance(plain, Uuid) else None
+    return _uuid if isinstance(plain, Uuid) else _stored(plain)
+
+
+def _stored(plain: Any) -> Form | None:
+    make = maker(plain, "postgresql") if isinstance(plain, _ROUNDED) else None
+    return None if make is None else partial(make, plain)
 
 
 def _trimmed(part: Any) -> str:
@@ -142,15 +170,20 @@ def in_sql(columns: Sequence[ColumnElement[Any]]) -> bool:
 def id_text_in_sql(parts: Sequence[ColumnElement[Any]]) -> ColumnElement[str]:
     """The text by PostgreSQL; NULL where a part is."""
     if len(parts) == 1:
-        return cast(parts[0], Text)
+        return part_in_sql(parts[0])
     first, *others = map(_escaped, parts)
     for part in others:
         first = first.concat(_COMMA).concat(part)
     return first
 
 
+def part_in_sql(part: ColumnElement[Any]) -> ColumnElement[str]:
+    """The text of a part that stands by itself; the first and the last day are infinite to asyncpg."""
+    return cast(wire.expression(part, "postgresql") if isinstance(part.type, Date) else part, Text)
+
+
 def _escaped(part: ColumnElement[Any]) -> ColumnElement[str]:
-    text = cast(part, Text)
+    text = part_in_sql(part)
     if isinstance(part.type, _PLAIN):
         return text
     doubled = func.replace(text, _BACKSLASH, _BACKSLASH.concat(_BACKSLASH), type_=Text())

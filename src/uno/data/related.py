@@ -15,7 +15,6 @@ from sqlalchemy import (
     Select,
     Subquery,
     Text,
-    bindparam,
     case,
     cast,
     func,
@@ -31,7 +30,7 @@ from sqlalchemy.sql.util import ClauseAdapter
 from uno.data import wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
-from uno.data.rendered import WHOLE, Renderer
+from uno.data.rendered import MORE, WHOLE, Renderer
 from uno.data.statement import fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
@@ -143,7 +142,7 @@ class Extending(Renderer):
         keys: list[ColumnElement[Any]] = [column.label(f"key {n}") for n, column in primary]
         fitting = chosen(*shown, *keys).where(*where, self._living())
         # A limit is reached before: nothing is looked for beside other rows.
-        first = fitting.order_by(*order).limit(bindparam("more", type_=Integer)) if order else fitting
+        first = fitting.order_by(*order).limit(MORE) if order else fitting
         found = first.subquery("found")
         keys = [found.c[f"key {n}"] for n in range(len(keys))]
         beside = [one.json(self._backend, found, keys).label(one.name) for one in self._related]

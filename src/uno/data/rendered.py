@@ -40,6 +40,9 @@ from uno.data.untyped import chosen
 WHOLE = "the row"
 # Letters of a name in PostgreSQL.
 _LABEL = 63
+# How many rows are shown, and one more, which shows that there are others. Without names, which those of conditions
+# could be.
+_SIZE, MORE = (bindparam(None, type_=Integer, unique=True) for _ in range(2))
 # Orders that are remembered: clients choose them.
 MOST_ORDERS = 100
 
@@ -107,7 +110,7 @@ class Renderer:
     ) -> Rows:
         """The first `limit` rows that fit `where`, in this order."""
         question = *self._asked, *(one.said for one in order)
-        sizes = {"size": limit, "more": limit + 1}
+        sizes = {_SIZE.key: limit, MORE.key: limit + 1}
         rows = await answer(uow, question, where, lambda: self._select_page(order, where), sizes)
         text, count, last = rows[0]
         self._check(text or "")
@@ -136,19 +139,18 @@ class Renderer:
 
     def _page_of_postgres(self, found: Subquery) -> Select[Any]:
         """Half the time of one aggregate that leaves out the last row: nothing is sorted again, or made twice."""
-        size = bindparam("size", type_=Integer)
         texts: Any = type_coerce(func.array(select(found.c.object).scalar_subquery()), ARRAY(Text))
         # Not to be made for each of its uses.
         made = chosen(texts.label("texts")).offset(literal_column("0")).subquery().c.texts
-        whole = fixed("[") + func.array_to_string(made[1:size], fixed(","), type_=Text()) + fixed("]")
-        columns: list[Any] = [whole, func.cardinality(made, type_=Integer()), made[size]]
+        whole = fixed("[") + func.array_to_string(made[1:_SIZE], fixed(","), type_=Text()) + fixed("]")
+        columns: list[Any] = [whole, func.cardinality(made, type_=Integer()), made[_SIZE]]
         return chosen(*columns)
 
     def _page_of_sqlite(self, found: Subquery) -> Select[Any]:
         placed = select(found.c.object, func.row_number().over().label("place")).subquery()
-        text, place, size = placed.c.object, placed.c.place, bindparam("size", type_=Integer)
-        shown = func.group_concat(case((place <= size, text)), ",", type_=Text())
-        columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == size, text)))]
+        text, place = placed.c.object, placed.c.place
+        shown = func.group_concat(case((place <= _SIZE, text)), ",", type_=Text())
+        columns: list[Any] = [literal("[", Text) + shown + "]", func.count(), func.max(case((place == _SIZE, text)))]
         return chosen(*columns)
 
     def _objects(self, where: Sequence[ColumnElement[bool]], order: Sequence[ColumnElement[Any]] = ()) -> Subquery:
@@ -157,7 +159,7 @@ class Renderer:
         shown: list[Any] = [form.label(name) for name, form in self._forms.items()]
         found = chosen(*([self._object(), self._version().label("version")] if on_sqlite else shown))
         found = found.where(*where, self._living())
-        rows = (found.order_by(*order).limit(bindparam("more", type_=Integer)) if order else found).subquery(WHOLE)
+        rows = (found.order_by(*order).limit(MORE) if order else found).subquery(WHOLE)
         if on_sqlite:
             return rows
         text = cast(func.row_to_json(rows.table_valued()), Text)

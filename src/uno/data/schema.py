@@ -12,6 +12,7 @@ from uno.data import capture
 from uno.data.database import Database, Plan
 from uno.data.document import DocumentPlan
 from uno.data.plan import MappedPlan
+from uno.data.references import leading_out, require_referred
 from uno.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def create(database: Database, tables: Sequence[MetaData] = (), migrations
     """Bring uno's tables to this version and create the application's `tables` that are missing.
 
     Where there are `migrations`, they make the application's tables. Raises `Misconfigured` where a table that is
-    there lacks columns.
+    there lacks columns, or one that others refer to is nowhere.
     """
     migrated = migrations is not None and migrations.exist
     async with database.transaction() as transaction:
@@ -60,6 +61,8 @@ async def create(database: Database, tables: Sequence[MetaData] = (), migrations
         _refuse_newer(found)
         if found != HEAD:
             await transaction.connection.run_sync(_upgrade)
+        if not migrated:
+            await transaction.connection.run_sync(require_referred, tables)
         for metadata in () if migrated else tables:
             await transaction.connection.run_sync(metadata.create_all)
             await transaction.connection.run_sync(capture.renew, metadata.sorted_tables)
@@ -73,6 +76,7 @@ async def _migrate(database: Database, tables: Sequence[MetaData], migrations: "
     if not (await migrations.state()).is_latest:
         await migrations.upgrade()
     async with database.transaction() as transaction:
+        await transaction.connection.run_sync(require_referred, tables)
         for metadata in tables:
             await transaction.connection.run_sync(capture.renew, metadata.sorted_tables)
 
@@ -105,6 +109,8 @@ async def require(database: Database, tables: Sequence[MetaData] = (), migration
     if missing:
         names = ", ".join(missing)
         raise Misconfigured(f"The database has no table {names}; create what is missing with: {CREATE}")
+    if leading_out(tables):
+        await _asked(database, lambda connection: require_referred(connection, tables))
     await _require_columns(database, wanted, migrations)
     outdated = await triggerless(database, tables)
     if outdated:

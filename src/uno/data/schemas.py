@@ -10,15 +10,19 @@ refused. What is hidden is in none of them, what the server sets is in `read` on
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cached_property
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic_core import PydanticCustomError
 
+from uno.data import record_ids
+from uno.data.parts import Parts, parts_of, patchable
+from uno.data.plan import MappedPlan
 from uno.data.traits import Plan, Trait, plan_of, traits_of
-from uno.errors import Misconfigured
+from uno.errors import Misconfigured, id_text
 
 _CONFIG = ConfigDict(
     extra="forbid",
@@ -38,7 +42,8 @@ class Schemas:
     """The schemas of one class.
 
     `read` has everything that is not hidden. `create` takes what can be given to a new object, `replace` the
-    same without the key; what is left out has its default. `merge` takes any of them, and leaves the others.
+    same without the key; what is left out has its default. `merge` takes any of them, and leaves the others; a
+    mapping that it takes for a value with parts is a `Patch` of it, which `parts` applies.
     """
 
     plan: Plan
@@ -73,7 +78,7 @@ class Schemas:
         given = [one for one in self.visible if not one.read_only]
         self._refuse_unmakeable()
         nameless = _NAMELESS if len(self.key) == 1 else ()
-        given = [_in_a_path(one, nameless) if one.key else one for one in given]
+        given = [_in_a_path(one, nameless, self._form(one.name)) if one.key else one for one in given]
         return self._model("Create", {one.name: _given(one, one.optional) for one in given})
 
     @cached_property
@@ -84,7 +89,19 @@ class Schemas:
 
     @cached_property
     def merge(self) -> type[BaseModel]:
-        return self._model("Merge", {one.name: (one.whole, _absent()) for one in self.writable})
+        return self._model("Merge", {one.name: (self._patched(one), _absent()) for one in self.writable})
+
+    @cached_property
+    def parts(self) -> dict[str, Parts]:
+        """What applies to values that have parts what `merge` took of them."""
+        found = ((one.name, parts_of(one.name, self._holding(one))) for one in self.writable if not one.scalar)
+        return {name: parts for name, parts in found if parts is not None}
+
+    def _patched(self, one: Trait) -> Any:
+        return patchable(one.whole, self._holding(one)) if one.name in self.parts else one.whole
+
+    def _holding(self, one: Trait) -> type[BaseModel]:
+        return self._model("Value", {"value": (one.whole, ...)})
 
     @cached_property
     def part(self) -> type[BaseModel]:
@@ -95,6 +112,12 @@ class Schemas:
         """The values of a `replace`: of all that can be changed, with defaults for what is left out."""
         said = given.model_fields_set
         return {t.name: getattr(given, t.name) if t.name in said else _default(t) for t in self.writable}
+
+    def _form(self, key: str) -> record_ids.Form | None:
+        """What makes of a part of the key what is stored of it."""
+        if not isinstance(self.plan, MappedPlan):
+            return None
+        return next(record_ids.form(self.plan.label, a.column.type) for a in self.plan.attributes if a.name == key)
 
     def _model(self, suffix: str, fields: Mapping[str, Any]) -> type[BaseModel]:
         name = f"{self.plan.label}{suffix}"
@@ -133,17 +156,20 @@ def _given(trait: Trait, optional: bool) -> tuple[Any, Any]:
     return trait.whole, None if trait.nullable and trait.default is None else _absent()
 
 
-def _in_a_path(key: Trait, nameless: tuple[str, ...]) -> Trait:
+def _in_a_path(key: Trait, nameless: tuple[str, ...], form: record_ids.Form | None) -> Trait:
     """A key, or a part of one, in one segment of a path; servers give those of `a%2Fb` as two."""
     base = get_args(key.type)[0] if get_origin(key.type) is Annotated else key.type
-    if base is not str:
+    if not (isinstance(base, type) and issubclass(base, str | Enum)) and get_origin(base) is not Literal:
         return key
 
-    def fits(text: str) -> str:
+    def fits(part: Any) -> Any:
+        text = id_text(part if form is None else form(part))
         if "/" in text or text in nameless:
             raise PydanticCustomError("value", "It cannot be in a path.")
-        return text
+        return part
 
+    if base is not str:
+        return replace(key, type=Annotated[key.type, AfterValidator(fits)])
     slash: dict[str, Any] = {"pattern": "/"}
     told = Field(json_schema_extra={"not": {"anyOf": [slash, {"enum": list(nameless)}]} if nameless else slash})
     return replace(key, type=Annotated[key.type, AfterValidator(fits), told])

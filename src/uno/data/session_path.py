@@ -17,9 +17,10 @@ from uno.data.lazy import WatchedSession
 from uno.data.lease import Transaction, raise_translated
 from uno.data.lookups import Lookups, Row, name_refused
 from uno.data.plan import MappedPlan
+from uno.data.record_ids import record_id
 from uno.data.rounds import Rounds
 from uno.data.session_pending import Pending, run_before
-from uno.data.tracked import Entry, record_id, twin
+from uno.data.tracked import Entry, twin
 from uno.data.writer import guarding, stale
 from uno.domain import AggregateRoot
 from uno.domain.aggregate import Numbered, forget_events, numbered_events
@@ -282,7 +283,7 @@ class SessionPath:
     def changes(self) -> list[Change]:
         """The net changes of all flushes."""
         return [
-            Change(plan.component, record_id(key, plan), before, after, plan.marks)
+            Change(plan.component, record_id(plan, key), before, after, plan.marks)
             for (plan, key), (before, after) in self._ledger.items()
             if _is_change(plan, before, after)
         ]

@@ -14,6 +14,7 @@ from sqlalchemy.util.concurrency import await_
 from uno import clock
 from uno.data import letters
 from uno.data.culprit import count_rows, find_refused
+from uno.data.narrow import keep_blanks
 from uno.data.pool import WatchedPool
 from uno.data.sqlite_moments import keep_moments
 from uno.data.sqlite_numbers import keep_digits
@@ -112,6 +113,7 @@ def sqlite_engine(
     )
     keep_moments(engine.dialect)
     keep_digits(engine.dialect)
+    keep_blanks(engine.dialect)
     sync: Any = engine.sync_engine
     count_rows(sync)
     find_refused(sync)

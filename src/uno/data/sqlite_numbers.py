@@ -14,9 +14,7 @@ class Doubles(Numeric[Any]):
     """SQLAlchemy's own would give ten digits after the point, of a large number some that nobody has stored."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        if not self.asdecimal:
-            return super().result_processor(dialect, coltype)  # type: ignore[no-untyped-call]
-        read = reader(self)
+        read: Callable[[float], Any] = reader(self) if self.asdecimal else float  # it has 1.0 as 1
         return lambda value: None if value is None else read(value)
 
 

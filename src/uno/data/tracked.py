@@ -13,8 +13,9 @@ from uno.data.frozen import Frozen, Told
 from uno.data.lease import Transaction
 from uno.data.order import for_foreign_keys
 from uno.data.plan import ENTRY, MappedPlan
+from uno.data.record_ids import record_id
 from uno.domain.aggregate import forget_events, mark_events
-from uno.errors import Misconfigured, VersionConflict, id_text
+from uno.errors import Misconfigured, VersionConflict
 
 _sequence = count(1)
 _LAST = float("inf")
@@ -394,6 +395,8 @@ def _operation(entry: Entry) -> Operation | None:
     if entry.status == "new":
         return _insert(entry)
     changed = _changed(entry) if entry.status == "loaded" else {}
+    if changed and entry.plan.formed(entry.entity, changed):
+        changed = _changed(entry)  # what was stored so already is no change
     if not changed and entry.status == "loaded" and not entry.required:
         return None
     plan = entry.plan
@@ -445,11 +448,4 @@ def _change(entry: Entry) -> Change | None:
     if before is not None and after is not None and not plan.changed(before, after):
         return None
     key = entry.key if entry.status != "new" else plan.key_of(entry.entity)
-    return Change(plan.component, record_id(key, plan), before, after, plan.marks)
-
-
-def record_id(key: tuple[Any, ...], plan: Plan) -> str:
-    """A key as text, of what is stored of it; the kind of a document is no part of it."""
-    if not isinstance(plan, MappedPlan):
-        return id_text(key[1:])
-    return id_text(key if plan.filed is None else plan.filed(key))
+    return Change(plan.component, record_id(plan, key), before, after, plan.marks)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from enum import Enum
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args, get_origin
 from uuid import UUID
 
 from pydantic import (
@@ -34,6 +35,7 @@ from uno.data.declared import NOTHING, Declared, parted
 from uno.data.decorators import below
 from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_fields import defaults_of, id_type
+from uno.data.narrow import LONGEST, SHORTEST
 from uno.data.plan import MappedPlan, mapped_plan
 from uno.data.postgres_numbers import fits
 from uno.data.written import kind_of, written
@@ -43,7 +45,8 @@ Plan: TypeAlias = MappedPlan | DocumentPlan
 TENANT: Final = frozenset({"tenant", "tenant_id"})
 _STAMPS: Final = frozenset({"created_at", "updated_at", "created_by", "updated_by"})
 # Types that say less than their column does.
-_PLAIN: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, list, dict)
+_SCALARS: Final = (str, int, float, bool, Decimal, UUID, datetime, date, time, timedelta, bytes, Enum)
+_PLAIN: Final = (*_SCALARS[:-1], list, dict)
 _DATED: Final = ((types.DateTime, datetime), (types.Date, date), (types.Time, time))
 _BITS: Final = ((types.SmallInteger, 15), (types.BigInteger, 63), (types.Integer, 31))
 
@@ -66,6 +69,12 @@ class Trait:
     def optional(self) -> bool:
         """Whether a new object may be made without it."""
         return self.nullable or self.generated or self.default is not None
+
+    @property
+    def scalar(self) -> bool:
+        """Whether its type says that its values have no parts; else they may."""
+        base = get_args(self.type)[0] if get_origin(self.type) is Annotated else self.type
+        return isinstance(base, type) and issubclass(base, _SCALARS)
 
     @property
     def whole(self) -> Any:
@@ -238,6 +247,12 @@ def _from_seconds(value: Any) -> Any:
         raise PydanticCustomError("value", "It is beyond what can be stored.") from None
 
 
+def _within(value: timedelta) -> timedelta:
+    if not SHORTEST <= value <= LONGEST:
+        raise PydanticCustomError("value", "It is beyond what can be stored.")
+    return value
+
+
 def _without_zone(value: time) -> time:
     if value.tzinfo is not None:
         raise PydanticCustomError("value", "It is stored without a time zone; leave it out.")
@@ -249,7 +264,9 @@ _CLOCK: Final = Annotated[
     AfterValidator(_without_zone),
     WithJsonSchema({"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?$"}),
 ]
-_SECONDS: Final = Annotated[timedelta, BeforeValidator(_from_seconds), WithJsonSchema({"type": "number"})]
+_SECONDS: Final = Annotated[
+    timedelta, BeforeValidator(_from_seconds), AfterValidator(_within), WithJsonSchema({"type": "number"})
+]
 
 
 def _python_type(type_: Any) -> Any:

@@ -134,7 +134,7 @@ class UnitOfWork:
 
     async def end(self, token: Any) -> None:
         current_unit.reset(token)
-        self.over = True
+        self.over, self._task = True, None
         if self._transaction is not None or self._streams:
             await self.close()
 
@@ -169,11 +169,8 @@ class UnitOfWork:
             self._tenant = self.database.tenants.one(self._tenant)
 
     def _check_runner(self) -> None:
-        if self._task is not None and sync.runner() is not self._task:
-            raise Misconfigured(
-                "Two tasks or threads share one unit of work; dispatch a message in each task after leaving it, "
-                "and use asyncio.timeout() rather than asyncio.wait_for(), which runs another task on Python 3.11."
-            )
+        if self._task is None or sync.runner() is not self._task:
+            raise asked.not_here(is_open=self._task is not None)
 
     # -- what handlers use
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from json import JSONEncoder
-from math import copysign, isfinite, isnan
+from math import copysign, inf, isfinite, isnan
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Boolean, ClauseElement, Enum, Integer, Numeric, String, types
+from sqlalchemy.dialects.postgresql import INTERVAL, JSONB
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 from sqlalchemy.dialects.sqlite.aiosqlite import SQLiteDialect_aiosqlite
 from sqlalchemy.engine import Dialect
@@ -23,6 +24,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from uno.data import sqlite_numbers
 from uno.data.forms import ROUNDING, Make, maker, rounded
 from uno.data.model import UtcDateTime
+from uno.data.narrow import keep_blanks, narrower
 from uno.data.postgres_numbers import BEFORE, fits, keep_digits
 from uno.data.sqlite_moments import keep_moments
 from uno.data.sqlite_numbers import DIGITS, digits_after, reader
@@ -40,6 +42,7 @@ _TOO_LARGE = ("too_large", "The number is too large, or has too many digits.")
 _NO_NUMBER = ("type", "It has to be a number.")
 _NOT_WHOLE = ("type", "It has to be a whole number.")
 _NO_TEXT = ("value", "It has a character that is no text, half of a surrogate pair.")
+_BEYOND = ("value", "It is beyond what can be stored.")
 _NAN = ("value", "It is not a number that can be stored.")
 _NO_UUID = ("value", "It has to be a UUID: uuid.UUID('…').")
 _TOO_LONG = ("too_large", f"The number has more digits than SQLite keeps, which are {DIGITS}.")
@@ -47,6 +50,7 @@ _ALONE = ("too_large", "A number by itself has at most 64 bits in JSON on SQLite
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _as_json = JSONEncoder(ensure_ascii=False, allow_nan=False, default=str).encode
 _SAFE = frozenset((int, bool, NoneType))
+_OF_JSON = frozenset((dict, list, str, float, *_SAFE))
 _LARGEST = 2**63
 _BYTES = (bytes, bytearray, memoryview)
 # A day is the moment at its beginning; asyncpg asks of a time only that it has hours.
@@ -56,9 +60,14 @@ _KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (
     (types.Date, (date,)),
     (types.Time, (time, datetime)),
     (types.Interval, (timedelta,)),
+    (INTERVAL, (timedelta,)),
+    (ARRAY, (list, tuple)),
 )
-_TAKEN: tuple[tuple[Any, type], ...] = ((Boolean, bool), (Integer, int), (types.Date, date), (types.Time, time))
-_EXACT: tuple[tuple[Any, type], ...] = (*_TAKEN, (types.LargeBinary, bytes), (types.Interval, timedelta))
+_TAKEN_OTHERWISE = (ARRAY, Numeric, types.Float, INTERVAL, types.Interval, types.DateTime, types.Time, types.Uuid)
+# In JSON they are what they are.
+_AS_IN_JSON = (String, Integer, Boolean, types.Float)
+_TAKEN: tuple[tuple[Any, type], ...] = ((Boolean, bool), (Integer, int), (types.Date, date))
+_EXACT: tuple[tuple[Any, type], ...] = (*_TAKEN, (types.LargeBinary, bytes))
 
 
 def unfit(found: Mapping[str, Problem]) -> Invalid:
@@ -75,11 +84,13 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> Problem 
     """Why no column of this type takes the value; None where it does, or nobody knows."""
     if value is None or isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
         return None
-    type_ = type_._variant_mapping.get(dialect.name, type_)
-    is_own = isinstance(type_, TypeDecorator)
-    plain = type_.impl_instance if isinstance(type_, TypeDecorator) else type_
+    here = _on(type_, dialect.name)
+    is_own = _is_own(here)
+    plain: Any = here.impl_instance if is_own else here
     if not is_own and not _has_kind(plain, value):
         return no_such(value)
+    if not is_own and (keep := narrower(plain, dialect.name)) is not None and (value := keep(value)) is None:
+        return _BEYOND if isinstance(plain, types.Interval | INTERVAL) else _TOO_LARGE
     if isinstance(plain, types.Float) and isinstance(value, str) and not is_own:
         return _NO_NUMBER
     if isinstance(plain, Numeric | types.Float) and not fits(value):
@@ -111,6 +122,19 @@ def problem_of(type_: TypeEngine[Any], value: Any, dialect: Dialect) -> Problem 
     if isinstance(plain, types.Uuid) and isinstance(sent, str):
         return _uuid_problem(value)
     return None
+
+
+def _on(type_: Any, backend: str) -> Any:
+    """The type on a backend; a list of texts, numbers or booleans is one as JSON, too."""
+    here = type_._variant_mapping.get(backend, type_)
+    lists = next((one for one in (type_, *type_._variant_mapping.values()) if isinstance(one, ARRAY)), None)
+    is_plain = lists is not None and isinstance(lists.item_type, _AS_IN_JSON) and not isinstance(lists.item_type, Enum)
+    return lists if is_plain and isinstance(here, types.JSON) else here
+
+
+def _is_own(type_: Any) -> bool:
+    """Whether what it makes of values nobody else knows: of SQLAlchemy's own, which is a decorated DateTime, we do."""
+    return isinstance(type_, TypeDecorator) and not isinstance(type_, types.Interval)
 
 
 def no_such(value: Any) -> Problem:
@@ -255,7 +279,7 @@ def _is_too_large(type_: TypeEngine[Any], number: Any) -> bool:
     if isinstance(type_, Integer):
         low, high = _range(type_)
         return not low <= number < high
-    if isinstance(type_, Numeric) and type_.precision is not None and type_.asdecimal:
+    if isinstance(type_, Numeric) and type_.precision is not None:
         scale = type_.scale or 0
         # From half a unit of the last digit on, it is rounded up.
         return bool(abs(number) >= Decimal(10) ** (type_.precision - scale) - Decimal(5).scaleb(-scale - 1))
@@ -278,10 +302,8 @@ class Look:
     def __init__(self, type_: TypeEngine[Any], backend: str) -> None:
         self._type = type_
         self._dialect = _DIALECTS[backend]
-        self._plain: Any = type_._variant_mapping.get(backend, type_)
-        plain = self._plain
-        # What its own type makes of a value nobody else knows.
-        self._make: Make | None = None if isinstance(plain, TypeDecorator) else maker(plain, backend)
+        self._plain = plain = _on(type_, backend)
+        self._make: Make | None = None if _is_own(plain) else maker(plain, backend)
         # What tells of most values quickly that there is nothing to do; None where nothing ever is.
         self.fine = _fine(plain, backend) if backend == "sqlite" or _is_taken_otherwise(plain) else None
         # All values of this type are fine, too; on PostgreSQL, which itself refuses what is too large.
@@ -291,15 +313,12 @@ class Look:
         """A doubtful value in the form of the column, and what is said against it."""
         if isinstance(value, ClauseElement) or hasattr(value, "__clause_element__"):
             return value, None
-        value = self._made(value)
-        is_fine = self.fine is None or self.fine(value)
-        return value, None if is_fine else problem_of(self._type, value, self._dialect)
-
-    def _made(self, value: Any) -> Any:
         try:
-            return value if self._make is None else self._make(self._plain, value)
+            made = value if self._make is None else self._make(self._plain, value)
         except WRONG:  # whatever is said against it
-            return value
+            return value, problem_of(self._type, value, self._dialect) or no_such(value)
+        is_fine = self.fine is None or self.fine(made)
+        return made, None if is_fine else problem_of(self._type, made, self._dialect)
 
 
 class Holds:
@@ -358,6 +377,7 @@ def _lite() -> Dialect:
     dialect: Any = SQLiteDialect_aiosqlite()
     keep_moments(dialect)
     sqlite_numbers.keep_digits(dialect)
+    keep_blanks(dialect)
     return dialect  # type: ignore[no-any-return]
 
 
@@ -371,15 +391,20 @@ _DIALECTS = {"sqlite": _lite(), "postgresql": _postgres()}
 
 
 def _is_taken_otherwise(plain: Any) -> bool:
-    """Whether asyncpg makes something of values for PostgreSQL that is not what they are."""
-    if isinstance(plain, ARRAY):
-        return _is_taken_otherwise(plain.item_type)
-    return _kind(plain) is not None or (isinstance(plain, Numeric) and plain.asdecimal)
+    """Whether asyncpg makes something of values for PostgreSQL that is not what they are.
+
+    Or whether a column of JSON, which is kept as text there, takes what neither the trail nor a query can read.
+    """
+    if isinstance(plain, types.JSON):
+        return not isinstance(plain, JSONB)
+    if isinstance(plain, String) and not isinstance(plain, Enum):
+        return plain.length is not None or narrower(plain, "postgresql") is not None  # it cuts off blanks, or adds some
+    return _kind(plain) is not None or isinstance(plain, _TAKEN_OTHERWISE)
 
 
 def _kind(plain: Any) -> type | None:
     """The type of which all values are stored as they are; None where that depends on them, or nothing is known."""
-    if isinstance(plain, TypeDecorator):
+    if isinstance(plain, TypeDecorator) or narrower(plain, "postgresql") is not None:
         return None
     if isinstance(plain, Enum):
         return plain.enum_class
@@ -393,11 +418,18 @@ def _kind(plain: Any) -> type | None:
 
 
 def _fine(plain: Any, backend: str) -> Callable[[Any], bool]:
+    is_fine, keep = _fine_kind(plain, backend), narrower(plain, backend)
+    return is_fine if keep is None else lambda value: is_fine(value) and keep(value) is value
+
+
+def _fine_kind(plain: Any, backend: str) -> Callable[[Any], bool]:
     under: Any = plain.impl_instance if isinstance(plain, TypeDecorator) else plain
     if isinstance(plain, UtcDateTime):
         return lambda value: type(value) is datetime and value.tzinfo is not None
-    if isinstance(plain, TypeDecorator):
+    if _is_own(plain):
         return lambda value: False
+    if isinstance(plain, types.Interval | INTERVAL):
+        return lambda value: type(value) is timedelta
     if isinstance(under, Enum):
         wanted = under.enum_class
         return lambda value: type(value) is wanted
@@ -412,20 +444,36 @@ def _fine(plain: Any, backend: str) -> Callable[[Any], bool]:
     if isinstance(under, Numeric):
         return _fine_number(under, backend)
     if isinstance(under, types.DateTime):
-        timezone = under.timezone
-        return lambda value: type(value) is datetime and (timezone or value.tzinfo is None)
+        zoned = under.timezone
+        return lambda value: type(value) is datetime and (value.tzinfo is not None) is zoned
+    if isinstance(under, types.Time):
+        zoned = under.timezone
+        return lambda value: type(value) is time and (zoned or value.tzinfo is None)
+    if isinstance(under, types.JSON) and backend != "sqlite":
+        return lambda value: type(value) in _OF_JSON and _json_problem(value) is None
     if isinstance(under, types.Uuid):
         kind: type = UUID if under.as_uuid else NoneType
         return lambda value: isinstance(value, kind)  # drivers have one of their own
     if isinstance(under, ARRAY):
-        fine = _fine(under.item_type, backend)
-        return lambda value: type(value) is list and all(one is None or fine(one) for one in value)
+        return _fine_list(under, backend)
     exact = next((exact for kind, exact in _EXACT if isinstance(under, kind)), None)
     return lambda value: type(value) is exact
 
 
+def _fine_list(plain: Any, backend: str) -> Callable[[Any], bool]:
+    whole, item = tuple if plain.as_tuple else list, plain.item_type
+    if backend != "sqlite" and not _is_taken_otherwise(item):
+        return lambda value: type(value) is whole
+    fine, alike = _fine(item, backend), {None if backend == "sqlite" else _kind(item), NoneType}
+    return lambda value: (
+        type(value) is whole and (alike.issuperset(map(type, value)) or all(one is None or fine(one) for one in value))
+    )
+
+
 def _fine_number(plain: Any, backend: str) -> Callable[[Any], bool]:
     after = digits_after(plain)
+    if not plain.asdecimal:
+        return _fine_float(plain, after)
     if backend == "sqlite" and (plain.precision is None or plain.precision > DIGITS):
         return lambda value: False
     if after is None:
@@ -437,5 +485,16 @@ def _fine_number(plain: Any, backend: str) -> Callable[[Any], bool]:
             return False
         is_short = value.same_quantum(unit) or ROUNDING.quantize(value, unit) == value
         return is_short and (bool(value) or not value.is_signed())
+
+    return fine
+
+
+def _fine_float(plain: Any, after: int | None) -> Callable[[Any], bool]:
+    top = inf if plain.precision is None else 10.0 ** (plain.precision - (after or 0))
+
+    def fine(value: Any) -> bool:
+        if type(value) is not float or abs(value) >= top or value != value:
+            return False
+        return (after is None or round(value, after) == value) and (bool(value) or copysign(1.0, value) > 0)
 
     return fine

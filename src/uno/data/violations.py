@@ -1,93 +1,165 @@
-"""Which attributes a violated constraint is about: errors name what the client gave, not what the database has."""
+"""Which attributes a violated constraint is about: errors name what the client gave, not what the database has.
 
-import re
+Only what `failures.translate` has made is explained: an error of a handler or a hook says what it says.
+"""
+
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import CheckConstraint, Column, ForeignKeyConstraint, Index, Table, UniqueConstraint
+from sqlalchemy import Column, ForeignKeyConstraint, Table
 
+from uno.data.constraints import columns_of, foreign_keys
 from uno.data.document import DocumentPlan
-from uno.data.failures import MISSING, REFERRED, REFUSED
+from uno.data.failures import SENTENCES, Kind, Violation, violation
 from uno.data.plan import MappedPlan
-from uno.errors import Conflict, FieldError, Invalid, VersionConflict
+from uno.errors import Conflict, FieldError, Invalid, again
 
-_SQLITE_COLUMNS = re.compile(r"(\w+)\.(\w+)")
-_REFERRED = re.compile(r"refers to it[.:]")
+E = TypeVar("E", Conflict, Invalid, Conflict | Invalid)
 _FOLLOWING = ("CASCADE", "SET NULL", "SET DEFAULT")
-_ONE = "The database does not take one of the values."
+_ONE = f"{SENTENCES['check']}."
+_MESSAGES: dict[Kind, tuple[str, str]] = {
+    "unique": ("There is one with this value already.", "duplicate"),
+    "reference": (f"{SENTENCES['reference']}.", "reference"),
+    "check": ("The database does not take this value.", "check"),
+    "missing": ("It takes a value.", "missing"),
+}
 
 
-def named(error: Exception, plan: MappedPlan | DocumentPlan, given: Iterable[str], visible: Iterable[str]) -> Exception:
-    """`error` with the attributes it is about, where the database named only a constraint.
+class Said(NamedTuple):
+    """What there is to say of a violation: something about attributes, or a sentence about no one of them."""
 
-    `given` are the attributes that were written: of a foreign key SQLite does not say which one it was.
-    Others than those that are `visible` are not named.
-    """
-    if isinstance(plan, DocumentPlan) or isinstance(error, VersionConflict):
+    fields: tuple[str, ...]
+    message: str
+    code: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{', '.join(self.fields)}: {self.message}" if self.fields else self.message
+
+    @property
+    def errors(self) -> tuple[FieldError, ...]:
+        return tuple(FieldError(name, self.message, self.code) for name in self.fields)
+
+
+def named(error: E, plan: MappedPlan | DocumentPlan) -> E:
+    """`error` with the attributes it is about, where the database named only a constraint."""
+    found = violation(error)
+    if found is None or error.errors or isinstance(plan, DocumentPlan):
         return error
-    hidden = frozenset(one.name for one in plan.attributes) - frozenset(visible)
-    if isinstance(error, Conflict) and not error.repeatable:
-        return _conflict(error, plan, set(given), hidden)
-    if type(error) is Invalid and not error.errors and str(error).startswith(REFUSED):
-        return _refusal(str(error).removeprefix(REFUSED).rstrip("."), plan, hidden) or error
-    return _seen(error, hidden) if type(error) is Invalid else error
+    said = explained(found, plan)
+    return error if said is None else again(error, said.text, errors=said.errors)
 
 
-def _seen(error: Invalid, hidden: Collection[str]) -> Invalid:
+def shown(error: Conflict | Invalid, plan: MappedPlan | DocumentPlan, visible: Iterable[str]) -> Conflict | Invalid:
+    """The same for a client, who is told neither what a constraint is called nor of attributes that are not visible."""
+    if isinstance(plan, DocumentPlan):
+        return error
+    found, better = violation(error), named(error, plan)
+    if found is not None and not better.errors and str(better.args[0]).startswith(SENTENCES[found.kind]):
+        better = again(better, f"{SENTENCES[found.kind]}.")
+    return _seen(better, {one.name for one in plan.attributes} - set(visible))
+
+
+def _seen(error: Conflict | Invalid, hidden: Collection[str]) -> Conflict | Invalid:
     """Without what it says of attributes that are `hidden`."""
-    told = [one for one in error.errors if one.field not in hidden]
-    if len(told) == len(error.errors):
+    told = tuple(one for one in error.errors if one.field not in hidden)
+    is_ours = violation(error) is not None
+    if len(told) == len(error.errors) or not (is_ours or type(error) is Invalid):
         return error
-    return Invalid("; ".join(f"{one.field}: {one.message}" for one in told) or _ONE, told)
-
-
-def is_reference(error: Conflict) -> bool:
-    return "refers to" in str(error)
-
-
-def _conflict(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
-    if is_reference(error):
-        return _reference(error, plan, given, hidden)
-    if error.constraint is None:
-        return error
-    fields = _unique(plan, error.constraint)
-    if not fields:
-        return error
-    message = "There is one with this value already." if len(fields) == 1 else "There is one with these values already."
-    return _about(error, fields, message, "duplicate", hidden)
-
-
-def _reference(error: Conflict, plan: MappedPlan, given: set[str], hidden: Collection[str]) -> Conflict:
-    """To something that is not there; or something else refers to what should be deleted."""
-    is_missing = MISSING in str(error)
-    fields = [] if _REFERRED.search(str(error)) else _referring_fields(plan, error.constraint, given)
-    if fields or is_missing:
-        return _about(error, fields, f"{MISSING}.", "reference", hidden)
-    who = _referring(plan, error.constraint)
-    if who is None and not str(error).startswith(REFERRED):  # somebody knew it
-        return error
-    return Conflict(f"{who} refers to it." if who else f"{REFERRED}.", constraint=error.constraint)
-
-
-def _referring_fields(plan: MappedPlan, constraint: str | None, given: set[str]) -> list[str]:
-    """The attributes of a foreign key; of all those that are `given`, where the database does not name it."""
-    keys = plan.table.foreign_key_constraints
-    exact = [one for one in keys if constraint in _names(plan.table, one, "fkey")]
-    wanted = exact if constraint is not None else keys
-    fields = [name for one in wanted for name in _attributes(plan, one.columns)]
-    return fields if exact else [name for name in fields if name in given]
-
-
-def _referring(plan: MappedPlan, constraint: str | None) -> str | None:
-    """The kind that refers to it: the one of the constraint, or the only one where the database names none."""
-    keys = list(_references(plan))
-    if constraint is not None:
-        found = {name for name, one in keys if constraint in _names(one.table, one, "fkey")}
+    first = error.errors[0]
+    if not told:
+        text = _ONE if isinstance(error, Invalid) else first.message
+    elif is_ours:
+        text = Said(tuple(one.field for one in told), first.message).text
     else:
-        keys = [(name, one) for name, one in keys if _target(one) == plan.table.fullname]
+        text = "; ".join(f"{one.field}: {one.message}" for one in told)
+    return again(error, text, errors=told)
+
+
+def explained(found: Violation, plan: MappedPlan) -> Said | None:
+    """What it says in words of the class, None where that cannot be told or it is about another table."""
+    kind = _side(found, plan) if found.kind == "either" else found.kind
+    if kind == "referred":
+        who = _referring(found, plan)
+        if who is None:
+            return Said((), f"{SENTENCES[kind]}.") if found.kind == "either" else None
+        return Said((), f"{who} refers to it.")
+    if kind not in _MESSAGES or _is_elsewhere(found, plan):
+        return None
+    fields = tuple(_attributes(plan, _columns(kind, found, plan.table)))
+    message, code = _MESSAGES[kind]
+    if kind == "unique" and len(fields) > 1:
+        message = "There is one with these values already."
+    return Said(fields, message, code) if fields else None
+
+
+def _is_elsewhere(found: Violation, plan: MappedPlan) -> bool:
+    """Whether the database says that it was another table; one that nobody declared may be a partition."""
+    tables = plan.table.metadata.tables.values()
+    return found.table != plan.table.name and any(one.name == found.table for one in tables)
+
+
+def _columns(kind: Kind, found: Violation, table: Table) -> list[Column[Any]]:
+    if kind == "reference":
+        referring = {column for key in _keys(found, table) for column in key.columns}
+        return [column for column in table.columns if column in referring]
+    if found.name is None:
+        return []
+    if kind == "missing" or f"{table.name}." in found.name:  # SQLite says the columns of a unique one
+        parts = [part.strip().rpartition(".")[2] for part in found.name.split(",")]
+        return [column for part in parts for column in table.columns if column.name == part]
+    return columns_of(table, found.name)
+
+
+# ── foreign keys, of which SQLite does not say which one it was ──
+
+
+def _keys(found: Violation, table: Table) -> list[ForeignKeyConstraint]:
+    """Those of the name; or else those that were given a value."""
+    if found.name is not None:
+        return foreign_keys(table, found.name)
+    keys = list(table.foreign_key_constraints)
+    if found.kind == "reference" and found.table is not None and len(keys) == 1:
+        return keys
+    enough = any if found.kind == "either" else all  # an UPDATE leaves some as they are
+    return [key for key in keys if enough(column.key in found.columns for column in key.columns)]
+
+
+def _side(found: Violation, plan: MappedPlan) -> Kind | None:
+    """Of an UPDATE: whether it leads nowhere itself, or others lead to what it was; None where it may be both."""
+    if found.table != plan.table.name:
+        return None
+    leads, is_led_to = bool(_keys(found, plan.table)), any(True for _ in _leading_here(found, plan))
+    if leads == is_led_to:
+        return None
+    return "reference" if leads else "referred"
+
+
+def _referring(found: Violation, plan: MappedPlan) -> str | None:
+    """The kind that refers to it: the one of the constraint, or the only one where the database names none."""
+    if found.name is not None:
+        keys = [(name, one) for name, one in _references(plan) if found.table in (None, one.table.name)]
+        who = {name for name, one in keys if one in foreign_keys(one.table, found.name)}
+    elif found.table != plan.table.name:
+        return None
+    else:
         # What goes along is not what refuses; but it may be referred to, too.
-        found = {"" if (one.ondelete or "").upper() in _FOLLOWING else name for name, one in keys}
-    return (found.pop() or None) if len(found) == 1 else None
+        who = {"" if _follows(found, one) else name for name, one in _leading_here(found, plan)}
+    return (who.pop() or None) if len(who) == 1 else None
+
+
+def _follows(found: Violation, key: ForeignKeyConstraint) -> bool:
+    rule = key.onupdate if found.kind == "either" else key.ondelete
+    return (rule or "").upper() in _FOLLOWING
+
+
+def _leading_here(found: Violation, plan: MappedPlan) -> Iterator[tuple[str, ForeignKeyConstraint]]:
+    """The foreign keys to this table; of an UPDATE those to what it wrote."""
+    for name, one in _references(plan):
+        targets = [element.target_fullname.rpartition(".") for element in one.elements]
+        is_meant = found.kind != "either" or any(column in found.columns for *_, column in targets)
+        if is_meant and targets[0][0] == plan.table.fullname:
+            yield name, one
 
 
 def _references(plan: MappedPlan) -> Iterator[tuple[str, ForeignKeyConstraint]]:
@@ -97,60 +169,6 @@ def _references(plan: MappedPlan) -> Iterator[tuple[str, ForeignKeyConstraint]]:
         if not mapper.single and isinstance(table, Table) and table.metadata is plan.table.metadata:
             for one in table.foreign_key_constraints:
                 yield mapper.class_.__name__, one
-
-
-def _target(key: ForeignKeyConstraint) -> str:
-    """The table that it leads to, which may not be there."""
-    return key.elements[0].target_fullname.rpartition(".")[0]
-
-
-def _about(error: Conflict, fields: Iterable[str], message: str, code: str, hidden: Collection[str]) -> Conflict:
-    names = list(dict.fromkeys(name for name in fields if name not in hidden))
-    better = Conflict(f"{', '.join(names)}: {message}" if names else message, constraint=error.constraint)
-    better.errors = tuple(FieldError(name, message, code) for name in names)
-    return better
-
-
-def _refusal(name: str, plan: MappedPlan, hidden: Collection[str]) -> Invalid | None:
-    """A check, or a value that must not be null."""
-    table, columns = plan.table, plan.table.columns
-    checks = [one for one in table.constraints if isinstance(one, CheckConstraint) and name == str(one.name)]
-    if checks:
-        found, message, code = list(_checked(plan, checks[0])), "The database does not take this value.", "check"
-    else:
-        column = columns.get(name.rpartition(".")[2])
-        found = [] if column is None else _attributes(plan, [column])
-        message, code = "It takes a value.", "missing"
-    found = [one for one in found if one not in hidden]
-    if not found:
-        return Invalid(_ONE)
-    return Invalid(f"{', '.join(found)}: {message}", [FieldError(field, message, code) for field in found])
-
-
-def _checked(plan: MappedPlan, check: CheckConstraint) -> Iterator[str]:
-    """The attributes in a condition, which is often only a text."""
-    words = set(re.findall(r"\w+", str(check.sqltext)))
-    for one in plan.attributes:
-        if one.column.name in words:
-            yield one.name
-
-
-def _unique(plan: MappedPlan, constraint: str) -> list[str]:
-    """The attributes of a unique constraint, by its name or, as SQLite says it, by its columns."""
-    table = plan.table
-    for one in (*table.constraints, *table.indexes):
-        if isinstance(one, UniqueConstraint | Index) and constraint in _names(table, one, "key"):
-            return _attributes(plan, one.columns)
-    if constraint in _names(table, table.primary_key, "pkey"):
-        return _attributes(plan, table.primary_key.columns)
-    by_name = [table.columns.get(column) for name, column in _SQLITE_COLUMNS.findall(constraint) if name == table.name]
-    return _attributes(plan, [column for column in by_name if column is not None])
-
-
-def _names(table: Table, constraint: Any, ending: str) -> set[str]:
-    """What it is called: as declared, or as PostgreSQL would call it."""
-    columns = "" if ending == "pkey" else "_" + "_".join(column.name for column in constraint.columns)
-    return {str(constraint.name), f"{table.name}{columns}_{ending}"}
 
 
 def _attributes(plan: MappedPlan, columns: Iterable[Column[Any]]) -> list[str]:

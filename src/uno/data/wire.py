@@ -62,13 +62,25 @@ def encode(value: Any) -> Any:
 
 def encoder(column: ColumnElement[Any]) -> Callable[[Any], Any]:
     """How values of this column are encoded: as the database will give them back."""
-    type_: Any = column.type
+    return _encoder(column.type)
+
+
+def _encoder(type_: Any) -> Callable[[Any], Any]:
+    if isinstance(type_, ARRAY):
+        return _list_encoder(_encoder(type_.item_type))
     if isinstance(type_, types.Numeric) and not isinstance(type_, types.Float) and type_.asdecimal:
         scale = type_.scale
         return encode if scale is None else lambda value: None if value is None else _scaled(value, scale)
     if is_moment(type_):
         return _aware
     return encode
+
+
+def _list_encoder(item: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def encoded(value: Any) -> Any:
+        return [encoded(one) for one in value] if isinstance(value, list | tuple) else item(value)
+
+    return encode if item is encode else encoded
 
 
 def _scaled(value: Any, scale: int) -> Any:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
+from decimal import Decimal
 from types import NoneType
 from typing import Any, Final, get_args
 
@@ -32,7 +33,7 @@ def written(wanted: Any, *, or_day: bool = False) -> Callable[[Any], str | None]
     def why(value: Any) -> str | None:
         if isinstance(value, str):
             return None if form.match(value) else sentence
-        return sentence if isinstance(value, int | float) else None
+        return sentence if isinstance(value, int | float | Decimal) else None
 
     return why
 

@@ -1,9 +1,10 @@
 """What an event says of itself to HTTP; `uno.api` has these names for users."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from uno.errors import Misconfigured
+from uno.modules.route import names
 
 E = TypeVar("E", bound=type)
 
@@ -36,12 +37,14 @@ def api_endpoint(
     said = {
         "path": path,
         "method": None if method is None else str(getattr(method, "value", method)).upper(),
-        "tags": None if tags is None else list(tags),
+        "tags": None if tags is None else list(names("tags of @api_endpoint", tags)),
         "summary": summary,
         "description": description,
         "deprecated": deprecated,
         "include_in_schema": include_in_schema,
-        "required_permissions": _names(required_permissions),
+        "required_permissions": list(
+            names("required_permissions of @api_endpoint", () if required_permissions is None else required_permissions)
+        ),
         "public": public,
         "response_model_exclude_none": response_model_exclude_none,
     }
@@ -51,18 +54,6 @@ def api_endpoint(
         return event
 
     return mark
-
-
-def _names(permissions: Any) -> list[str]:
-    """A text would open the endpoint to each of its letters."""
-    if permissions is None:
-        return []
-    if not isinstance(permissions, Collection) or isinstance(permissions, str | bytes):
-        raise Misconfigured(f"required_permissions of @api_endpoint is a list: [{permissions!r}].")
-    wrong = [one for one in permissions if not isinstance(one, str) or not one]
-    if wrong:
-        raise Misconfigured(f"required_permissions of @api_endpoint has {wrong[0]!r}; name each permission by a text.")
-    return list(permissions)
 
 
 def get_api_metadata(event: type) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Which messages can be reached over HTTP, and how; everything not said is derived from the name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from uno.errors import Misconfigured
 from uno.messages import Message
 from uno.modules.event import Event
 
@@ -25,6 +26,10 @@ class Route:
     # One of them is enough.
     permissions: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        for what in ("tags", "permissions"):
+            object.__setattr__(self, what, names(f"{what} of a Route", getattr(self, what)))
+
 
 class Bundle:
     """Routes that bring along who handles their messages, and what is stored for it."""
@@ -40,6 +45,16 @@ class Bundle:
     @property
     def models(self) -> Sequence[type]:
         raise NotImplementedError
+
+
+def names(what: str, given: Any) -> tuple[str, ...]:
+    """Several texts. One by itself would be taken for its letters, each of them a permission that is enough."""
+    if not isinstance(given, Collection) or isinstance(given, str | bytes):
+        raise Misconfigured(f"{what} is a list: [{given!r}].")
+    wrong = [one for one in given if not isinstance(one, str) or not one]
+    if wrong:
+        raise Misconfigured(f"{what} has {wrong[0]!r}; name each by a text.")
+    return tuple(given)
 
 
 def as_route(declared: Any) -> Route:

@@ -87,7 +87,17 @@ def test_two_on_one_path_do_not_start() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"operations": ["list", "patch"]}, "'patch' is no operation of a resource of Customer"),
-    ({"operations": "list"}, "is no operation of a resource"),
+    ({"operations": "list"}, r"operations of a resource is a list: \['list'\]"),
+    ({"permissions": "read"}, r"permissions of a resource is a list: \['read'\]"),
+    ({"permissions": {"list": "read"}}, r"permissions of a resource is a list: \['read'\]"),
+    ({"permissions": [5]}, "permissions of a resource has 5"),
+    ({"tags": "shop"}, "tags of a Route is a list"),
+    ({"hidden": "note"}, "hidden of a resource is a list"),
+    ({"filterable": "id"}, "filterable of a resource is a list"),
+    ({"sortable": "id"}, "sortable of a resource is a list"),
+    ({"includable": "orders"}, "includable of a resource is a list"),
+    ({"serialise": 5}, "serialise of a resource of Customer is a function of the object, or a pydantic model, not 5"),
+    ({"serialise": lambda: 1}, "serialise of a resource of Customer is a function of the object"),
     ({"access": {"read": "open"}}, "'read' is no operation"),
     ({"operations": ["restore"]}, "has no deleted_at"),
     ({"limit": 0}, "between 1 and max_limit"),

@@ -78,7 +78,7 @@ async def app(request: pytest.FixtureRequest, farm: DatabaseFarm, tmp_path: Path
     url = f"sqlite:///{tmp_path / 'edges.db'}" if request.param == "sqlite" else await farm.create()
     routes = [
         resource(Budget, access="open", hidden=["max_secret"], operations=BULK),
-        resource(Small, access="open", operations=(*BULK, "bulk_delete")),
+        resource(Small, access="open", operations=(*BULK, "bulk_delete"), max_bulk=1_500),
         resource(Place, access="open", operations=(*BULK, "bulk_delete")),
         resource(Numbered, access="open", prefix="/numbered"),
         resource(Measure, access="open", operations=(*BULK, "delete", "history")),
@@ -160,6 +160,18 @@ async def test_what_has_a_key_that_no_path_can_have_is_listed_and_deleted_in_bul
         assert (await client.post("/smalls/bulk/delete", json={"ids": keys})).status_code == 204
         gone = await client.post("/places/bulk/delete", json={"ids": [[key, 1] for key in keys]})
         assert gone.status_code == 204
+
+
+async def test_as_many_are_deleted_together_as_may_be_created(app: App) -> None:
+    keys = [str(n) for n in range(1_500)]
+    async with opened(app) as client:
+        assert (await client.post("/smalls/bulk", json={"items": [{"id": key} for key in keys]})).status_code == 201
+        lost = await client.post("/smalls/bulk/delete", json={"ids": [*keys[:-1], "none"]})
+        assert (lost.status_code, "none" in lost.json()["detail"]) == (404, True)
+        many = await client.post("/smalls/bulk/delete", json={"ids": [*keys, "more"]})
+        assert (many.status_code, fields_in(many)) == (422, ["ids"])
+        assert (await client.post("/smalls/bulk/delete", json={"ids": keys})).status_code == 204
+        assert (await client.get("/smalls")).json()["items"] == []
 
 
 async def test_openapi_says_which_keys_no_path_can_have(app: App) -> None:

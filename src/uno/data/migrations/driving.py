@@ -24,6 +24,7 @@ from uno.data.migrations.failures import telling
 from uno.data.migrations.folder import is_made, make
 from uno.data.migrations.scripts import config_of, scripts_of
 from uno.data.migrations.written import checked
+from uno.data.references import require_referred
 from uno.errors import Misconfigured
 
 T = TypeVar("T")
@@ -99,6 +100,8 @@ class Migrations:
         Without any migration the first one makes all tables, and a database that has them already is marked as
         being there. `empty` writes one to be filled by hand.
         """
+        if not empty:
+            await self._read(lambda connection: require_referred(connection, self._tables))
         if not is_made(self.folder):
             make(self.folder, self.application)
         first = not self._heads()

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from alembic.operations.ops import ExecuteSQLOp, MigrationScript
-from sqlalchemy import ARRAY, Enum, MetaData, inspect
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import Enum, MetaData, inspect
 
+from uno.data import enum_types
 from uno.data.migrations.comparing import Difference
 from uno.data.migrations.folder import mentions
 
@@ -34,13 +34,10 @@ class EnumChange:
 
 
 def native(kind: Any) -> Enum | None:
-    """The enumeration of a column's type, where it becomes a type of the database's own."""
-    if isinstance(kind, TypeDecorator):
-        kind = kind.impl_instance
-    if isinstance(kind, ARRAY):
-        kind = kind.item_type
+    """The enumeration of a column's type, where it becomes a type that migrations make."""
+    found = enum_types.native(kind)
     # One in a schema is left to SQLAlchemy.
-    return kind if isinstance(kind, Enum) and kind.native_enum and kind.name and not kind.schema else None
+    return None if found is None or found.schema else found
 
 
 def enum_changes(

@@ -58,7 +58,7 @@ def _directed(migrating: MigrationContext, _revision: Any, scripts: list[Migrati
     """What is written besides what Alembic found; nothing at all, where nothing is asked for but changes."""
     attributes = context.config.attributes
     _forget_info(scripts[0])
-    unnamed.name_all(scripts[0], migrating.dialect.name)
+    unnamed.name_all(scripts[0], migrating)
     if not attributes.get("empty", False):
         tables, blank = attributes["tables"], attributes.get("blank", False)
         write_enums(scripts[0], enum_changes(migrating.connection, tables, attributes.get("folder"), blank=blank))

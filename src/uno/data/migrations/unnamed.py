@@ -3,7 +3,8 @@
 On SQLite Alembic does not see that a unique one went; and what comes or goes by a migration needs a name.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from alembic.autogenerate import renderers
@@ -17,16 +18,18 @@ from alembic.operations.ops import (
     ModifyTableOps,
     UpgradeOps,
 )
+from alembic.runtime.migration import MigrationContext
 from alembic.runtime.plugins import Plugin
 from alembic.util import PriorityDispatchResult
-from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, UniqueConstraint
+from sqlalchemy import Column, ForeignKeyConstraint, MetaData, Table, UniqueConstraint, inspect
+
+from uno.data.default_names import ENDINGS, default_name
 
 PLUGIN = "uno.unnamed"
 # What they are called while the table is copied, which is what PostgreSQL calls them.
 _ENDINGS = {"unique": "key", "foreignkey": "fkey"}
 _SHORT = {"unique": "uq", "foreignkey": "fk"}
 _KINDS = {UniqueConstraint: "unique", ForeignKeyConstraint: "foreignkey"}
-_LONGEST = 63
 
 
 class DropUnnamed(MigrateOperation):
@@ -55,25 +58,36 @@ def _compare(comparing: AutogenContext, upgrade: UpgradeOps, schemas: Collection
 
 
 def _gone(comparing: AutogenContext, table: Table) -> list[tuple[str, ...]]:
-    """The columns of each that is no longer wanted."""
+    """The columns of each that is no longer wanted, or wanted with a name."""
     inspector = comparing.inspector
     if not inspector.has_table(table.name, schema=table.schema):
         return []
-    wanted = {frozenset(c.name for c in one.columns) for one in table.constraints if isinstance(one, UniqueConstraint)}
+    kept = {
+        frozenset(column.name for column in one.columns)
+        for one in table.constraints
+        if isinstance(one, UniqueConstraint) and not isinstance(one.name, str)
+    }
     there = inspector.get_unique_constraints(table.name, schema=table.schema)
     unnamed = [tuple(one["column_names"]) for one in there if one["name"] is None]
-    return [one for one in unnamed if frozenset(one) not in wanted]
+    return [one for one in unnamed if frozenset(one) not in kept]
 
 
-def name_all(script: MigrationScript, dialect: str) -> None:
+def name_all(script: MigrationScript, migrating: MigrationContext) -> None:
     """Name what is added to tables that are there, and what undoing that drops; on SQLite what is dropped as well."""
-    if dialect == "sqlite":
+    if migrating.dialect.name == "sqlite":
         for group in script.upgrade_ops_list:
             group.ops = [part for one in group.ops for part in (*_taken_out(one), one)]
-    for groups in (script.upgrade_ops_list, script.downgrade_ops_list):
-        for one in (one for group in groups for table in group.ops for one in getattr(table, "ops", ())):
-            if isinstance(one, AddConstraintOp | DropConstraintOp) and getattr(one, "constraint_name", "") is None:
-                _name(one)
+    names = _Names(migrating.connection, script)
+    for one in (*_changes(script.upgrade_ops_list), *_changes(script.downgrade_ops_list)):
+        if isinstance(one, AddConstraintOp | DropConstraintOp) and getattr(one, "constraint_name", "") is None:
+            names.give(one)
+
+
+def _changes(groups: Sequence[Any]) -> Iterator[Any]:
+    """What is done to tables that are there."""
+    for group in groups:
+        for one in group.ops:
+            yield from [one] if isinstance(one, DropUnnamed) else getattr(one, "ops", ())
 
 
 def _taken_out(table: MigrateOperation) -> list[DropUnnamed]:
@@ -85,11 +99,52 @@ def _taken_out(table: MigrateOperation) -> list[DropUnnamed]:
     return [DropUnnamed(one.table, [c.name for c in one.columns], _KINDS[type(one)]) for one in dropped]
 
 
-def _name(one: Any) -> None:
-    constraint = one.to_constraint()
-    kind = _KINDS.get(type(constraint))
-    name = DropUnnamed(constraint.table, [c.name for c in constraint.columns], kind).name if kind else ""
-    one.constraint_name = name if 0 < len(name) <= _LONGEST else None
+class _Names:
+    """What PostgreSQL would call a constraint, with a number where something else is called so."""
+
+    def __init__(self, connection: Any, script: MigrationScript) -> None:
+        self._connection = connection
+        changes = list(_changes(script.upgrade_ops_list))
+        self._gone = {(one.table_name, one.constraint_name) for one in changes if isinstance(one, DropConstraintOp)}
+        self._gone |= {(one.table.name, one.name) for one in changes if isinstance(one, DropUnnamed)}
+        self._taken: dict[str | None, set[str]] = {}
+        self._given: dict[tuple[Any, ...], str] = {}
+
+    def give(self, one: Any) -> None:
+        """The same to what is added and to what undoing that drops."""
+        constraint = one.to_constraint()
+        if type(constraint) not in _KINDS:
+            return
+        table, columns = constraint.table, tuple(column.name for column in constraint.columns)
+        key = table.schema, table.name, type(constraint), columns
+        if key not in self._given:
+            self._given[key] = self._new(table, columns, ENDINGS[type(constraint)])
+        one.constraint_name = self._given[key]
+
+    def _new(self, table: Table, columns: Sequence[str], ending: str) -> str:
+        taken = self._taken.get(table.schema)
+        if taken is None:
+            taken = self._taken[table.schema] = self._there(table.schema)
+        endings = (f"{ending}{number or ''}" for number in count())
+        name = next(name for each in endings if (name := default_name(table.name, columns, each)) not in taken)
+        taken.add(name)
+        return name
+
+    def _there(self, schema: str | None) -> set[str]:
+        """The names in a schema, of what has none those that it would have."""
+        there = inspect(self._connection)
+        asked = [
+            (there.get_multi_unique_constraints, "column_names", "key"),
+            (there.get_multi_foreign_keys, "constrained_columns", "fkey"),
+            (there.get_multi_indexes, "column_names", "idx"),
+        ]
+        found = (
+            (table, one["name"] or default_name(table, one[columns], ending))
+            for ask, columns, ending in asked
+            for (_, table), several in ask(schema=schema).items()
+            for one in several
+        )
+        return {name for table, name in found if (table, name) not in self._gone}
 
 
 @renderers.dispatch_for(DropUnnamed)
