@@ -52,6 +52,9 @@ SIGNALS: dict[str, Signal] = {
     "dead_letter.dropped": Signal("warning", "a dead letter gave way to a newer one", ("queue", "dropped")),
     "fallback.used": Signal("info", "a fallback was used", ("fallback", "error")),
     "gauge.failed": Signal("warning", "a gauge could not be read, so it is left out", ("gauge", "error")),
+    "group.failed_cancelled": Signal(
+        "warning", "tasks failed in a group that was cancelled, so their errors are not raised", ("group", "error")
+    ),
     "limiter.refused": Signal("debug", "a rate limiter refused a call", ("limiter",)),
     "limiter.unreachable": Signal("warning", "a shared rate limiter does not reach Redis", ("limiter", "error")),
     "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),
