@@ -1,6 +1,25 @@
 """Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle."""
 
+from uno.aio.background import BackgroundGroup
+from uno.aio.ending import cancel_on_exit
 from uno.aio.group import GroupClosed, TaskGroup
+from uno.aio.restart import CrashLoop, RestartPolicy
 from uno.aio.shown import TaskInfo, list_tasks, task_tree
+from uno.aio.tasks import GroupExists, TaskManager, as_task, get_task_manager, managed_background_task
 
-__all__ = ["GroupClosed", "TaskGroup", "TaskInfo", "list_tasks", "task_tree"]
+__all__ = [
+    "BackgroundGroup",
+    "CrashLoop",
+    "GroupClosed",
+    "GroupExists",
+    "RestartPolicy",
+    "TaskGroup",
+    "TaskInfo",
+    "TaskManager",
+    "as_task",
+    "cancel_on_exit",
+    "get_task_manager",
+    "list_tasks",
+    "managed_background_task",
+    "task_tree",
+]

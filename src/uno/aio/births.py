@@ -3,7 +3,7 @@
 import sys
 from itertools import islice
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from uno import clock, sync
@@ -12,12 +12,21 @@ from uno import clock, sync
 # is asked for: finding it takes longer than making a task.
 Birth = tuple[float, CodeType, int]
 # What stands between a task and the line of the program in which it waits.
-_BETWEEN = ("asyncio", "uno.aio", "uno.clock", "anyio", "contextlib", "concurrent", "threading")
+_BETWEEN = ("asyncio", "uno.aio", "uno.clock", "anyio", "contextlib", "functools", "concurrent", "threading")
 
 
 def birth(depth: int = 1) -> Birth:
     """Now, and here; `depth` is how many calls above this one "here" is: 1 is whoever calls."""
     frame = sys._getframe(depth)
+    return clock.monotonic(), frame.f_code, frame.f_lasti
+
+
+def birth_outside() -> Birth:
+    """Now, and in the nearest code above that is neither uno.aio nor what it is called through."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_between(frame.f_globals.get("__name__", "")):
+        frame = frame.f_back
+    frame = frame or sys._getframe(1)
     return clock.monotonic(), frame.f_code, frame.f_lasti
 
 

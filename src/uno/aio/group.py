@@ -378,9 +378,9 @@ class TaskGroup:
         """The tasks that run, with their births."""
         return list(self._live.items())
 
-    def restarts(self, task: Task) -> int:
-        """None is started again."""
-        return 0
+    def about(self, task: Task) -> dict[str, Any]:
+        """Nothing more than asyncio knows."""
+        return {}
 
     def fallen(self) -> tuple[TaskInfo, ...]:
         """None is shown: who waits for the group gets its errors."""

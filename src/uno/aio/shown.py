@@ -5,6 +5,7 @@ a dict.
 """
 
 import asyncio
+import weakref
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from types import CodeType
@@ -37,8 +38,8 @@ class Group(Protocol):
         """The tasks that have not ended, the oldest first."""
         ...
 
-    def restarts(self, task: "asyncio.Task[Any]") -> int:
-        """How often it was started again."""
+    def about(self, task: "asyncio.Task[Any]") -> dict[str, Any]:
+        """What else it knows of one, as fields of `TaskInfo`."""
         ...
 
     def fallen(self) -> "Iterable[TaskInfo]":
@@ -48,6 +49,19 @@ class Group(Protocol):
 
 # The groups that are open now, of all event loops of the process; entered and left by the groups themselves.
 opened: dict[Group, None] = {}
+# Those that are not left, but go when nobody has them any more.
+_lasting: dict[int, weakref.ref[Group]] = {}
+
+
+def show(group: Group) -> None:
+    """From now on the group is shown, as long as somebody holds it."""
+    key = id(group)
+    _lasting[key] = weakref.ref(group, lambda _: _lasting.pop(key, None))
+
+
+def _groups() -> list[Group]:
+    lasting = [group for held in list(_lasting.values()) if (group := held()) is not None]
+    return [*list(opened), *lasting]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +127,9 @@ def _found() -> tuple[dict[Group, list[TaskInfo]], list[TaskInfo]]:
     """The tasks of each group, and the others."""
     known: set[asyncio.Task[Any]] = set()
     grouped: dict[Group, list[TaskInfo]] = {}
-    for group in list(opened):
+    for group in _groups():
         members = [(task, born) for task, born in group.running() if task not in known and not task.done()]
-        grouped[group] = [_member(group, task, born) for task, born in members]
+        grouped[group] = [member(group, task, born) for task, born in members]
         known.update(task for task, _ in members)
     return grouped, [_info(task) for loop in _loops(known) for task in asyncio.all_tasks(loop) if task not in known]
 
@@ -125,14 +139,15 @@ def _loops(known: "set[asyncio.Task[Any]]") -> set[asyncio.AbstractEventLoop]:
     return {task.get_loop() for task in known} | ({here} if here is not None else set())
 
 
-def _member(group: Group, task: "asyncio.Task[Any]", born: Birth) -> TaskInfo:
+def member(group: Group, task: "asyncio.Task[Any]", born: Birth) -> TaskInfo:
+    """One task of a group."""
     return replace(
         _info(task),
         group=group.name,
         owner=_owner(group),
         age=clock.monotonic() - born[0],
         created_at=place(born),
-        restarts=group.restarts(task),
+        **group.about(task),
     )
 
 

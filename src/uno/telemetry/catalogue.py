@@ -60,6 +60,14 @@ SIGNALS: dict[str, Signal] = {
     "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),
     "retry.budget_spent": Signal("warning", "too much fails: no more is repeated for now", ("retry", "error")),
     "retry.scheduled": Signal("debug", "a failed call is repeated", ("retry", "attempt", "delay", "error")),
+    "task.failed": Signal("error", "a background task failed", ("task", "group")),
+    "task.gave_up": Signal(
+        "error", "a background task failed again and again, and is not started any more", ("task", "group")
+    ),
+    "task.restarted": Signal(
+        "warning", "a background task ended and is started again", ("task", "group", "restarts", "delay", "error")
+    ),
+    "task.stuck": Signal("error", "a cancelled task does not end", ("task", "group", "place")),
     "timeout.expired": Signal("debug", "a call took too long", ("timeout", "seconds")),
     "trace.export_failed": Signal("warning", "a trace exporter failed", ("error", "failures")),
 }

@@ -2,35 +2,12 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.unit.aio.conftest import Steered, settled
 
-from uno import clock
 from uno.aio import TaskGroup, TaskInfo, list_tasks, task_tree
-
-
-class Steered:
-    passed = 1000.0
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        return self.passed
-
-    async def sleep(self, seconds: float) -> None:
-        self.passed += seconds
-
-
-@pytest.fixture
-def time() -> Iterator[Steered]:
-    steered = Steered()
-    with clock.use(steered):
-        yield steered
 
 
 def found(name: str) -> TaskInfo:
@@ -43,11 +20,6 @@ async def deep(gate: asyncio.Event) -> None:
 
 async def outer(gate: asyncio.Event) -> None:
     await deep(gate)
-
-
-async def settled() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_a_task_is_shown_with_its_group_its_age_and_its_places(time: Steered) -> None:
