@@ -1,6 +1,7 @@
 """Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle."""
 
 from uno.aio.background import BackgroundGroup
+from uno.aio.blocking import BlockingCall, BlockingGuard
 from uno.aio.ending import cancel_on_exit
 from uno.aio.group import GroupClosed, TaskGroup
 from uno.aio.restart import CrashLoop, RestartPolicy
@@ -9,6 +10,8 @@ from uno.aio.tasks import GroupExists, TaskManager, as_task, get_task_manager, m
 
 __all__ = [
     "BackgroundGroup",
+    "BlockingCall",
+    "BlockingGuard",
     "CrashLoop",
     "GroupClosed",
     "GroupExists",

@@ -57,6 +57,7 @@ SIGNALS: dict[str, Signal] = {
     ),
     "limiter.refused": Signal("debug", "a rate limiter refused a call", ("limiter",)),
     "limiter.unreachable": Signal("warning", "a shared rate limiter does not reach Redis", ("limiter", "error")),
+    "loop.blocked": Signal("warning", "a call blocked the event loop", ("seconds", "place", "task")),
     "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),
     "retry.budget_spent": Signal("warning", "too much fails: no more is repeated for now", ("retry", "error")),
     "retry.scheduled": Signal("debug", "a failed call is repeated", ("retry", "attempt", "delay", "error")),
