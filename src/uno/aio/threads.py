@@ -61,7 +61,7 @@ class ThreadPool:
             raise Misconfigured(f"{_name(function)} is async: await it, threads are for what blocks.")
         self._require_open()
         await self._places.enter()
-        work: Callable[[], T] = partial(copy_context().run, _called, partial(function, *args, **kwargs))
+        work = partial(copy_context().run, _called, partial(function, *args, **kwargs))
         try:
             future = self._submit(work)
         except BaseException:
@@ -69,9 +69,10 @@ class ThreadPool:
             raise
         self._calls[future] = _name(function), clock.monotonic()
         future.add_done_callback(self._ended)
-        return await asyncio.wrap_future(future)
+        found: T = await asyncio.wrap_future(future)
+        return found
 
-    def _submit(self, work: Callable[[], T]) -> "Future[T]":
+    def _submit(self, work: Callable[[], Any]) -> "Future[Any]":
         self._require_open()  # it may have been closed while this one waited
         try:
             return self._pool.submit(work)
