@@ -1,8 +1,8 @@
 """When and where in the code something was made, and where it waits: noted cheaply, put into words when asked."""
 
+import os
 import sys
 from itertools import islice
-from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -39,9 +39,15 @@ def place(born: Birth) -> str:
 
 def described(code: CodeType, line: int | None) -> str:
     """As `path:line in function`; the path relative to the working directory, if it is inside."""
-    path, here = Path(code.co_filename), Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
-    return f"{shown}:{line or code.co_firstlineno} in {code.co_qualname}"
+    path = code.co_filename.removeprefix(_here())
+    return f"{path}:{line or code.co_firstlineno} in {code.co_qualname}"
+
+
+def _here() -> str:
+    try:
+        return f"{os.getcwd()}{os.sep}"
+    except OSError:  # it was deleted
+        return ""
 
 
 def waits(coroutine: Any) -> list[sync.Place]:

@@ -201,13 +201,17 @@ class TaskGroup:
         loop = self._loop
         if not self._open or loop is None or _running_loop() is not loop:
             self._refuse(coro)
-        work = coro if self._places is None else _in_turn(coro, self._places)
+        places = self._places
         try:
+            work = coro if places is None or not asyncio.iscoroutine(coro) else _in_turn(coro, places)
             if self._collects and loop.get_task_factory() is None:
                 task: asyncio.Task[T] = _Collected(work, loop=loop, name=name, context=context)
             else:
                 task = loop.create_task(work, name=name, context=context)
         except TypeError as wrong:
+            if asyncio.iscoroutine(coro):  # the task factory of the loop refused it
+                coro.close()
+                raise
             raise Misconfigured(
                 f"create_task() of {self} takes a coroutine, as in `create_task(work(1))`, not {coro!r}."
             ) from wrong

@@ -61,9 +61,9 @@ class ThreadPool:
             raise Misconfigured(f"{_name(function)} is async: await it, threads are for what blocks.")
         self._require_open()
         await self._places.enter()
-        work = partial(copy_context().run, _called, partial(function, *args, **kwargs))
+        call = partial(_called, function, args, kwargs)
         try:
-            future = self._submit(work)
+            future = self._submit(call)
         except BaseException:
             self._places.leave()
             raise
@@ -72,10 +72,10 @@ class ThreadPool:
         found: T = await asyncio.wrap_future(future)
         return found
 
-    def _submit(self, work: Callable[[], Any]) -> "Future[Any]":
+    def _submit(self, call: Callable[[], Any]) -> "Future[Any]":
         self._require_open()  # it may have been closed while this one waited
         try:
-            return self._pool.submit(work)
+            return self._pool.submit(copy_context().run, call)
         except RuntimeError as error:  # in this moment, by another thread
             raise PoolClosed(f"The thread pool {self.name} has been closed.") from error
 
@@ -120,9 +120,9 @@ class ThreadPool:
         return f"ThreadPool({self.name!r}, threads={self.threads}, running={self.running}, waiting={self.waiting})"
 
 
-def _called(call: Callable[[], Any]) -> Any:
+def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
-        return call()
+        return function(*args, **kwargs)
     except StopIteration as error:
         # A future cannot carry it: who waits would wait for ever.
         raise RuntimeError("What was called in a thread raised StopIteration.") from error
