@@ -28,6 +28,10 @@ log = get_logger("uno.task")
 _REMEMBERED = 20
 
 
+# Those with tasks that run: an event loop alone does not keep what only waits from being collected.
+_busy: "set[BackgroundGroup]" = set()
+
+
 class BackgroundGroup:
     """Background tasks under one name, for the life of an application.
 
@@ -70,6 +74,7 @@ class BackgroundGroup:
         coro = _coroutine(work) if restarts is None else _supervised(_function(work), restarts, named, self.name)
         task = loop.create_task(coro, name=named, context=context or _apart())
         self._live[task] = birth_outside()
+        _busy.add(self)
         if restarts is not None:
             self._restarts[task] = restarts
         task.add_done_callback(self._settle)
@@ -91,6 +96,8 @@ class BackgroundGroup:
     def _settle(self, task: Task) -> None:
         """A task has ended."""
         born, restarts = self._live.pop(task), self._restarts.pop(task, None)
+        if not self._live:
+            _busy.discard(self)
         error = None if task.cancelled() else task.exception()
         if error is None:
             return

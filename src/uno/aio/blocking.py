@@ -120,7 +120,8 @@ class BlockingGuard:
         computed, asked = watched.computed(), _asked()
         found = wait()
         computed = watched.computed() - computed
-        if computed >= self.limit and (_asked() - asked) * sys.getswitchinterval() >= self.limit / 2:
+        held = computed >= self.limit and (_asked() - asked) * sys.getswitchinterval() >= self.limit / 2
+        if held and watched.call() is not None:
             self._report(computed, watched.snapshot())
         return found
 
@@ -224,7 +225,7 @@ class _Watched:
         frames = self._frames()
         own = [frame for frame in frames if _is_own(frame.f_code.co_filename)] or frames
         stack = tuple(described(frame.f_code, frame.f_lineno) for frame in frames)
-        place = described(own[-1].f_code, own[-1].f_lineno) if own else "the event loop itself"
+        place = described(own[-1].f_code, own[-1].f_lineno) if own else "a call that has just ended"
         task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
         return place, None if task is None else task.get_name(), stack
 

@@ -178,6 +178,16 @@ async def test_a_task_sees_uno_s_context_without_its_deadline_and_nothing_else()
     assert seen == [("acme", None, "nothing"), ("acme", 5.0, "of the request"), (None, None, "nothing")]
 
 
+async def test_a_task_whose_manager_nobody_holds_runs_on() -> None:
+    TaskManager().create_task(forever(), name="unheld")
+    await settled()
+    gc.collect()
+    assert found("unheld").state == "waiting"
+    task = next(task for task in asyncio.all_tasks() if task.get_name() == "unheld")
+    task.cancel()
+    await asyncio.wait([task])
+
+
 # ── shutting down ──
 
 
