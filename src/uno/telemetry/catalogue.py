@@ -52,11 +52,23 @@ SIGNALS: dict[str, Signal] = {
     "dead_letter.dropped": Signal("warning", "a dead letter gave way to a newer one", ("queue", "dropped")),
     "fallback.used": Signal("info", "a fallback was used", ("fallback", "error")),
     "gauge.failed": Signal("warning", "a gauge could not be read, so it is left out", ("gauge", "error")),
+    "group.failed_cancelled": Signal(
+        "warning", "tasks failed in a group that was cancelled, so their errors are not raised", ("group", "error")
+    ),
     "limiter.refused": Signal("debug", "a rate limiter refused a call", ("limiter",)),
     "limiter.unreachable": Signal("warning", "a shared rate limiter does not reach Redis", ("limiter", "error")),
+    "loop.blocked": Signal("warning", "a call blocked the event loop", ("seconds", "place", "task")),
     "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),
     "retry.budget_spent": Signal("warning", "too much fails: no more is repeated for now", ("retry", "error")),
     "retry.scheduled": Signal("debug", "a failed call is repeated", ("retry", "attempt", "delay", "error")),
+    "task.failed": Signal("error", "a background task failed", ("task", "group")),
+    "task.gave_up": Signal(
+        "error", "a background task failed again and again, and is not started any more", ("task", "group")
+    ),
+    "task.restarted": Signal(
+        "warning", "a background task ended and is started again", ("task", "group", "restarts", "delay", "error")
+    ),
+    "task.stuck": Signal("error", "a cancelled task does not end", ("task", "group", "place")),
     "timeout.expired": Signal("debug", "a call took too long", ("timeout", "seconds")),
     "trace.export_failed": Signal("warning", "a trace exporter failed", ("error", "failures")),
 }

@@ -1,0 +1,54 @@
+"""Ending tasks: cancelled, and waited for until they have cleaned up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from uno.errors import Misconfigured
+
+T = TypeVar("T")
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel the tasks and wait until they have ended.
+
+    Who is cancelled meanwhile waits to the end, too, and learns of it then.
+    """
+    left = [task for task in tasks if not task.done()]
+    for task in left:
+        task.cancel()
+    stopped: asyncio.CancelledError | None = None
+    try:
+        while left:
+            try:
+                await asyncio.wait(left)
+            except asyncio.CancelledError as error:  # raised below
+                stopped = error
+            left = [task for task in left if not task.done()]
+        if stopped is not None:
+            raise stopped
+    finally:
+        del stopped
+
+
+@asynccontextmanager
+async def cancel_on_exit(task: "asyncio.Task[T]") -> AsyncIterator["asyncio.Task[T]"]:
+    """Cancels `task` at the end of the block and waits for it.
+
+    Its own error, if nobody has seen it, is raised there, unless the block raises one; then it is the
+    event loop that tells of it. Raises `Misconfigured` for what is no task.
+    """
+    if not asyncio.isfuture(task):
+        raise Misconfigured(f"cancel_on_exit() takes a task, as `asyncio.create_task(...)` gives, not {task!r}.")
+    try:
+        yield task
+    finally:
+        await end(task)
+    if not task.cancelled() and _is_unseen(task):
+        task.result()
+
+
+def _is_unseen(task: "asyncio.Task[Any]") -> bool:
+    """Whether it failed and nobody has asked for its error."""
+    return bool(task._log_traceback)

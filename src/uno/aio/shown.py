@@ -1,0 +1,179 @@
+"""Everything that runs, as data: groups and tasks, how old, where made, and where each waits.
+
+`uno tasks` and `/management/tasks` show it. It is put together when asked for; until then a group is an entry in
+a dict.
+"""
+
+import asyncio
+import weakref
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from types import CodeType
+from typing import Any, Literal, Protocol
+
+from uno import clock
+from uno.aio.births import Birth, described, place, waits, waits_at
+
+State = Literal["new", "queued", "waiting", "running", "cancelling", "restarting", "failed", "gave up"]
+# Of the code in which a task waits for its turn, or to be started again.
+WAITING_ROOMS: dict[CodeType, State] = {}
+
+
+class Group(Protocol):
+    """What has tasks: a task group, or a group of background tasks."""
+
+    name: str
+
+    @property
+    def owner(self) -> "asyncio.Task[Any] | None":
+        """The task that has to wait for them."""
+        ...
+
+    @property
+    def born(self) -> Birth:
+        """When and where it was opened."""
+        ...
+
+    def running(self) -> "list[tuple[asyncio.Task[Any], Birth]]":
+        """The tasks that have not ended, the oldest first."""
+        ...
+
+    def about(self, task: "asyncio.Task[Any]") -> dict[str, Any]:
+        """What else it knows of one, as fields of `TaskInfo`."""
+        ...
+
+    def fallen(self) -> "Iterable[TaskInfo]":
+        """The last ones that failed."""
+        ...
+
+
+# The groups that are open now, of all event loops of the process; entered and left by the groups themselves.
+opened: dict[Group, None] = {}
+# Those that are not left, but go when nobody has them any more.
+_lasting: dict[int, weakref.ref[Group]] = {}
+
+
+def show(group: Group) -> None:
+    """From now on the group is shown, as long as somebody holds it."""
+    key = id(group)
+    _lasting[key] = weakref.ref(group, lambda _: _lasting.pop(key, None))
+
+
+def _groups() -> list[Group]:
+    lasting = [group for held in list(_lasting.values()) if (group := held()) is not None]
+    return [*list(opened), *lasting]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """One task. `age` is in seconds, None where uno did not make it; places are `path:line in function`.
+
+    `waits_at` is the line of the program it waits in, `stack` all calls on the way, the outermost first. `id` is
+    unique among what runs; `owner` is the id of the task that has to wait for its group. `error` is what the
+    last attempt failed with.
+    """
+
+    id: int
+    name: str
+    group: str | None
+    state: State
+    age: float | None = None
+    created_at: str | None = None
+    waits_at: str | None = None
+    stack: tuple[str, ...] = ()
+    owner: int | None = None
+    restarts: int = 0
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**asdict(self), "stack": list(self.stack)}
+
+
+def list_tasks() -> list[TaskInfo]:
+    """All tasks of the process: of groups, in the background, and others of the same event loops; then what failed."""
+    grouped, others = _found()
+    ran = [info for tasks in grouped.values() for info in tasks]
+    return [*ran, *others, *(info for group in grouped for info in group.fallen())]
+
+
+def task_tree() -> list[dict[str, Any]]:
+    """The same as a tree, as JSON has it: tasks have `groups`, groups have `tasks`."""
+    grouped, others = _found()
+
+    def drawn(info: TaskInfo) -> dict[str, Any]:
+        return {**info.to_json(), "groups": groups_of(info.id)}
+
+    def groups_of(owner: int | None) -> list[dict[str, Any]]:
+        return [
+            _drawn(group, [drawn(info) for info in (*tasks, *group.fallen())])
+            for group, tasks in grouped.items()
+            if _owner(group) == owner
+        ]
+
+    return [*groups_of(None), *map(drawn, others)]
+
+
+def _drawn(group: Group, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    age = clock.monotonic() - group.born[0]
+    return {"group": group.name, "age": age, "created_at": place(group.born), "tasks": tasks}
+
+
+def _owner(group: Group) -> int | None:
+    return None if group.owner is None else id(group.owner)
+
+
+def _found() -> tuple[dict[Group, list[TaskInfo]], list[TaskInfo]]:
+    """The tasks of each group, and the others."""
+    known: set[asyncio.Task[Any]] = set()
+    grouped: dict[Group, list[TaskInfo]] = {}
+    for group in _groups():
+        members = [(task, born) for task, born in group.running() if task not in known and not task.done()]
+        grouped[group] = [member(group, task, born) for task, born in members]
+        known.update(task for task, _ in members)
+    return grouped, [_info(task) for loop in _loops(known) for task in asyncio.all_tasks(loop) if task not in known]
+
+
+def _loops(known: "set[asyncio.Task[Any]]") -> set[asyncio.AbstractEventLoop]:
+    here = asyncio._get_running_loop()
+    return {task.get_loop() for task in known} | ({here} if here is not None else set())
+
+
+def member(group: Group, task: "asyncio.Task[Any]", born: Birth) -> TaskInfo:
+    """One task of a group."""
+    return replace(
+        _info(task),
+        group=group.name,
+        owner=_owner(group),
+        age=clock.monotonic() - born[0],
+        created_at=place(born),
+        **group.about(task),
+    )
+
+
+def _info(task: "asyncio.Task[Any]") -> TaskInfo:
+    coroutine = task.get_coro()
+    places = waits(coroutine)
+    return TaskInfo(
+        id=id(task),
+        name=task.get_name(),
+        group=None,
+        state=_state(task, coroutine, [code for code, _, _ in places]),
+        waits_at=waits_at(places),
+        stack=tuple(described(code, line) for code, line, _ in places),
+    )
+
+
+def _state(task: "asyncio.Task[Any]", coroutine: Any, codes: list[CodeType]) -> State:
+    if task is asyncio.current_task(task.get_loop()):
+        return "running"
+    if task.cancelling():
+        return "cancelling"
+    if not _begun(coroutine):
+        return "new"
+    rooms: list[State] = [WAITING_ROOMS[code] for code in codes if code in WAITING_ROOMS]
+    return rooms[0] if rooms else "waiting"
+
+
+def _begun(coroutine: Any) -> bool:
+    return getattr(coroutine, "cr_suspended", True) or getattr(coroutine, "cr_running", False)
