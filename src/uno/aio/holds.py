@@ -161,8 +161,6 @@ class Lock:
 
     async def wait(self, seconds: float | None) -> None:
         """Until this task is the one of its event loop that may have it."""
-        if self.hold is not None and self.hold.owner.done():
-            self._owner_ended(self.hold.owner)
         if self.line or self.inner.locked():
             await self.line.wait(self.inner.acquire, seconds, partial(self.late, seconds))
         else:

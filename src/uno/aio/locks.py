@@ -118,7 +118,10 @@ class AsyncLock(Named[Family]):
         runner = sync.runner()
         hold = next((hold for lock in self._locks if (hold := lock.hold_of(runner)) is not None), None)
         if hold is None:
-            raise Misconfigured(f"{self.shown} is not held by this task; it is released by the one that acquired it.")
+            raise Misconfigured(
+                f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "
+                "`acquire(timeout=…)`: asyncio.wait_for() runs it in another task on Python 3.11."
+            )
         if hold.leave():
             hold.end_soon()
         if hold.is_lost:

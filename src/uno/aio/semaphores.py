@@ -44,7 +44,6 @@ class _Permits(Shared):
 
     async def take(self, owner: asyncio.Task[Any], seconds: float | None) -> _Permit:
         if self.line or self.inner.locked():
-            self._look_for_dead()
             await self.line.wait(self.inner.acquire, seconds, partial(self._late, seconds))
         else:
             await self.inner.acquire()
@@ -66,10 +65,6 @@ class _Permits(Shared):
             del self.taken[permit.owner]
             permit.owner.remove_done_callback(self._owner_ended)
         self.inner.release()
-
-    def _look_for_dead(self) -> None:
-        for task in [task for task in self.taken if task.done()]:
-            self._owner_ended(task)
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
         permits = list(self.taken.get(owner, ()))
@@ -125,7 +120,10 @@ class AsyncSemaphore(Named[_Permits]):
         permits = self._shared
         theirs: Any = permits.taken.get(sync.runner())  # type: ignore[call-overload]
         if not theirs:
-            raise Misconfigured(f"{self.shown} is not held by this task; it is released by the one that acquired it.")
+            raise Misconfigured(
+                f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "
+                "`acquire(timeout=…)`: asyncio.wait_for() runs it in another task on Python 3.11."
+            )
         permits.give_back(theirs[-1])
 
     async def __aenter__(self) -> Self:

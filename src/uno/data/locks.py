@@ -31,10 +31,11 @@ _LIMIT = text("SELECT set_config('lock_timeout', :milliseconds, true)")
 _LIMITED = text("SELECT current_setting('lock_timeout')")
 # It waits, and is held, for as long as the application wants. A holder that is cut off is found out in 25 s.
 _PATIENT = text(
-    "SELECT set_config(name, value, true) FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), "
-    "('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'), ('tcp_keepalives_idle', '10'), "
-    "('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3')) AS wanted (name, value) "
-    "JOIN pg_settings USING (name)"
+    "SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true), "
+    "set_config('idle_in_transaction_session_timeout', '0', true), set_config('tcp_keepalives_idle', '10', true), "
+    "set_config('tcp_keepalives_interval', '5', true), set_config('tcp_keepalives_count', '3', true), "
+    # Since PostgreSQL 17.
+    "CASE WHEN current_setting('transaction_timeout', true) <> '' THEN set_config('transaction_timeout', '0', true) END"
 )
 _HOLDER = text(
     "SELECT pid, application_name, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds "
@@ -78,6 +79,8 @@ class Locks:
                 'A lock with scope="database" needs PostgreSQL, and this is SQLite: use scope="process", or write in a '
                 "transaction, of which SQLite has one at a time."
             )
+        if self._database.read_only:
+            raise Misconfigured("A replica has locks of its own, which others do not see: use the primary's Database.")
 
     async def take(self, name: str, seconds: float | None, lost: Callable[[], None]) -> Held:
         """See `uno.aio.database_lock.Place`."""

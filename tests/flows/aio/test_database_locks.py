@@ -374,6 +374,12 @@ async def test_a_lock_needs_a_postgresql_database() -> None:
                 await AsyncLock("x", scope="database").acquire()
 
 
+async def test_a_replica_is_not_the_place_for_locks(url: str) -> None:
+    async with Database(url, read_only=True) as replica:
+        with pytest.raises(Misconfigured, match="use the primary's Database"):
+            await lock_of(replica).acquire()
+
+
 async def test_a_database_that_is_not_open_locks_nothing(url: str) -> None:
     database = Database(url)
     async with database:

@@ -230,6 +230,18 @@ async def test_a_loop_that_cancels_all_its_tasks_disturbs_no_cleanup() -> None:
     assert cleaning.notes == [0, 1, 2]
 
 
+async def test_a_call_that_was_cancelled_itself_is_not_cancelled_once_more_through_its_caller() -> None:
+    cleaning, before = Cleaning(), asyncio.all_tasks()
+    task = await begun(cancellable(cleaning.run)())
+    [inner] = asyncio.all_tasks() - before - {task}
+    inner.cancel()
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert cleaning.notes == [0, 1, 2]
+
+
 def test_in_a_drive_nobody_cancels() -> None:
     @cancellable
     async def answer() -> int:
