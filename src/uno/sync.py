@@ -31,6 +31,8 @@ _NO_LOOP = (
     "Not currently running on any asynchronous event loop",
 )
 _OURS = ("uno", "sqlalchemy", "contextlib", "asyncio", "anyio", "sniffio")
+# What a task runs for which other one: a unit of work and a lock are of that.
+_lent: dict[asyncio.Task[Any], Any] = {}
 # How often something may wait again, cleaning up.
 _REFUSALS = 100
 # Seconds: how often who waits looks whether the loop still runs, and for how long it may not begin.
@@ -81,11 +83,19 @@ def without_loop() -> bool:
 
 
 def runner() -> object:
-    """Who runs this code: its task; where no event loop runs, its thread."""
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
+    """Who runs this code: its task, or the one that has lent itself to it; where no event loop runs, its thread."""
+    loop = asyncio._get_running_loop()
+    if loop is None:
         return threading.current_thread()
+    task = asyncio.current_task(loop)
+    return _lent.get(task, task) if _lent and task is not None else task
+
+
+def lend(task: asyncio.Task[Any]) -> None:
+    """From now on `task` counts as the one that runs here, which does nothing but wait for it."""
+    mine: Any = runner()
+    _lent[task] = mine
+    task.add_done_callback(_lent.pop)
 
 
 def shielded(work: Awaitable[T]) -> Awaitable[T]:

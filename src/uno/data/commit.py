@@ -17,9 +17,6 @@ from uno.data.unfit import raise_named
 from uno.data.values import WRONG
 from uno.data.writer import Writer, write_in_order
 from uno.errors import Invalid, Misconfigured, OutcomeUnknown
-from uno.telemetry.logs import get_logger
-
-log = get_logger("uno.data")
 
 if TYPE_CHECKING:
     from uno.data.tracked import Entry
@@ -32,12 +29,12 @@ async def commit(uow: "UnitOfWork") -> None:
         if not uow.untouched:
             raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
         deadlines.left()
-        await _to_the_end(_in_time(uow, uow.direct.run(uow)))
+        await deadlines.to_the_end(_in_time(uow, uow.direct.run(uow)))
         uow.direct = None
         return None
     if uow.explicit is not None:
         deadlines.left()
-        return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
+        return await deadlines.to_the_end(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
     if all(is_beside(*pair) for pair in pairs) and not uow.fenced and not uow.has_events():
         return None
@@ -47,11 +44,11 @@ async def commit(uow: "UnitOfWork") -> None:
     restricted = await uow.database.restricted_tables()
     writer = _writer(uow, pairs, restricted)
     if writer is None:
-        return await _to_the_end(_limited(uow, _in_a_transaction(uow)))
+        return await deadlines.to_the_end(_limited(uow, _in_a_transaction(uow)))
     changes = uow.collect()
     operations = [*(operation for _, operation in pairs), *uow.book_rows(changes)]
     if operations:
-        await _to_the_end(_limited(uow, _in_one_statement(uow, writer, operations, changes.context)))
+        await deadlines.to_the_end(_limited(uow, _in_one_statement(uow, writer, operations, changes.context)))
         for entry, _ in pairs:
             uow.tracked.written(entry)
 
@@ -66,33 +63,6 @@ def _writer(
     if writer is None or uow.database.commit != "auto" or not all(entry.complete for entry, _ in pairs):
         return None
     return writer if writer.possible([operation for _, operation in pairs], restricted) else None
-
-
-async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` whatever happens to the caller."""
-    under_way = deadlines.committing.set(True)
-    try:
-        if sync.without_loop():
-            return await work
-        loop = asyncio.get_running_loop()
-        task, done = loop.create_task(work), loop.create_future()
-    finally:
-        deadlines.committing.reset(under_way)
-    # asyncio.shield() by hand, in half its time: this runs for every commit.
-    task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
-    try:
-        await done
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:  # a second cancel changes nothing; the first one is raised below
-                continue
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.warning("the commit of a cancelled message failed: %s", error)
-        raise
-    task.result()
 
 
 async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import MetaData, Result, Select, Table, TextClause, and_, bindpa
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from uno.data import deadlines
+from uno.data import deadlines, locks
 from uno.data.capture import by_trigger
 from uno.data.components import Classes
 from uno.data.connecting import break_connecting, is_over, postgres_engine
@@ -102,6 +102,7 @@ class Database:
         self._turn: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._special: Special | None = None
         self.tenants = Tenants()
+        self.locks = locks.Locks(self)
         self._drivers: WeakSet[Any] = WeakSet()
         if not self.embedded:
             self._parsed = parse(self._url)
@@ -267,6 +268,7 @@ class Database:
 
     async def _dispose(self, engine: AsyncEngine) -> None:
         """Close what is in the pool; a server that does not answer must not hold up the end."""
+        await self.locks.close()
         drivers, self._drivers = self._drivers, WeakSet()
         closing = asyncio.ensure_future(engine.dispose())
         try:
@@ -357,7 +359,7 @@ class Database:
         transaction = await self.begin()
         try:
             yield transaction
-            await deadlines.confirmed(transaction.commit(), self.settings.commit_timeout)
+            await deadlines.to_the_end(deadlines.confirmed(transaction.commit(), self.settings.commit_timeout))
         finally:
             await transaction.close()
 

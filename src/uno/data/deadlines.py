@@ -1,4 +1,4 @@
-"""The deadline of the context also ends what waits for the database: for a connection, a statement, a row of a stream.
+"""The deadline around it also ends what waits for the database: for a connection, a statement, a row of a stream.
 
 A commit under way has its own limit instead, so that its outcome is known.
 """
@@ -10,8 +10,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
 
-from uno import clock, context, sync
+from uno import clock, sync
 from uno.errors import OutcomeUnknown, TimedOut, UnoError
+from uno.resilience import deadline
+from uno.resilience.alarm import committed
+from uno.telemetry.logs import get_logger
+
+log = get_logger("uno.data")
 
 T = TypeVar("T")
 # Seconds by which a server may be late to say that it has stopped a statement.
@@ -24,12 +29,12 @@ def left(ceiling: float | None = None) -> float | None:
     """Seconds that the deadline leaves, at most `ceiling`; None where nothing ends it. Raises `TimedOut` after it."""
     if committing.get():
         return None
-    current = context.get()
-    if current is None or current.deadline is None:
+    end = deadline.ambient()
+    if end is None:
         return ceiling
-    seconds = current.deadline - clock.monotonic()
+    seconds = end - clock.monotonic()
     if seconds <= 0:
-        raise TimedOut("The deadline of the message has passed.")
+        raise TimedOut("The deadline of the message, or of a timeout around it, has passed.")
     return seconds if ceiling is None or seconds < ceiling else ceiling
 
 
@@ -62,6 +67,34 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
     except StopIteration:
         return
     raise AssertionError("a timeout had to wait")
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Run `work` whatever happens to the caller."""
+    under_way = committing.set(True)
+    try:
+        if sync.without_loop():
+            return await work
+        loop = asyncio.get_running_loop()
+        task, done = loop.create_task(work), loop.create_future()
+    finally:
+        committing.reset(under_way)
+    # asyncio.shield() by hand, in half its time: this runs for every commit.
+    task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
+    try:
+        await done
+    except asyncio.CancelledError as cancelled:
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError:  # a second cancel changes nothing; the first one is raised below
+                continue
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.warning("the commit of a cancelled message failed: %s", error)
+        committed(cancelled, asyncio.CancelledError() if task.cancelled() else error)
+        raise
+    task.result()
 
 
 async def confirmed(commit: Awaitable[None], limit: float) -> None:

@@ -1,4 +1,4 @@
-"""When a call has to be over: the ambient deadline of `Timeout` and of the context."""
+"""When a call has to be over: the ambient deadline of `Timeout`, of `uno.aio.timeout` and of the context."""
 
 from contextvars import ContextVar
 
@@ -10,10 +10,12 @@ current: ContextVar[float | None] = ContextVar("uno.resilience.deadline", defaul
 
 def ambient() -> float | None:
     """The moment on `clock.monotonic()` by which this has to be over, if there is one."""
+    inner = current.get()
     surrounding = context.get()
     outer = None if surrounding is None else surrounding.deadline
-    ends = [end for end in (current.get(), outer) if end is not None]
-    return min(ends, default=None)
+    if inner is None or (outer is not None and outer < inner):
+        return outer
+    return inner
 
 
 def remaining() -> float | None:

@@ -15,6 +15,7 @@ from typing import Any
 from uno import ids
 from uno.errors import Misconfigured, OutcomeUnknown, UnoError
 from uno.resilience import deadline as deadlines
+from uno.resilience.alarm import CommittedLate
 from uno.resilience.arguments import (
     COROUTINE,
     exceptions_of,
@@ -194,7 +195,7 @@ class RetryPolicy(Guard):
         return longest * ids.fraction() if self.jitter else longest
 
     def _repeatable(self, error: BaseException) -> bool:
-        if not is_verdict(error) or isinstance(error, OutcomeUnknown | FinishedLate):
+        if not is_verdict(error) or isinstance(error, OutcomeUnknown | FinishedLate | CommittedLate):
             return False
         if isinstance(error, UnoError) and isinstance(error, self._named):
             return True

@@ -1,0 +1,128 @@
+"""One deadline: what `timeout` gives holds for SQL and for what is nested in it, and a commit tells how it ended."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy import text
+
+from uno.aio import cancellable, retry, timeout, timeout_handler
+from uno.data import Database, UnitOfWork
+from uno.errors import TimedOut
+from uno.resilience.alarm import CommittedLate
+from uno.testing.postgres import DatabaseFarm
+
+# Seconds: enough for a statement, less than a commit takes here, as a constraint waits in the end.
+LATE, SOON, FOREVER = 0.7, 0.1, 60.0
+SLOW = """
+CREATE TABLE entries (id int PRIMARY KEY);
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON entries DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.id < 10) EXECUTE FUNCTION wait()
+"""
+
+
+async def _prepare(url: str) -> None:
+    async with Database(url) as database, database.transaction() as transaction:
+        for statement in SLOW.split(";\n"):
+            await transaction.execute(text(statement))
+
+
+@pytest.fixture(scope="module")
+async def farm() -> AsyncIterator[DatabaseFarm]:
+    async with DatabaseFarm() as farm:
+        await farm.template("slow", _prepare)
+        yield farm
+
+
+@pytest.fixture
+async def database(farm: DatabaseFarm) -> AsyncIterator[Database]:
+    async with Database(f"{await farm.create('slow')}?sslmode=disable") as database:
+        yield database
+
+
+async def stored(database: Database) -> list[int]:
+    return [row.id for row in await database.query(text("SELECT id FROM entries ORDER BY id"))]
+
+
+async def test_a_statement_ends_with_the_limit_around_it(database: Database) -> None:
+    with pytest.raises(TimedOut, match="The report is late"):
+        async with timeout(SOON, "The report is late"):
+            await database.query(text("SELECT pg_sleep(60)"))
+    with pytest.raises(TimedOut, match="The report is late"):
+        async with UnitOfWork(database) as uow, timeout(SOON, "The report is late"):
+            await uow.execute(text("SELECT pg_sleep(60)"))
+    assert await stored(database) == []
+
+
+async def test_nothing_is_asked_once_the_limit_is_over(database: Database) -> None:
+    async with timeout(SOON):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with pytest.raises(TimedOut, match="has passed"):
+                await stored(database)
+
+
+async def test_who_is_late_in_a_commit_learns_that_it_is_stored_and_does_not_do_it_twice(database: Database) -> None:
+    attempts: list[int] = []
+
+    @retry(max_attempts=3, base_delay=0)
+    @timeout_handler(LATE, "The order is late")
+    async def explicit() -> None:
+        attempts.append(1)
+        async with UnitOfWork(database) as uow:
+            await uow.execute(text("INSERT INTO entries VALUES (:id)"), {"id": len(attempts)})
+
+    with pytest.raises(CommittedLate, match="The order is late; its commit was under way, and has succeeded"):
+        await explicit()
+    assert await stored(database) == [1]
+    with pytest.raises(CommittedLate):
+        async with timeout(LATE), database.transaction() as transaction:
+            await transaction.execute(text("INSERT INTO entries VALUES (7)"))
+    assert await stored(database) == [1, 7]
+
+
+async def test_a_unit_of_work_that_is_cancelled_while_it_commits_has_committed(database: Database) -> None:
+    began = asyncio.Event()
+
+    async def store() -> None:
+        async with UnitOfWork(database) as uow:
+            await uow.execute(text("INSERT INTO entries VALUES (1)"))
+            began.set()
+
+    task = asyncio.create_task(store())
+    await began.wait()
+    await asyncio.sleep(SOON)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await stored(database) == [1]
+
+
+async def test_a_cancellable_call_works_in_the_unit_of_work_of_its_caller(database: Database) -> None:
+    @cancellable
+    async def insert(id: int) -> None:
+        async with UnitOfWork(database) as uow:
+            await uow.execute(text("INSERT INTO entries VALUES (:id)"), {"id": id})
+
+    async with UnitOfWork(database):
+        await insert(11)
+        await insert(12)
+        assert await stored(database) == []
+    assert await stored(database) == [11, 12]
+
+
+async def test_what_a_cancelled_call_writes_in_its_cleanup_is_stored(database: Database) -> None:
+    @cancellable(cleanup_timeout=FOREVER)
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            async with UnitOfWork(database) as uow:
+                await uow.execute(text("INSERT INTO entries VALUES (11)"))
+
+    with pytest.raises(TimedOut):
+        async with timeout(SOON):
+            await work()
+    assert await stored(database) == [11]
