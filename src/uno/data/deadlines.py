@@ -15,7 +15,7 @@ from uno.errors import OutcomeUnknown, TimedOut, UnoError
 
 T = TypeVar("T")
 # Whether a commit is under way.
-committing: ContextVar[bool] = ContextVar("uno.data.committing", default=False)
+committing: ContextVar[bool] = context.left_behind(ContextVar("uno.data.committing", default=False), False)
 
 
 def left() -> float | None:
