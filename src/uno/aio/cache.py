@@ -19,7 +19,8 @@ from uno.telemetry.signals import emit
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 # The tags of a value, or what makes them of it.
-Tags: TypeAlias = Iterable[str] | Callable[[Any], Iterable[str]]
+TagsOf: TypeAlias = Iterable[str] | Callable[[T], Iterable[str]]
+Tags: TypeAlias = TagsOf[Any]
 
 
 class AsyncCache:
@@ -64,11 +65,13 @@ class AsyncCache:
 
     @overload
     async def get(
-        self, key: K, fetch_func: Callable[[K], Awaitable[T]], force_refresh: bool = False, tags: Tags = ()
+        self, key: K, fetch_func: Callable[[K], Awaitable[T]], force_refresh: bool = False, tags: TagsOf[T] = ()
     ) -> T: ...
 
     @overload
-    async def get(self, key: K, fetch_func: Callable[[K], T], force_refresh: bool = False, tags: Tags = ()) -> T: ...
+    async def get(
+        self, key: K, fetch_func: Callable[[K], T], force_refresh: bool = False, tags: TagsOf[T] = ()
+    ) -> T: ...
 
     # try and not get(), and no call between: these lines run for every hit.
     async def get(self, key: Any, fetch_func: Any, force_refresh: bool = False, tags: Tags = ()) -> Any:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from uno import clock
-from uno.aio.cache import Loader, Tags, fixed_tags, tags_of
+from uno.aio.cache import Loader, Tags, TagsOf, fixed_tags, tags_of
 from uno.aio.flights import Flight, Flights
 from uno.aio.freshness import Freshness, check_loader, is_absence, stands_in
 from uno.aio.redis_store import Codec, RedisStore, Stored
@@ -59,12 +59,12 @@ class SharedCache:
 
     @overload
     async def get(
-        self, key: str, fetch_func: Callable[[str], Awaitable[T]], force_refresh: bool = False, tags: Tags = ()
+        self, key: str, fetch_func: Callable[[str], Awaitable[T]], force_refresh: bool = False, tags: TagsOf[T] = ()
     ) -> T: ...
 
     @overload
     async def get(
-        self, key: str, fetch_func: Callable[[str], T], force_refresh: bool = False, tags: Tags = ()
+        self, key: str, fetch_func: Callable[[str], T], force_refresh: bool = False, tags: TagsOf[T] = ()
     ) -> T: ...
 
     async def get(self, key: str, fetch_func: Any, force_refresh: bool = False, tags: Tags = ()) -> Any:

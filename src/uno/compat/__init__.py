@@ -31,6 +31,8 @@ NAMES: dict[str, str] = {
     "uno.core.QueryBus": "uno.bus.QueryBus",
     "uno.core.Repository": "uno.data.Repository",
     "uno.core.Success": "uno.result.Success",
+    "uno.core.async_integration.AsyncBatcher": "uno.aio.AsyncBatcher",
+    "uno.core.async_integration.AsyncCache": "uno.aio.AsyncCache",
     "uno.core.command_handler": "uno.bus.command_handler",
     "uno.core.cqrs": "uno.bus",
     "uno.core.domain": "uno.domain",

@@ -1,9 +1,19 @@
 """What a repository is asked with, looked at before it becomes a query: one sentence for each usual mistake."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, cast, get_args
 
-from sqlalchemy import ClauseElement, ColumnElement, FromClause, FunctionElement, TableValuedAlias, True_
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    FromClause,
+    FunctionElement,
+    Select,
+    TableValuedAlias,
+    True_,
+    func,
+    select,
+)
 
 from uno.data.database import Database
 from uno.data.decorators import is_foreign
@@ -29,6 +39,16 @@ def entity_class(wanted: Any) -> Any:
             "mapped to a table nor an aggregate."
         )
     return wanted
+
+
+def declared(cls: type) -> Any:
+    """The class that `class Orders(Repository[Order])` names."""
+    for base in cls.__mro__:
+        for generic in base.__dict__.get("__orig_bases__", ()):
+            args = get_args(generic)
+            if args and isinstance(args[0], type):
+                return args[0]
+    return None
 
 
 def database_of(given: Any) -> Database:
@@ -63,6 +83,16 @@ def unknown(plan: MappedPlan | DocumentPlan, name: str) -> Invalid:
     """A condition on nothing that the class has; it may have been meant as an argument."""
     more = ", and this method takes no such argument" if name in _ARGUMENTS else ""
     return Invalid.field(name, f"{plan.label} has no such attribute{more}.", "unknown")
+
+
+def number(found: Select[Any]) -> Select[Any]:
+    """How many rows there are."""
+    return select(func.count()).select_from(found.subquery())
+
+
+def presence(found: Select[Any]) -> Select[Any]:
+    """Whether there are any."""
+    return select(found.exists())
 
 
 def named(argument: str, given: Any) -> Sequence[str]:

@@ -2,12 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 from tests.unit.resilience.conftest import Steered, settled, steered  # noqa: F401 - a fixture
 
 from uno import clock, context, ids, sync
@@ -260,62 +258,6 @@ async def test_it_holds_no_more_than_it_may_and_keeps_what_is_used() -> None:
     assert len(cache._store._by_tag["all"]) == 3
 
 
-async def test_keys_and_tags_can_be_invalidated(source: Source) -> None:
-    cache = exact()
-    await cache.get("a", source, tags=["x", "y"])
-    await cache.get("b", source, tags=["y"])
-    await cache.get("c", source, tags=lambda number: [f"n{number}"])
-    await cache.invalidate("a", "unknown")
-    assert [await cache.get(key, source) for key in "abc"] == [4, 2, 3]
-    await cache.invalidate_tags("y", "unknown")
-    assert [await cache.get(key, source) for key in "abc"] == [4, 5, 3]
-    await cache.invalidate_tags("n3")
-    assert [await cache.get(key, source) for key in "abc"] == [4, 5, 6]
-    await cache.clear()
-    assert [await cache.get(key, source) for key in "abc"] == [7, 8, 9]
-    assert cache._store._by_tag == {}
-
-
-@pytest.mark.parametrize("tags", [["x"], lambda value: ["x"]])
-@pytest.mark.parametrize("how", ["key", "tag", "all"])
-async def test_what_was_being_loaded_when_it_was_invalidated_is_not_kept(source: Source, how: str, tags: Any) -> None:
-    cache = exact()
-    source.go.clear()
-    first = asyncio.create_task(cache.get("a", source, tags=tags))
-    await settled()
-    await {"key": lambda: cache.invalidate("a"), "tag": lambda: cache.invalidate_tags("x"), "all": cache.clear}[how]()
-    second = asyncio.create_task(cache.get("a", source, tags=tags))
-    await settled()
-    assert source.loads == 2
-    source.go.set()
-    assert [await first, await second, await cache.get("a", source)] == [1, 2, 2]
-    assert len(cache._flights) == 0
-
-
-async def test_another_tag_leaves_a_load_alone(source: Source) -> None:
-    cache = exact()
-    source.go.clear()
-    first = asyncio.create_task(cache.get("a", source, tags=["x"]))
-    await settled()
-    await cache.invalidate_tags("y")
-    await cache.invalidate("b")
-    source.go.set()
-    assert [await first, await cache.get("a", source)] == [1, 1]
-
-
-async def test_an_invalidated_value_does_not_stand_in(source: Source) -> None:
-    cache = exact()
-    await cache.get("a", source)
-    source.go.clear()
-    forced = asyncio.create_task(cache.get("a", source, force_refresh=True))
-    await settled()
-    await cache.invalidate("a")
-    source.error = Unavailable("away")
-    source.go.set()
-    with pytest.raises(Unavailable):
-        await forced
-
-
 async def test_a_load_is_outside_the_unit_of_work_and_the_deadline_of_who_asks() -> None:
     seen: list[Any] = []
     unit: ContextVar[str | None] = context.left_behind(ContextVar("test", default=None), None)
@@ -443,57 +385,6 @@ async def test_what_is_no_loader_is_named() -> None:
 def test_what_a_cache_cannot_be_made_of_is_named(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(Misconfigured, match=says):
         AsyncCache(**{"ttl": 10, **wrong})
-
-
-class Model:
-    """What a cache must do, written without a cache: the version of the last load that was not invalidated since."""
-
-    def __init__(self) -> None:
-        self.version: dict[int, int] = {}
-        self.loaded: dict[int, tuple[int, float]] = {}
-
-
-STEPS = st.lists(
-    st.tuples(st.sampled_from(["get", "force", "change", "tag", "clear", "time"]), st.integers(0, 3)), max_size=40
-)
-
-
-@given(steps=STEPS, size=st.integers(1, 4))
-async def test_no_value_is_older_than_its_life_or_than_the_last_invalidation(
-    steps: list[tuple[str, int]], size: int
-) -> None:
-    time, stored, changed = Steered(), dict.fromkeys(range(4), 0), dict.fromkeys(range(4), -1.0)
-
-    async def load(key: int) -> tuple[int, float]:
-        return stored[key], time.passed
-
-    with clock.use(time):
-        cache = exact(10.0, max_size=size)
-        for what, key in steps:
-            if what in ("get", "force"):
-                value, loaded = await cache.get(key, load, what == "force", tags=[f"t{key}"])
-                assert time.passed - loaded < 10
-                assert loaded >= changed[key]
-                assert value == stored[key] or changed[key] < 0
-            elif what == "time":
-                time.passed += key
-            else:
-                for one in range(4) if what == "clear" else [key]:
-                    stored[one] += 1
-                    changed[one] = time.passed
-                await _invalidate(cache, what, key)
-            assert len(cache) <= size
-        assert len(cache._store._order) == len(cache)
-        assert {key for keys in cache._store._by_tag.values() for key in keys} == set(cache._entries)
-
-
-async def _invalidate(cache: AsyncCache, what: str, key: int) -> None:
-    ways: dict[str, Callable[[], Any]] = {
-        "change": lambda: cache.invalidate(key),
-        "tag": lambda: cache.invalidate_tags(f"t{key}"),
-        "clear": cache.clear,
-    }
-    await ways[what]()
 
 
 async def test_chance_comes_from_where_tests_can_set_it() -> None:
