@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar
 
 from uno import clock, context, sync
 from uno.aio.entries import Entries, Entry
@@ -63,18 +63,10 @@ class AsyncCache:
         # How often something was invalidated.
         self._changes = 0
 
-    @overload
+    # try and not get(), and no call between: these lines run for every hit.
     async def get(
         self, key: K, fetch_func: Callable[[K], Awaitable[T]], force_refresh: bool = False, tags: TagsOf[T] = ()
-    ) -> T: ...
-
-    @overload
-    async def get(
-        self, key: K, fetch_func: Callable[[K], T], force_refresh: bool = False, tags: TagsOf[T] = ()
-    ) -> T: ...
-
-    # try and not get(), and no call between: these lines run for every hit.
-    async def get(self, key: Any, fetch_func: Any, force_refresh: bool = False, tags: Tags = ()) -> Any:
+    ) -> T:
         """The value of `key`, loaded by `fetch_func(key)` where there is none, or with `force_refresh`.
 
         `tags` are names under which it can be invalidated, or a function that makes them of the value. Raises what
@@ -84,30 +76,33 @@ class AsyncCache:
             entry = self._entries[key]
             if clock._clock.monotonic() < entry.fresh and not force_refresh:
                 entry.used = True
-                return entry.value
+                return entry.value  # type: ignore[no-any-return]
         except KeyError:
             pass
-        return await self._ask(key, fetch_func, force_refresh, tags)
+        return await self._ask(key, fetch_func, force_refresh, tags)  # type: ignore[no-any-return]
 
     async def invalidate(self, *keys: Hashable) -> None:
         """Forget these; what is being loaded for them is not kept."""
-        self._changes += 1
         wanted = frozenset(keys)
-        self._flights.drop(lambda flight: flight.key in wanted)
-        self._store.remove(keys)
+        with self._store.lock:
+            self._changes += 1
+            self._flights.drop(lambda flight: flight.key in wanted)
+            self._store.remove(keys)
 
     async def invalidate_tags(self, *tags: str) -> None:
         """Forget what has any of these tags; what is being loaded and may have one is not kept."""
-        self._changes += 1
         wanted = frozenset(tags)
-        self._flights.drop(lambda flight: flight.tags is None or not wanted.isdisjoint(flight.tags))
-        self._store.remove_tagged(tags)
+        with self._store.lock:
+            self._changes += 1
+            self._flights.drop(lambda flight: flight.tags is None or not wanted.isdisjoint(flight.tags))
+            self._store.remove_tagged(tags)
 
     async def clear(self) -> None:
         """Forget everything."""
-        self._changes += 1
-        self._flights.drop(lambda flight: True)
-        self._store.clear()
+        with self._store.lock:
+            self._changes += 1
+            self._flights.drop(lambda flight: True)
+            self._store.clear()
 
     async def aclose(self) -> None:
         """Forget everything, cancel what is being loaded and wait for its end; who waits gets `Unavailable`."""
@@ -161,8 +156,9 @@ class AsyncCache:
             value = sync.drive(self._loader.load(fetch, key), context.detached())
         except Exception as raised:  # the caller sees it, where nothing stands in
             error = raised
-        flight.dropped = changes != self._changes
-        self._landed(tags, flight, value, error)
+        with self._store.lock:
+            flight.dropped = changes != self._changes
+            self._landed(tags, flight, value, error)
         return flight.result()
 
     def _landed(self, tags: Tags, flight: Flight, value: Any, error: BaseException | None) -> None:
@@ -184,13 +180,14 @@ class AsyncCache:
         flight.give(value, error)
 
     def _keep(self, flight: Flight, value: Any, error: Any, tags: tuple[str, ...]) -> None:
-        if flight.dropped:
-            return
         rules, now = self.freshness, clock.monotonic()
         negative = value is None or error is not None or value.__class__ is Failure
         life = rules.life(negative=negative)
         fresh, expires = now + rules.ahead(life, negative=negative), now + life
-        self._store.put(flight.key, Entry(value, fresh, expires, expires + rules.staleness, tags, error))
+        entry = Entry(value, fresh, expires, expires + rules.staleness, tags, error)
+        with self._store.lock:  # another thread may forget it in this moment
+            if not flight.dropped:
+                self._store.put(flight.key, entry)
 
 
 class Loader:

@@ -39,10 +39,11 @@ class Entries:
         self.by_key: dict[Hashable, Entry] = {}
         self._order: OrderedDict[Hashable, None] = OrderedDict()
         self._by_tag: dict[str, set[Hashable]] = {}
-        self._lock = threading.RLock()
+        # Held by the cache as well, where what is forgotten and what is kept must not meet.
+        self.lock = threading.RLock()
 
     def put(self, key: Hashable, entry: Entry) -> None:
-        with self._lock:
+        with self.lock:
             self._remove(key)
             self._make_room()
             self.by_key[key] = entry
@@ -51,18 +52,18 @@ class Entries:
                 self._by_tag.setdefault(tag, set()).add(key)
 
     def remove(self, keys: Iterable[Hashable]) -> None:
-        with self._lock:
+        with self.lock:
             for key in keys:
                 self._remove(key)
 
     def remove_tagged(self, tags: Iterable[str]) -> None:
-        with self._lock:
+        with self.lock:
             for tag in tags:
                 for key in list(self._by_tag.get(tag, ())):
                     self._remove(key)
 
     def clear(self) -> None:
-        with self._lock:
+        with self.lock:
             self.by_key.clear()
             self._order.clear()
             self._by_tag.clear()

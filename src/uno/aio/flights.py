@@ -6,17 +6,20 @@ else notices; what it loads is no part of the unit of work of who asked first.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
+from contextvars import ContextVar
 from itertools import count
 from types import TracebackType
 from typing import Any
 
 from uno import context
-from uno.errors import Unavailable
+from uno.errors import Misconfigured, Unavailable
 
 Loop = asyncio.AbstractEventLoop
 # What is made of the outcome of a flight when it lands: a value, or an error.
 Landed = Callable[["Flight", Any, BaseException | None], None]
 _numbers = count(1)
+# The flights that this code is part of.
+_aboard: ContextVar[tuple["Flight", ...]] = ContextVar("uno.aio.flights", default=())
 
 
 class Flight:
@@ -45,12 +48,17 @@ class Flight:
         self._over.set()
 
     async def over(self) -> None:
-        """Until it has landed."""
+        """Until it has landed. Raises `Misconfigured` for who is in it."""
+        if self in _aboard.get():
+            raise Misconfigured(
+                f"What loads {self.key!r} asks the same cache for it, and would wait for itself: call the function "
+                "that loads it instead."
+            )
         await self._over.wait()
 
     async def outcome(self) -> Any:
         """What it brings. Raises what the loader raised."""
-        await self._over.wait()
+        await self.over()
         return self.result()
 
     def result(self) -> Any:
@@ -80,8 +88,9 @@ class Flights:
     ) -> Flight:
         """Start `load()`; `landed` says what becomes of its outcome."""
         loop = asyncio.get_running_loop()
-        flight = Flight(key, tags)
-        task = flight.task = loop.create_task(load(), name=f"load {self._name}", context=context.detached())
+        flight, variables = Flight(key, tags), context.detached()
+        variables.run(_aboard.set, (*_aboard.get(), flight))
+        task = flight.task = loop.create_task(load(), name=f"load {self._name}", context=variables)
         if loop not in self._by_loop:
             self._forget_closed()
         self._by_loop.setdefault(loop, {})[key] = flight

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar
 
 from uno import clock
 from uno.aio.cache import Loader, Tags, TagsOf, fixed_tags, tags_of
@@ -48,7 +48,7 @@ class SharedCache:
         self.freshness = Freshness(ttl, refresh_before_expiry, jitter, stale_for, negative_ttl)
         if not self.freshness.longest < float("inf") or min(lock_for, timeout) <= 0:
             raise Misconfigured("The times of a SharedCache have an end, its lock_for and timeout are above 0 seconds.")
-        self.name = name
+        self.name = _checked_name(name)
         self._lock_for = lock_for
         self._loader = Loader(name, load_timeout)
         self._codec = Codec(of)
@@ -57,17 +57,9 @@ class SharedCache:
         # Of values that are still good: nobody waits for them.
         self._refreshes = Flights(name)
 
-    @overload
     async def get(
         self, key: str, fetch_func: Callable[[str], Awaitable[T]], force_refresh: bool = False, tags: TagsOf[T] = ()
-    ) -> T: ...
-
-    @overload
-    async def get(
-        self, key: str, fetch_func: Callable[[str], T], force_refresh: bool = False, tags: TagsOf[T] = ()
-    ) -> T: ...
-
-    async def get(self, key: str, fetch_func: Any, force_refresh: bool = False, tags: Tags = ()) -> Any:
+    ) -> T:
         """The value of `key`, loaded by `fetch_func(key)` where there is none, or with `force_refresh`.
 
         As that of `AsyncCache`. Raises `Misconfigured` for a value that is not JSON, or not of the type `of`.
@@ -79,7 +71,7 @@ class SharedCache:
         if flight is None:
             find = partial(self._load_in_turn if force_refresh else self._find, key, fetch_func, tags, force_refresh)
             flight = self._flights.begin(key, fixed_tags(tags), find, Flight.give)
-        return await flight.outcome()
+        return await flight.outcome()  # type: ignore[no-any-return]
 
     async def invalidate(self, *keys: str) -> None:
         """Forget these, in all processes; what is being loaded for them is not kept. Raises `Unavailable`."""
@@ -218,6 +210,13 @@ class SharedCache:
                 await self._store.forget([key])
         except Unavailable as unreachable:
             self._tell(unreachable)
+
+
+def _checked_name(name: Any) -> str:
+    """One without colons, which stand between it and keys. Raises `Misconfigured`."""
+    if isinstance(name, str) and name and ":" not in name:
+        return name
+    raise Misconfigured(f"The name of a SharedCache is a text without colons, not {name!r}.")
 
 
 def _replaces(old: Stored, error: BaseException) -> bool:

@@ -356,9 +356,9 @@ async def test_what_is_no_loader_is_named() -> None:
 
     cache = exact()
     with pytest.raises(Misconfigured, match="not its call"):
-        await cache.get("a", load("a"))  # type: ignore[call-overload]
+        await cache.get("a", load("a"))  # type: ignore[arg-type]
     with pytest.raises(Misconfigured, match="async function of the key"):
-        await cache.get("a", "value")  # type: ignore[call-overload]
+        await cache.get("a", "value")  # type: ignore[arg-type]
     with pytest.raises(Misconfigured, match=r"tags=\['x'\]"):
         await cache.get("a", load, tags="x")
     with pytest.raises(Misconfigured, match=r"tags=\['x'\]"):

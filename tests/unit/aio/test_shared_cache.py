@@ -316,6 +316,8 @@ async def test_closing_leaves_no_task(make: Make) -> None:
         ({"url": "memcached://x:secret@y"}, "redis://"),
         ({"ttl": float("inf")}, "have an end"),
         ({"lock_for": 0}, "lock_for"),
+        ({"name": "a:b"}, "without colons"),
+        ({"name": None}, "without colons"),
         ({"timeout": "1"}, "timeout"),
         ({"load_timeout": None}, "load_timeout"),
     ],
@@ -328,6 +330,6 @@ def test_what_it_cannot_be_made_of_is_named(wrong: dict[str, Any], says: str) ->
 
 async def test_a_key_is_text(make: Make) -> None:
     with pytest.raises(Misconfigured, match="cache_key"):
-        await make().get(("a", 1), Source())  # type: ignore[call-overload]
+        await make().get(("a", 1), Source())  # type: ignore[arg-type]
     with pytest.raises(Misconfigured, match="not its call"):
-        await make().get("a", Source()("a"))  # type: ignore[call-overload]
+        await make().get("a", Source()("a"))  # type: ignore[arg-type]

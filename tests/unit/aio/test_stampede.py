@@ -8,7 +8,7 @@ from tests.unit.resilience.conftest import Steered, settled, steered  # noqa: F4
 
 from uno import clock
 from uno.aio import AsyncCache
-from uno.errors import NotFound, TimedOut, Unavailable
+from uno.errors import Misconfigured, NotFound, TimedOut, Unavailable
 
 CROWD = 1000
 
@@ -228,3 +228,42 @@ async def test_different_keys_do_not_wait_for_each_other() -> None:
     assert clock.monotonic() > 0
     source.go.set()
     assert await slow == 1
+
+
+async def test_a_loader_that_asks_for_its_own_key_is_told_so_and_not_left_hanging() -> None:
+    cache = AsyncCache(60.0)
+
+    async def first(key: str) -> str:
+        return await cache.get("second", second)
+
+    async def second(key: str) -> str:
+        return await cache.get("first", first)
+
+    async def forced(key: str) -> str:
+        return await cache.get("forced", forced, force_refresh=True)
+
+    for key, load in (("first", first), ("forced", forced)):
+        with pytest.raises(Misconfigured, match=f"What loads '{key}'"):
+            await cache.get(key, load)
+    assert len(cache._flights) == 0
+
+
+async def test_a_loader_may_start_what_asks_for_its_key_later(steered: Steered) -> None:  # noqa: F811
+    cache, later = AsyncCache(60.0, jitter=0), list[asyncio.Task[str]]()
+    go = asyncio.Event()
+
+    async def load(key: str) -> str:
+        later.append(asyncio.create_task(ask()))
+        return key
+
+    async def ask() -> str:
+        await go.wait()
+        return await cache.get("key", quick)
+
+    async def quick(key: str) -> str:
+        return "quick"
+
+    await cache.get("key", load)
+    await steered.move(60.0)
+    go.set()
+    assert await later[0] == "quick"
