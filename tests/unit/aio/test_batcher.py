@@ -203,8 +203,10 @@ async def test_who_comes_when_it_is_full_waits_outside_in_order_and_submit_refus
     assert batcher.pending == 2
     with pytest.raises(BatcherFull, match="2 items"):
         batcher.submit(9)
+    assert len(batcher._line) == 4
     tasks[3].cancel()
     await settled()
+    assert len(batcher._line) == 3
     work.go.set()
     found = await asyncio.gather(*tasks, return_exceptions=True)
     assert found == [0, 10, 20, _Cancelled(), 40, 50]
@@ -248,12 +250,15 @@ async def test_two_may_close_at_once() -> None:
     batcher = AsyncBatcher(work, max_wait_time=0)
     task = asyncio.create_task(batcher.add_item(1))
     await settled()
-    closing = [asyncio.create_task(batcher.aclose()) for _ in range(2)]
+    closing = [asyncio.create_task(batcher.aclose()) for _ in range(3)]
     await settled()
-    closing[0].cancel()
+    closing[1].cancel()
     await settled()
+    assert not closing[0].done()
     work.go.set()
-    await closing[1]
+    await closing[0]
+    await closing[2]
+    assert closing[1].cancelled()
     assert await task == 10
 
 

@@ -85,6 +85,25 @@ async def test_an_invalidated_value_does_not_stand_in(source: Source) -> None:
         await forced
 
 
+async def test_a_load_that_was_invalidated_and_fails_does_not_touch_what_came_after_it(source: Source) -> None:
+    cache = exact()
+    go = asyncio.Event()
+
+    async def fails(key: str) -> int:
+        await go.wait()
+        raise Unavailable("away")
+
+    first = asyncio.create_task(cache.get("a", fails))
+    await settled()
+    await cache.invalidate("a")
+    assert await cache.get("a", source) == 1
+    fresh = cache._entries["a"].fresh
+    go.set()
+    with pytest.raises(Unavailable):
+        await first
+    assert cache._entries["a"].fresh == fresh
+
+
 async def test_events_invalidate_keys_and_tags(source: Source) -> None:
     cache = exact(name="orders")
     by_key = invalidates(OrderShipped, cache, keys=lambda event: [event.order_id])
