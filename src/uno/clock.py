@@ -35,12 +35,11 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of the operating system."""
 
-    def __init__(self) -> None:
-        # Asked on hot paths: an attribute of the object is found twice as fast as one of its class.
-        self.monotonic = time.monotonic
-
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    # Asked on hot paths: not a method of our own around it.
+    monotonic = staticmethod(time.monotonic)
 
     async def sleep(self, seconds: float) -> None:
         if not driven():
@@ -63,6 +62,8 @@ def driven() -> bool:
 
 
 _system = SystemClock()
+# An attribute of the object is found twice as fast as one of its class.
+vars(_system)["monotonic"] = time.monotonic
 _clock: Clock = _system
 
 

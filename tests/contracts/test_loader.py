@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from sqlalchemy import MetaData
@@ -185,3 +186,31 @@ async def test_a_repository_that_works_alone_has_a_loader_that_does(database: Da
     assert [one.id for one in await asyncio.gather(loader.load(1), loader.load(2))] == [1, 2]
     assert [one and one.id for one in await parts.get_many([3, 9])] == [3, None]
     await engine.dispose()
+
+
+class Shown(Repository[Part]):
+    """Hides one of them."""
+
+    async def get_by_id(self, id: int, **options: Any) -> Part | None:
+        return None if id == 1 else await super().get_by_id(id, **options)
+
+
+class Strict(Repository[Part]):
+    async def get(self, id: int, **options: Any) -> Part:
+        if id == 1:
+            raise NotFound("Part", id)
+        return await super().get(id, **options)
+
+
+@pytest.mark.parametrize("kind", [Shown, Strict])
+async def test_a_repository_that_hides_objects_hides_them_here_too(
+    database: Database, kind: type[Repository[Part]]
+) -> None:
+    async with UnitOfWork(database):
+        parts = kind()
+        assert [one and one.id for one in await parts.get_many([1, 2])] == [None, 2]
+        loader = parts.loader()
+        found = await asyncio.gather(loader.load(1), loader.load(2), return_exceptions=True)
+        assert isinstance(found[0], NotFound)
+        assert isinstance(found[1], Part)
+        assert [one and one.id for one in await parts.loader(include_deleted=True).load_many([1, 5])] == [None, 5]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from inspect import unwrap
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -84,6 +85,22 @@ def _unit_of(repository: "Repository[Any]") -> UnitOfWork | None:
     unit = ambient_unit()
     unit.check_task()
     return unit
+
+
+def reads_otherwise(cls: type[Any], usual: type[Any]) -> bool:
+    """Whether a class of repositories gets one entity in another way than usual."""
+    return any(unwrap(getattr(cls, name)) is not getattr(usual, name) for name in ("get", "get_by_id"))
+
+
+async def one_by_one(repository: "Repository[T]", ids: Iterable[Any], include_deleted: bool) -> list[T | None]:
+    options: dict[str, Any] = {"include_deleted": True} if include_deleted else {}
+    found: list[T | None] = []
+    for id in ids:
+        try:
+            found.append(await repository.get(id, **options))
+        except NotFound:
+            found.append(None)
+    return found
 
 
 async def read_many(uow: UnitOfWork, plan: Plan, keys: Sequence[Key]) -> dict[Key, Any]:

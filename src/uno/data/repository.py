@@ -18,7 +18,7 @@ from uno.data.document_filter import sortable
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import SEPARATOR, Condition, Filter
 from uno.data.finding import answer, rows_of
-from uno.data.loader import Loader, read_many
+from uno.data.loader import Loader, one_by_one, read_many, reads_otherwise
 from uno.data.making import changed, made
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
@@ -66,7 +66,12 @@ class Repository(Generic[T]):
         return self._seen(await self._read(id, lock=False), include_deleted)
 
     async def get_many(self, ids: Iterable[Any], *, include_deleted: bool = False) -> list[T | None]:
-        """The entities with these ids, in their order, with one query; None for those that there are not."""
+        """The entities with these ids, in their order, with one query; None for those that there are not.
+
+        A class with a `get` or `get_by_id` of its own, which may hide some, is asked for one after another.
+        """
+        if reads_otherwise(type(self), Repository):
+            return await one_by_one(self, ids, include_deleted)
         uow, plan = self._unit()
         keys = [plan.key(id) for id in ids]
         found = await read_many(uow, plan, keys)
