@@ -120,6 +120,9 @@ class AsyncCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __bool__(self) -> bool:
+        return True  # an empty cache is no missing one: `cache or other`
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, size={len(self)}, loading={len(self._flights)})"
 

@@ -1,6 +1,8 @@
 """The cache that processes share over Redis, against a server that speaks Redis' protocol."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -333,3 +335,19 @@ async def test_a_key_is_text(make: Make) -> None:
         await make().get(("a", 1), Source())  # type: ignore[arg-type]
     with pytest.raises(Misconfigured, match="not its call"):
         await make().get("a", Source()("a"))  # type: ignore[arg-type]
+
+
+def test_without_cashews_everything_else_works_and_one_sentence_says_what_to_install() -> None:
+    program = """
+import sys
+sys.modules["cashews"] = None
+import uno.aio
+from uno.errors import Misconfigured
+assert uno.aio.AsyncCache(60) and "SharedCache" in dir(uno.aio)
+try:
+    uno.aio.SharedCache
+except Misconfigured as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "A shared cache needs cashews: run `python -m pip install 'uno[cache]'`.\n", done.stderr
