@@ -5,7 +5,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import auth, bulk, bus, http, memory, modules, resilience, rest, startup
+from benchmarks import aio, auth, bulk, bus, http, memory, modules, resilience, rest, startup
 from benchmarks.measure import Section, as_json, machine, rendered
 
 README = Path(__file__).with_name("README.md")
@@ -15,6 +15,7 @@ ALL = (
     (bus.measure, 9),
     (modules.measure, 5),
     (resilience.measure, 15),
+    (aio.measure, 15),
     (http.measure, 5),
     (rest.measure, 5),
     (bulk.measure, 5),

@@ -62,6 +62,8 @@ def driven() -> bool:
 
 
 _system = SystemClock()
+# An attribute of the object is found twice as fast as one of its class.
+vars(_system)["monotonic"] = time.monotonic
 _clock: Clock = _system
 
 

@@ -7,8 +7,8 @@ and is on every log line, audit row and delivery row.
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+from contextvars import Context as Variables, ContextVar, copy_context
+from typing import Any, TypeVar
 
 from uno import ids
 from uno.errors import attribute
@@ -28,6 +28,9 @@ _STORED = tuple(name for name in _FIELDS if name != "deadline")
 # Where in an error its context stands, and how many causes of one are looked at.
 _NOTED, _CAUSES = "__uno_context__", 16
 _EXTERNAL_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+T = TypeVar("T")
+# What belongs to one message and its task, and the value that it has elsewhere.
+_left_behind: list[tuple[ContextVar[Any], Any]] = []
 
 
 class Context:
@@ -143,6 +146,30 @@ def noted(error: BaseException) -> Context | None:
             return found
         cause = cause.__cause__
     return None
+
+
+def left_behind(variable: ContextVar[T], otherwise: T) -> ContextVar[T]:
+    """`variable`, which work that outlives the message does not have: it is `otherwise` there."""
+    _left_behind.append((variable, otherwise))
+    return variable
+
+
+def detached() -> Variables:
+    """The variables for work that many wait for, or nobody: a copy without what belongs to this message alone.
+
+    Who asks, and for which tenant, stays; its deadline, its unit of work and its idempotency key do not.
+    """
+    found = copy_context()
+    found.run(_leave_behind)
+    return found
+
+
+def _leave_behind() -> None:
+    for variable, otherwise in _left_behind:
+        variable.set(otherwise)
+    current = _current.get()
+    if current is not None and current.deadline is not None:
+        _current.set(current.replace(deadline=None))
 
 
 def external_id(value: str | None) -> str | None:

@@ -90,7 +90,7 @@ _PARTS: Final[Mapping[type, Callable[[Any], str]]] = {
 }
 
 
-E = TypeVar("E", bound=_Refused)
+E = TypeVar("E", bound=UnoError)
 
 
 def again(error: E, *text: str, **said: Any) -> E:

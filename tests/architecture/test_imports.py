@@ -20,7 +20,7 @@ import os, sys, traceback
 import alembic, asyncpg, dishka, fastapi, httpx2, pydantic_settings, rich, sqlalchemy.ext.asyncio
 import structlog, typer, ulid, uvicorn
 import joserfc.jwt, limits.aio, opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.sdk.metrics
-import prometheus_client
+import cashews, prometheus_client
 
 broken, running = [], {}
 

@@ -1,26 +1,41 @@
 """Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle."""
 
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from uno.aio.background import BackgroundGroup
+from uno.aio.batch import AsyncBatcher, BatcherFull, BatchMismatch
 from uno.aio.blocking import BlockingCall, BlockingGuard
+from uno.aio.cache import AsyncCache
+from uno.aio.contexts import AsyncContextGroup
+from uno.aio.decorators import cancellable, concurrent_limited, rate_limited, retry, timeout_handler
 from uno.aio.ending import cancel_on_exit
+from uno.aio.events import AsyncEvent
 from uno.aio.group import GroupClosed, TaskGroup
+from uno.aio.keys import cache_key
+from uno.aio.locks import AsyncLock, LockLost
 from uno.aio.restart import CrashLoop, RestartPolicy
+from uno.aio.semaphores import AsyncSemaphore
 from uno.aio.shown import TaskInfo, list_tasks, task_tree
 from uno.aio.tasks import GroupExists, TaskManager, as_task, get_task_manager, managed_background_task
 from uno.aio.threads import PoolClosed, ThreadCall, ThreadPool, get_thread_pool, in_thread
-from uno.aio.contexts import AsyncContextGroup
-from uno.aio.decorators import cancellable, concurrent_limited, rate_limited, retry, timeout_handler
-from uno.aio.events import AsyncEvent
-from uno.aio.locks import AsyncLock, LockLost
-from uno.aio.semaphores import AsyncSemaphore
 from uno.aio.timeouts import timeout
+from uno.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from uno.aio.shared_cache import SharedCache
 
 __all__ = [
+    "AsyncBatcher",
+    "AsyncCache",
     "AsyncContextGroup",
     "AsyncEvent",
     "AsyncLock",
     "AsyncSemaphore",
     "BackgroundGroup",
+    "BatchMismatch",
+    "BatcherFull",
     "BlockingCall",
     "BlockingGuard",
     "CrashLoop",
@@ -29,14 +44,17 @@ __all__ = [
     "LockLost",
     "PoolClosed",
     "RestartPolicy",
+    "SharedCache",
     "TaskGroup",
     "TaskInfo",
     "TaskManager",
     "ThreadCall",
     "ThreadPool",
     "as_task",
+    "cache_key",
     "cancel_on_exit",
     "cancellable",
+    "cashews",
     "concurrent_limited",
     "get_task_manager",
     "get_thread_pool",
@@ -44,8 +62,22 @@ __all__ = [
     "list_tasks",
     "managed_background_task",
     "rate_limited",
+    "redis",
     "retry",
     "task_tree",
     "timeout",
     "timeout_handler",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "SharedCache":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if find_spec("cashews") is None or find_spec("redis") is None:
+        raise Misconfigured("A shared cache needs cashews: run `python -m pip install 'uno[cache]'`.")
+    found = globals()[name] = import_module("uno.aio.shared_cache").SharedCache
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any, TypeAlias
 
 from uno.bus.pipeline import CallNext
+from uno.context import left_behind
 from uno.errors import Invalid
 
 HEADER = "Idempotency-Key"
@@ -40,7 +41,7 @@ class Keyed:
         self.replayed = False
 
 
-current_key: ContextVar[Keyed | None] = ContextVar("uno.idempotency_key", default=None)
+current_key: ContextVar[Keyed | None] = left_behind(ContextVar("uno.idempotency_key", default=None), None)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from typing import Protocol
 
+from uno.context import left_behind
 from uno.messages import DomainEvent
 
 
@@ -21,7 +22,7 @@ class OpenUnit(Protocol):
     def __call__(self) -> AbstractAsyncContextManager[Unit]: ...
 
 
-current_unit: ContextVar[Unit | None] = ContextVar("uno.unit", default=None)
+current_unit: ContextVar[Unit | None] = left_behind(ContextVar("uno.unit", default=None), None)
 
 
 def ambient() -> Unit | None:

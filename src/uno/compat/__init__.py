@@ -40,6 +40,8 @@ NAMES: dict[str, str] = {
     "uno.core.async.TaskManager": "uno.aio.TaskManager",
     "uno.core.async.timeout": "uno.aio.timeout",
     "uno.core.async_integration": "uno.aio",
+    "uno.core.async_integration.AsyncBatcher": "uno.aio.AsyncBatcher",
+    "uno.core.async_integration.AsyncCache": "uno.aio.AsyncCache",
     "uno.core.async_integration.cancellable": "uno.aio.cancellable",
     "uno.core.async_integration.concurrent_limited": "uno.aio.concurrent_limited",
     "uno.core.async_integration.rate_limited": "uno.aio.rate_limited",

@@ -12,6 +12,7 @@ from sqlalchemy import inspect
 from sqlalchemy.orm import Mapper
 
 from uno.bus.entities import Load, Named
+from uno.context import left_behind
 from uno.data.database import Database
 from uno.data.repository import Repository
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
@@ -19,7 +20,7 @@ from uno.domain import AggregateRoot
 from uno.errors import Invalid, NotFound
 
 # Set while a message is run again after a conflict.
-contended: ContextVar[bool] = ContextVar("uno.contended", default=False)
+contended: ContextVar[bool] = left_behind(ContextVar("uno.contended", default=False), False)
 
 
 def storable(kind: Any) -> bool:

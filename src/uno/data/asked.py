@@ -1,7 +1,7 @@
 """What a repository is asked with, looked at before it becomes a query: one sentence for each usual mistake."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import (
     BindParameter,
@@ -9,9 +9,12 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     FunctionElement,
+    Select,
     TableValuedAlias,
     True_,
     UnaryExpression,
+    func,
+    select,
 )
 from sqlalchemy.sql.operators import is_true
 
@@ -39,6 +42,16 @@ def entity_class(wanted: Any) -> Any:
             "mapped to a table nor an aggregate."
         )
     return wanted
+
+
+def declared(cls: type) -> Any:
+    """The class that `class Orders(Repository[Order])` names."""
+    for base in cls.__mro__:
+        for generic in base.__dict__.get("__orig_bases__", ()):
+            args = get_args(generic)
+            if args and isinstance(args[0], type):
+                return args[0]
+    return None
 
 
 def database_of(given: Any) -> Database:
@@ -85,6 +98,16 @@ def unknown(plan: MappedPlan | DocumentPlan, name: str) -> Invalid:
     """A condition on nothing that the class has; it may have been meant as an argument."""
     more = ", and this method takes no such argument" if name in _ARGUMENTS else ""
     return Invalid.field(name, f"{plan.label} has no such attribute{more}.", "unknown")
+
+
+def number(found: Select[Any]) -> Select[Any]:
+    """How many rows there are."""
+    return select(func.count()).select_from(found.subquery())
+
+
+def presence(found: Select[Any]) -> Select[Any]:
+    """Whether there are any."""
+    return select(found.exists())
 
 
 def named(argument: str, given: Any) -> Sequence[str]:

@@ -22,7 +22,7 @@ T = TypeVar("T")
 # Seconds by which a server may be late to say that it has stopped a statement.
 SILENCE = 5.0
 # Whether a commit is under way.
-committing: ContextVar[bool] = ContextVar("uno.data.committing", default=False)
+committing: ContextVar[bool] = context.left_behind(ContextVar("uno.data.committing", default=False), False)
 
 
 def left(ceiling: float | None = None) -> float | None:

@@ -48,6 +48,7 @@ class BlockingRepository(Facade, Generic[T]):
         self.entity = asynchronous.entity
         self.get = self._call(asynchronous.get)
         self.get_by_id = self._call(asynchronous.get_by_id)
+        self.get_many = self._call(asynchronous.get_many)
         self.get_for_update = self._call(asynchronous.get_for_update)
         self.find_one = self._call(asynchronous.find_one)
         self.find = self._call(asynchronous.find)

@@ -5,9 +5,9 @@ messages.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select
 
 from uno import clock
 from uno.data import asked, bulk, document_query, includes, paging, streams
@@ -18,6 +18,7 @@ from uno.data.document_filter import sortable
 from uno.data.filter_sql import compile_filter
 from uno.data.filters import SEPARATOR, Condition, Filter
 from uno.data.finding import answer, rows_of
+from uno.data.loader import Loader, one_by_one, read_many, reads_otherwise
 from uno.data.making import changed, made
 from uno.data.paging import Page
 from uno.data.plan import MappedPlan
@@ -41,7 +42,7 @@ class Repository(Generic[T]):
     """
 
     def __init__(self, entity: type[T] | None = None, *, session_factory: SessionFactory | None = None) -> None:
-        wanted = entity or _declared(type(self))
+        wanted = entity or asked.declared(type(self))
         if wanted is None:
             raise Misconfigured(f"{type(self).__name__} does not say of what; write Repository[Order].")
         self.entity: type[T] = asked.entity_class(wanted)
@@ -63,6 +64,22 @@ class Repository(Generic[T]):
         if include:
             return await self._with_others(id, asked.named("include", include), include_deleted)
         return self._seen(await self._read(id, lock=False), include_deleted)
+
+    async def get_many(self, ids: Iterable[Any], *, include_deleted: bool = False) -> list[T | None]:
+        """The entities with these ids, in their order, with one query; None for those that there are not.
+
+        A class with a `get` or `get_by_id` of its own, which may hide some, is asked for one after another.
+        """
+        if reads_otherwise(type(self), Repository):
+            return await one_by_one(self, ids, include_deleted)
+        uow, plan = self._unit()
+        keys = [plan.key(id) for id in ids]
+        found = await read_many(uow, plan, keys)
+        return [self._seen(found.get(key), include_deleted) for key in keys]
+
+    def loader(self, *, include_deleted: bool = False) -> Loader[T]:
+        """What makes one query of all that is got of it in one turn of the event loop, by any task of this message."""
+        return Loader(self, include_deleted=include_deleted)
 
     async def _with_others(self, id: Any, include: Sequence[str], include_deleted: bool) -> T | None:
         plan = self._unit()[1]
@@ -198,11 +215,11 @@ class Repository(Generic[T]):
 
     async def count(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> int:
         """How many entities fit."""
-        return int(await self._asked(_number, filters, equal, include_deleted))
+        return int(await self._asked(asked.number, filters, equal, include_deleted))
 
     async def exists(self, *filters: Criterion, include_deleted: bool = False, **equal: Any) -> bool:
         """Whether any entity fits."""
-        return bool(await self._asked(_presence, filters, equal, include_deleted))
+        return bool(await self._asked(asked.presence, filters, equal, include_deleted))
 
     async def _asked(
         self,
@@ -446,15 +463,6 @@ class Repository(Generic[T]):
         return uow, uow.database.plan(self.entity)
 
 
-def _declared(cls: type) -> Any:
-    for base in cls.__mro__:
-        for generic in base.__dict__.get("__orig_bases__", ()):
-            args = get_args(generic)
-            if args and isinstance(args[0], type):
-                return args[0]
-    return None
-
-
 def _order(
     uow: UnitOfWork, plan: Plan, sort: str | Sequence[str], limit: int | None, offset: int
 ) -> list[ColumnElement[Any]]:
@@ -482,14 +490,6 @@ def _column(uow: UnitOfWork, plan: Plan, name: str) -> Any:
     elif name in plan.names:
         return getattr(plan.cls, name)
     raise asked.unknown(plan, name)
-
-
-def _number(found: Select[Any]) -> Select[Any]:
-    return select(func.count()).select_from(found.subquery())
-
-
-def _presence(found: Select[Any]) -> Select[Any]:
-    return select(found.exists())
 
 
 def _gone(uow: UnitOfWork, entity: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from contextvars import ContextVar
 
+from uno.context import left_behind
 from uno.data import Changes, UnitOfWork
 from uno.data.changes import Operation
 
@@ -14,7 +15,7 @@ class Fence:
         self.passed = False
 
 
-current_fence: ContextVar[Fence | None] = ContextVar("uno.fence", default=None)
+current_fence: ContextVar[Fence | None] = left_behind(ContextVar("uno.fence", default=None), None)
 
 
 def attach(uow: UnitOfWork) -> None:

@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from uno import clock, context
 
 # On `clock.monotonic()`, in seconds; set by Timeout, the nearest in time wins.
-current: ContextVar[float | None] = ContextVar("uno.resilience.deadline", default=None)
+current: ContextVar[float | None] = context.left_behind(ContextVar("uno.resilience.deadline", default=None), None)
 
 
 def ambient() -> float | None:

@@ -9,6 +9,7 @@ keys.py         keys, signatures and headers; the one file that knows joserfc
 strict.py       JSON that means one thing only
 revocations.py  tokens that are no longer valid before they expire
 policy.py       what an `access` asks for
+cached.py       keys of cached answers, with the permissions of who asks
 """
 
 from importlib import import_module
@@ -16,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from uno.errors import Misconfigured
+from uno.security.cached import response_key
 from uno.security.policy import Policies, needed, policy_problems
 from uno.security.principal import Principal, current_principal, require_principal
 from uno.security.revocations import MemoryRevocations, Revocations
@@ -39,6 +41,7 @@ __all__ = [
     "needed",
     "policy_problems",
     "require_principal",
+    "response_key",
 ]
 
 

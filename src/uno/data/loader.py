@@ -1,0 +1,149 @@
+"""Many entities by their keys with one query, and the loader that makes one query of many gets."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from inspect import unwrap
+from sys import maxsize
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, select, tuple_
+
+from uno import sync
+from uno.aio import AsyncBatcher
+from uno.data.database import Database, Plan
+from uno.data.session_path import SessionPath
+from uno.data.unit_of_work import UnitOfWork, ambient_unit
+from uno.data.untyped import chosen
+from uno.errors import Misconfigured, NotFound
+
+if TYPE_CHECKING:
+    from uno.data.repository import Repository
+
+T = TypeVar("T")
+Key = tuple[Any, ...]
+# Keys in one statement: SQLite takes 32,766 parameters.
+_KEYS = 1_000
+
+
+class Loader(Generic[T]):
+    """Entities by their ids: what is asked for in one turn of the event loop is read with one query.
+
+    For code that gets one entity at a time, in several tasks of one message: `asyncio.gather` over resolvers. It
+    belongs to the unit of work in which it was made, and finds what that has. While it reads, nothing else may use the
+    unit of work: await what was asked of the loader before using a repository again.
+    """
+
+    def __init__(self, repository: "Repository[T]", *, include_deleted: bool = False) -> None:
+        self._repository = repository
+        self._include_deleted = include_deleted
+        self._unit, self._owner = _unit_of(repository), sync.runner()
+        database: Database = getattr(self._unit or repository, "database")  # noqa: B009 - one that works alone has its own
+        self._plan: Plan = database.plan(repository.entity)
+        name = f"loader of {repository.entity.__name__}"
+        self._batcher = AsyncBatcher(self._read, _KEYS, 0, key=_itself, max_pending=maxsize, name=name)
+
+    async def load(self, id: Any) -> T:
+        """The entity with this id. Raises `NotFound`."""
+        found = await self._batcher.add_item(self._plan.key(id))
+        if found is None:
+            raise NotFound(self._repository.entity.__name__, id)
+        return found
+
+    async def load_many(self, ids: Iterable[Any]) -> list[T | None]:
+        """The entities with these ids, in their order; None for those that there are not."""
+        keys = [self._plan.key(id) for id in ids]
+        return await asyncio.gather(*[self._batcher.submit(key) for key in keys])
+
+    async def _read(self, keys: list[Key]) -> list[T | None]:
+        unit = self._unit
+        if unit is None:
+            return await self._found(keys)
+        before = unit.run_by(sync.runner())
+        try:
+            if unit.over or before is not self._owner:
+                raise Misconfigured(
+                    f"The unit of work of the {self._batcher.name} is over, or at work for somebody else: await what "
+                    "was asked of a loader where it was made, before the unit of work ends."
+                )
+            return await self._found(keys)
+        finally:
+            unit.run_by(before)
+
+    async def _found(self, keys: list[Key]) -> list[T | None]:
+        ids = [self._plan.id_of(key) for key in keys]
+        return await self._repository.get_many(ids, include_deleted=self._include_deleted)
+
+
+def _itself(key: Key) -> Key:
+    return key
+
+
+def _unit_of(repository: "Repository[Any]") -> UnitOfWork | None:
+    """The unit of work of this task; None for a repository that works alone."""
+    if "database" in repository.__dict__:
+        return None
+    unit = ambient_unit()
+    unit.check_task()
+    return unit
+
+
+def reads_otherwise(cls: type[Any], usual: type[Any]) -> bool:
+    """Whether a class of repositories gets one entity in another way than usual."""
+    return any(unwrap(getattr(cls, name)) is not getattr(usual, name) for name in ("get", "get_by_id"))
+
+
+async def one_by_one(repository: "Repository[T]", ids: Iterable[Any], include_deleted: bool) -> list[T | None]:
+    options: dict[str, Any] = {"include_deleted": True} if include_deleted else {}
+    found: list[T | None] = []
+    for id in ids:
+        try:
+            found.append(await repository.get(id, **options))
+        except NotFound:
+            found.append(None)
+    return found
+
+
+async def read_many(uow: UnitOfWork, plan: Plan, keys: Sequence[Key]) -> dict[Key, Any]:
+    """The entities with these keys, by key; first from the unit of work, the others with one query."""
+    path = await uow.path(plan)
+    found: dict[Key, Any] = {}
+    wanted: list[Key] = []
+    for key in dict.fromkeys(keys):
+        known, entity = _known(uow, plan, path, key)
+        if known:
+            found[key] = entity
+        else:
+            wanted.append(key)
+    for start in range(0, len(wanted), _KEYS):
+        for entity in await _rows(uow, plan, path, wanted[start : start + _KEYS]):
+            found[plan.key_of(entity)] = entity
+    if path is None:
+        for key in wanted:
+            if key not in found:
+                uow.lookups.missed(plan, key)
+    return found
+
+
+def _known(uow: UnitOfWork, plan: Plan, path: SessionPath | None, key: Key) -> tuple[bool, Any]:
+    """Whether the unit of work has it, and the entity; None for one that it deleted."""
+    if path is not None:
+        held = path.known(plan, key)
+        return held is not None, None if held in path.session.deleted else held
+    entry = uow.tracked.find(plan, key)
+    if entry is None:
+        return False, None
+    return True, None if entry.status == "deleted" else entry.entity
+
+
+async def _rows(uow: UnitOfWork, plan: Plan, path: SessionPath | None, keys: Sequence[Key]) -> list[Any]:
+    if path is not None:
+        return await path.find(chosen(plan.cls).where(_among([getattr(plan.cls, n) for n in plan.key_names], keys)))
+    columns = [plan.table.c[name] for name in plan.key_row(tuple(plan.key_names))]
+    rows = await uow.read(select(*plan.columns).where(_among(columns, keys)))
+    return [uow.tracked.loaded(plan, row) for row in rows]
+
+
+def _among(columns: Sequence[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
+    if len(columns) == 1:
+        return columns[0].in_([key[0] for key in keys])  # type: ignore[no-any-return]
+    return tuple_(*columns).in_(keys)
