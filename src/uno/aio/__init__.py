@@ -1,3 +1,37 @@
-"""Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle."""
+"""Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle.
 
-__all__: list[str] = []
+manager.py          AsyncManager: starts, is told to stop, finishes, closes
+running.py          run_application(): a program that runs until it is told to stop
+stopping.py         SIGINT and SIGTERM
+background.py       the tasks that live as long as the process
+resources.py        ResourceRegistry: started in the order of dependencies, closed in the reverse one
+order.py            that order
+verbs.py            how a resource is started and closed, within its time
+named.py            things of one name have one set of settings
+pool.py             ConnectionPool
+monitor.py          ResourceMonitor: how the resources are
+resource_manager.py ResourceManager
+"""
+
+from uno.aio.manager import AsyncManager, get_async_manager
+from uno.aio.monitor import ResourceHealth, ResourceMonitor, get_resource_monitor
+from uno.aio.pool import ConnectionPool
+from uno.aio.resource_manager import ResourceManager, get_resource_manager
+from uno.aio.resources import ResourceRegistry, get_resource_registry, managed_connection_pool, managed_resource
+from uno.aio.running import run_application
+
+__all__ = [
+    "AsyncManager",
+    "ConnectionPool",
+    "ResourceHealth",
+    "ResourceManager",
+    "ResourceMonitor",
+    "ResourceRegistry",
+    "get_async_manager",
+    "get_resource_manager",
+    "get_resource_monitor",
+    "get_resource_registry",
+    "managed_connection_pool",
+    "managed_resource",
+    "run_application",
+]
