@@ -23,7 +23,7 @@ from uno.telemetry.signals import emit
 T = TypeVar("T")
 log = logging.getLogger("uno.lifecycle")
 # Seconds for closing what is open, after the grace period has been used up.
-CLOSING = 1.5
+CLOSING = 1.25
 
 
 class Stage(StrEnum):
@@ -177,9 +177,12 @@ class AsyncManager:
             raise Misconfigured(
                 f"The manager is {self._stage} already; start it once, or use `async with manager.running()`."
             )
-        self._renew()
+        if self._stage is Stage.STOPPED:
+            self._renew()
         self.loop = asyncio.get_running_loop()
-        self._stage = Stage.STARTING
+        self._since = clock.monotonic()
+        # Whoever was told to stop before is told so as long as it is not forgotten.
+        self._stage = Stage.STOPPING if self.is_shutting_down() else Stage.STARTING
         self._lasting = len(self._on_start), len(self._on_stop)
         try:
             for hook in self._on_start:
@@ -337,6 +340,14 @@ _others: dict[asyncio.AbstractEventLoop, AsyncManager] = {}
 _lock = threading.Lock()
 
 
+def _is_free() -> bool:
+    """Whether the manager that modules may hold is for whoever asks now; the main thread is asked for before others."""
+    if _process.loop is None or _process.loop.is_closed():
+        return True
+    is_idle = _process.users == 0 and _process.stage in (Stage.NEW, Stage.STOPPED)
+    return is_idle and threading.current_thread() is threading.main_thread()
+
+
 def get_async_manager() -> AsyncManager:
     """The manager of the running event loop; outside of one, that of the first one to come.
 
@@ -346,7 +357,7 @@ def get_async_manager() -> AsyncManager:
     with _lock:
         if loop is None or _process.loop is loop:
             return _process
-        if _process.loop is None or _process.loop.is_closed():
+        if _is_free():
             _process.adopt(loop)
             return _process
         for gone in [other for other in _others if other.is_closed()]:

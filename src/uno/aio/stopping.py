@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -21,10 +22,16 @@ def told_to_stop(tell: Callable[[str], Any]) -> Iterator[None]:
     Handlers are set, not left to the system: for the process with the number 1 that would ignore them. In another
     thread than the main one, where Python takes no signals, it does nothing.
     """
+    with taking_signals(Asked(asyncio.get_running_loop(), tell)):
+        yield
+
+
+@contextmanager
+def taking_signals(asked: "Asked") -> Iterator[None]:
+    """Inside the block `asked` handles SIGINT and SIGTERM; not in another thread than the main one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = Asked(asyncio.get_running_loop(), tell)
     before = {number: signal.signal(number, asked) for number in SIGNALS}
     try:
         yield
@@ -46,7 +53,8 @@ class Asked:
         if self.number is not None and self.is_second(number):
             leave(number)
         self.number = number
-        self._loop.call_soon_threadsafe(self._tell, signal.Signals(number).name)
+        # In no context: this has interrupted somebody who has nothing to do with it.
+        self._loop.call_soon_threadsafe(self._tell, signal.Signals(number).name, context=Context())
 
     def is_second(self, number: int) -> bool:
         """Whether it is somebody who does not want to wait."""

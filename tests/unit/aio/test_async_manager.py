@@ -355,7 +355,9 @@ async def test_a_block_that_is_cancelled_stops_properly() -> None:
 
 
 def test_outside_of_a_loop_it_is_that_of_the_first_loop_to_come() -> None:
-    asyncio.run(_asked())
+    thread = threading.Thread(target=lambda: asyncio.run(_asked()))
+    thread.start()
+    thread.join()
     early = get_async_manager()
     breaker = get_resource_registry().breaker("early")
 
