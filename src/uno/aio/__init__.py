@@ -3,7 +3,7 @@
 manager.py          AsyncManager: starts, is told to stop, finishes, closes
 running.py          run_application(): a program that runs until it is told to stop
 stopping.py         SIGINT and SIGTERM
-background.py       the tasks that live as long as the process
+keeping.py          who keeps the background tasks
 resources.py        ResourceRegistry: started in the order of dependencies, closed in the reverse one
 order.py            that order
 verbs.py            how a resource is started and closed, within its time

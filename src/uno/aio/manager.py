@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from uno import clock
-from uno.aio.background import Background, Tasks
+from uno.aio.keeping import Keeper, Tasks, Work, finished, kept_by
 from uno.aio.resources import ResourceRegistry
-from uno.aio.verbs import Verb, done, left_of, outlasting, require_verb, within
+from uno.aio.verbs import LAST, Verb, done, left_of, outlasting, require_verb, within
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_numbers
 from uno.telemetry.signals import emit
@@ -44,10 +44,10 @@ class AsyncManager:
     block it does nothing. `get_async_manager()` gives that of the running event loop.
     """
 
-    def __init__(self, *, grace: float = 10.0, tasks: Background | None = None) -> None:
+    def __init__(self, *, grace: float = 10.0, keeper: Callable[[], Keeper] = Tasks) -> None:
         _require_grace(grace)
         self.grace = grace
-        self.tasks: Background = tasks or Tasks()
+        self._new_keeper = keeper
         self.resources = ResourceRegistry()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._on_start: list[Verb] = []
@@ -61,6 +61,7 @@ class AsyncManager:
 
     def _renew(self) -> None:
         self._stage = Stage.NEW
+        self.tasks = self._new_keeper()
         self._stopping = asyncio.Event()
         # When what was begun has to be finished; None until it is told to stop.
         self._deadline: float | None = None
@@ -81,22 +82,23 @@ class AsyncManager:
         self._on_stop.append(hook)
         return hook
 
-    def create_task(self, coro: Coroutine[Any, Any, T], *, name: str | None = None) -> "asyncio.Task[T]":
-        """Run `coro` beside everything else, until it ends. At the stop it is waited for within the grace period,
-        then cancelled: one that goes on for ever looks at `is_shutting_down()`.
+    def create_task(self, work: Work[T], name: str | None = None) -> "asyncio.Task[T]":
+        """Run `work`, a coroutine or an async function without arguments, beside everything else, until it ends.
 
-        Raises `Misconfigured` where no event loop runs, in another one, and after the stop.
+        At the stop it is waited for within the grace period, then cancelled: one that goes on for ever looks at
+        `is_shutting_down()`. Raises `Misconfigured` where no event loop runs, in another one, and after the stop.
         """
-        if not asyncio.iscoroutine(coro):
-            raise Misconfigured(f"create_task takes what a call of an async function gives, not {coro!r}.")
+        if not asyncio.iscoroutine(work) and not callable(work):
+            raise Misconfigured(f"create_task takes what a call of an async function gives, not {work!r}.")
         try:
             self._refuse_stranger()
             if self._stage is Stage.STOPPED:
                 raise Misconfigured("The manager has stopped, so nobody would wait for a new task; start it again.")
         except Misconfigured:
-            coro.close()
+            if asyncio.iscoroutine(work):
+                work.close()
             raise
-        return self.tasks.create_task(coro, name=name)
+        return self.tasks.create_task(work, name)
 
     async def register_resource(self, resource: T, name: str, **options: Any) -> T:
         """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`."""
@@ -226,7 +228,7 @@ class AsyncManager:
     async def finish_tasks(self) -> None:
         """Tell everybody to stop; background tasks have the rest of the grace period for ending, then are cancelled."""
         self.request_shutdown("its work is done")
-        await self.tasks.finish(clock.monotonic() + self.remaining())
+        await finished(self.tasks, clock.monotonic() + self.remaining(), LAST)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Stop: finish the tasks, run the shutdown hooks, close the resources, each in the reverse order.
@@ -238,7 +240,7 @@ class AsyncManager:
         self._refuse_stranger()
         if self._stage is Stage.STOPPED:
             return
-        if asyncio.current_task() in self.tasks:
+        if asyncio.current_task() in kept_by(self.tasks):
             raise Misconfigured("A background task would wait for itself here; call manager.request_shutdown() in it.")
         self.request_shutdown("shutdown was called", grace=timeout)
         if self._ending is None:
@@ -296,7 +298,7 @@ class AsyncManager:
         """Belong to this event loop from now on: it was made outside of any, or its own is closed."""
         if self.loop is not None:
             self.resources.renew()
-            self.tasks, self._users = Tasks(), 0
+            self._users = 0
             self._told.clear()
             self._renew()
         self._turn = asyncio.Lock()

@@ -209,8 +209,8 @@ class ResourceRegistry:
             raise
 
     def renew(self) -> None:
-        """Forget what was opened, without closing it: its event loop has ended."""
-        self._entries = {name: entry for name, entry in self._entries.items() if entry.is_kept}
+        """Forget everything, without closing it: its event loop has ended."""
+        self._entries = {}
         self._runs = self._is_closed = False
         self._closing = None
 

@@ -12,12 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from uno.aio import get_async_manager
+from uno.aio import get_async_manager, get_resource_monitor, get_resource_registry
 from uno.api.collisions import Sole, refuse_clash, taken, watch
 from uno.api.problems import OK, UNAVAILABLE
 from uno.app import App
 from uno.errors import Misconfigured
-from uno.health import HealthCheck, HealthCheckResult, HealthReport, HealthStatus
+from uno.health import Check, HealthCheck, HealthCheckResult, HealthReport, HealthStatus
 
 Answer = Callable[[Request], Awaitable[Response]]
 Ask = Callable[[], Awaitable[HealthReport]]
@@ -49,8 +49,13 @@ def add_health_endpoints(app: FastAPI, health: HealthCheck | App, prefix: str = 
 
 
 def create_health_endpoint(app: FastAPI, health: HealthCheck | None = None, path: str = "/health") -> None:
-    """Add one endpoint with the report of all checks; without `health` it says that the process answers."""
-    add_once(app, {path: _reporting(_unless_stopping((health or HealthCheck()).check_async))})
+    """Add one endpoint with the report of all checks; without `health` it says how the resources are."""
+    asked = health or HealthCheck(checks=_of_resources)
+    add_once(app, {path: _reporting(_unless_stopping(asked.check_async))})
+
+
+def _of_resources() -> list[Check]:
+    return [get_resource_monitor().check()] if len(get_resource_registry()) else []
 
 
 def add_once(app: FastAPI, answers: dict[str, Answer]) -> None:

@@ -240,12 +240,14 @@ class Load:
     placed: set[str] = field(default_factory=set)
     refused: int = 0
     sent: int = 0
+    # Nobody sends anything more, as where a load balancer has seen that nobody is ready.
+    is_over: bool = False
     _idle: list[Line] = field(default_factory=list)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         began, asking = loop.time(), set[asyncio.Task[None]]()
-        while not self.refused:
+        while not (self.refused or self.is_over):
             await asyncio.sleep(max(0.0, began + self.sent / self.rate - loop.time()))
             task = asyncio.create_task(self._one(f"order-{self.sent}" if self.sent % self.of == 0 else None))
             asking.add(task)

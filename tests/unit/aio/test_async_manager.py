@@ -428,7 +428,7 @@ async def test_started_twice_and_used_after_the_end_it_says_so() -> None:
     await manager.shutdown()
     with pytest.raises(Misconfigured, match="The manager has stopped"):
         manager.create_task(never())
-    wrong: Any = never
+    wrong: Any = 3
     with pytest.raises(Misconfigured, match="create_task takes what a call of an async function gives"):
         manager.create_task(wrong)
     with pytest.raises(Misconfigured, match="The grace of an AsyncManager is 0 seconds or more"):
