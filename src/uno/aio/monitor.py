@@ -42,7 +42,7 @@ class ResourceMonitor:
 
     @property
     def registry(self) -> ResourceRegistry:
-        return self._registry or get_resource_registry()
+        return get_resource_registry() if self._registry is None else self._registry
 
     def register_health_check(self, name: str, func: Ask) -> None:
         """Ask `func()`, async or not, how the resource `name` is: a bool or a `ResourceHealth`, or its value; what it

@@ -79,21 +79,19 @@ class ResourceRegistry:
         self._refuse_closed(name)
         require_verb(f"the resource {name!r}", "start", start)
         require_verb(f"the resource {name!r}", "close", close)
-        there = self._entries.get(name)
-        if there is not None and there.resource is resource:
-            return resource
-        if there is not None:
-            raise _taken(name, there.resource)
-        begin = starter(resource, start) if owned else None
+        begin, end = (starter(resource, start), closer(resource, close)) if owned else (None, None)
         needs = (depends_on,) if isinstance(depends_on, str) else tuple(depends_on)
-        entry = Entry(
-            name, resource, needs, begin, closer(resource, close) if owned else None, close_timeout, metrics, not begin
-        )
-        await self._add(entry)
+        await self.put(Entry(name, resource, needs, begin, end, close_timeout, metrics, not begin))
         return resource
 
-    async def _add(self, entry: Entry) -> None:
+    async def put(self, entry: Entry) -> None:
+        """`register` for whoever sees to it that it is closed, also where the registry is closed already."""
         name = entry.name
+        there = self._entries.get(name)
+        if there is not None and there.resource is entry.resource:
+            return
+        if there is not None:
+            raise _taken(name, there.resource)
         self._entries[name] = entry
         try:
             in_order(self._needs())
@@ -101,8 +99,11 @@ class ResourceRegistry:
                 self._refuse_missing(entry)
                 await self._start(entry)
         except BaseException:
-            del self._entries[name]
+            self._entries.pop(name, None)
             raise
+        if self._entries.get(name) is not entry:  # everything was closed while this one started
+            await self._close_one(entry, None)
+            self._refuse_closed(name)
 
     async def unregister(self, name: str) -> None:
         """Close it and forget it. Raises `Misconfigured` while others depend on it, and what its close raises."""
@@ -337,11 +338,19 @@ def _taken(name: str, there: object) -> Misconfigured:
 
 @asynccontextmanager
 async def managed_resource(
-    resource: T, name: str, *, registry: ResourceRegistry | None = None, **options: Any
+    resource: T,
+    name: str,
+    *,
+    depends_on: Iterable[str] = (),
+    start: Verb | None = None,
+    close: Verb | None = None,
+    registry: ResourceRegistry | None = None,
 ) -> AsyncIterator[T]:
-    """`resource` in the registry of this event loop for a block; at its end it is closed and forgotten."""
-    kept = registry or get_resource_registry()
-    await kept.register(name, resource, **options)
+    """`resource` in the registry of this event loop for a block: started at its beginning, closed and forgotten at its
+    end. The options are those of `register`."""
+    kept = get_resource_registry() if registry is None else registry
+    begin, end = starter(resource, start), closer(resource, close)
+    await kept.put(Entry(name, resource, tuple(depends_on), begin, end, None, None, not begin))
     try:
         await kept.start_one(name)
         yield resource

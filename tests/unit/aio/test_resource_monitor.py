@@ -89,6 +89,11 @@ async def test_one_can_be_asked_by_a_function(answer: Any, health: str) -> None:
     assert (await monitor.get_health_summary())["resources"]["disk"]["type"] == "check"
 
 
+async def test_an_empty_registry_of_ones_own_is_the_one_that_is_looked_at() -> None:
+    monitor = ResourceMonitor(own := ResourceRegistry())
+    assert monitor.registry is own
+
+
 async def test_a_question_that_fails_is_unhealthy_and_a_wrong_answer_an_error() -> None:
     monitor = ResourceMonitor(ResourceRegistry())
     monitor.register_health_check("disk", refused)

@@ -379,6 +379,34 @@ async def test_what_is_not_owned_is_neither_started_nor_closed(story: list[str],
     assert story == []
 
 
+async def test_one_that_starts_while_everything_closes_is_closed_too(story: list[str]) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Part):
+        async def start(self) -> None:
+            reached.set()
+            await go_on.wait()
+            await super().start()
+
+    registry = ResourceRegistry()
+    await registry.start()
+    adding = asyncio.create_task(registry.register("slow", Slow("slow", story)))
+    await reached.wait()
+    await registry.close()
+    go_on.set()
+    with pytest.raises(Misconfigured, match="The resources are closed"):
+        await adding
+    assert story == ["+slow", "-slow"]
+
+
+async def test_for_a_block_a_closed_registry_is_good_enough(story: list[str], part: Callable[[str], Part]) -> None:
+    registry = ResourceRegistry()
+    await registry.close()
+    async with managed_resource(part("cache"), "cache", registry=registry):
+        assert "cache" in registry
+    assert story == ["+cache", "-cache"]
+
+
 async def test_a_managed_resource_is_closed_and_forgotten_after_its_block(
     story: list[str], part: Callable[[str], Part]
 ) -> None:
