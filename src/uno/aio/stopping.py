@@ -1,6 +1,7 @@
 """SIGINT and SIGTERM: the first one asks, the second one does not wait."""
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Seconds that the program has from the first signal to its end.
+_limit: float | None = None
 
 
 @contextmanager
@@ -52,6 +55,8 @@ class Asked:
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         if self.number is not None and self.is_second(number):
             leave(number)
+        if self.number is None and _limit is not None:
+            faulthandler.dump_traceback_later(_limit, exit=True)
         self.number = number
         # In no context: this has interrupted somebody who has nothing to do with it.
         self._loop.call_soon_threadsafe(self._tell, signal.Signals(number).name, context=Context())
@@ -66,6 +71,15 @@ def leave(number: int) -> NoReturn:
     # Not through the buffer of a file object: this may have interrupted somebody who writes to it.
     os.write(2, b"uno: told a second time, so it ends at once\n")
     os._exit(128 + number)
+
+
+def end_within(seconds: float) -> None:
+    """For a whole program: so long after the first signal it ends in any case, with 1 and the stacks of its threads.
+
+    A handler that does not hear that it is cancelled, or blocks its thread or the event loop, would keep it for ever.
+    """
+    global _limit
+    _limit = seconds
 
 
 def end_when_told() -> None:

@@ -71,7 +71,7 @@ class Draining:
         """Who waits to be accepted is, and would be reset otherwise; then nobody listens any more."""
         listening = [*sockets, *(sock for server in self.server.servers for sock in server.sockets)]
         if self.server.config.workers == 1:
-            _let_nobody_in_line(listening)
+            _let_in_line(0, listening)
         waiting = select.poll()
         for sock in listening:
             waiting.register(sock.fileno(), select.POLLIN)
@@ -79,6 +79,8 @@ class Draining:
         until = clock.monotonic() + (self.manager.remaining() / 2 if self.server.config.workers == 1 else _FRESH)
         while waiting.poll(0) and clock.monotonic() < until:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
+        # The socket may be a supervisor's, and somebody else's next.
+        _let_in_line(self.server.config.backlog, listening)
         for server in self.server.servers:
             server.close()
         for sock in sockets:
@@ -131,12 +133,12 @@ def _is_fresh(connection: Any) -> bool:
     return hasattr(connection, "cycle") and connection.cycle is None
 
 
-def _let_nobody_in_line(listening: Iterable[Any]) -> None:
-    """Without a line at the door, those who are in it come to an end: the kernel ignores who comes while it is full,
-    and they knock again."""
+def _let_in_line(most: int, listening: Iterable[Any]) -> None:
+    """So many may wait to be accepted. With none, those who do come to an end: the kernel ignores who comes while the
+    line is full, and they knock again."""
     for sock in listening:
         with socket.socket(fileno=os.dup(sock.fileno())) as same:
-            same.listen(0)
+            same.listen(most)
 
 
 def _arrived(connections: Iterable[Any]) -> bool:

@@ -52,7 +52,7 @@ SIGNALS: dict[str, Signal] = {
     "dead_letter.dropped": Signal("warning", "a dead letter gave way to a newer one", ("queue", "dropped")),
     "fallback.used": Signal("info", "a fallback was used", ("fallback", "error")),
     "gauge.failed": Signal("warning", "a gauge could not be read, so it is left out", ("gauge", "error")),
-    "lifecycle.stopping": Signal("info", "the process was told to stop", ("reason", "grace")),
+    "lifecycle.stopping": Signal("debug", "the process was told to stop", ("reason", "grace")),
     "limiter.refused": Signal("debug", "a rate limiter refused a call", ("limiter",)),
     "limiter.unreachable": Signal("warning", "a shared rate limiter does not reach Redis", ("limiter", "error")),
     "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),

@@ -39,6 +39,30 @@ async def slow() -> str:
 """
 
 
+STUBBORN = """
+import time
+
+@api.get("/deaf")
+async def deaf() -> None:
+    print("stubborn", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+@api.get("/blocking")
+async def blocking() -> None:
+    print("stubborn", flush=True)
+    time.sleep(60)
+
+@api.get("/in_a_thread")
+def in_a_thread() -> None:
+    print("stubborn", flush=True)
+    time.sleep(60)
+"""
+
+
 @pytest.fixture
 def plain(served: Path) -> Path:
     """An application without a database that starts and stops at once."""
@@ -103,6 +127,21 @@ async def test_an_application_that_does_not_stop_is_left_behind_with_the_line_at
         r"The application did not stop within 0\.2 s of grace; it waits in Slow\.on_unload \(.*plain\.py:\d+\)",
         process.printed,
     )
+
+
+@pytest.mark.parametrize("stubborn", ["deaf", "blocking", "in_a_thread"])
+async def test_whatever_does_not_end_is_ended_after_the_grace_period(start: Start, plain: Path, stubborn: str) -> None:
+    plain.write_text(plain.read_text() + STUBBORN)
+    process = start("uno.cli", "run", "plain:api", "--port", "0", UNO_GRACE="0.5")
+    port = int((await process.wait_for(r"Serving on http://127.0.0.1:(\d+)\n"))[1])
+    asking = asyncio.create_task(ask(port, f"/{stubborn}"))
+    await process.wait_for("stubborn")
+    process.tell()
+    assert await process.exit_code() == 1
+    # The stacks of its threads say where.
+    assert "Timeout (0:00:02.5" in process.printed
+    assert stubborn == "deaf" or f"in {stubborn}" in process.printed
+    await asyncio.gather(asking, return_exceptions=True)
 
 
 async def test_a_signal_while_it_starts_stops_the_start(start: Start, served: Path) -> None:

@@ -151,7 +151,7 @@ async def test_one_who_cannot_be_told_does_not_keep_the_others_from_it(caplog: p
 
 
 async def test_the_reason_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         manager = AsyncManager(grace=3)
         async with manager.running():
             manager.request_shutdown("SIGTERM")
