@@ -257,9 +257,23 @@ class Load:
         for line in self._idle:
             line.close()
 
+    def _free(self) -> Line | None:
+        """A connection that the server has not closed since: it keeps them for five seconds."""
+        while self._idle:
+            line = self._idle.pop()
+            if not line.reader.at_eof():
+                return line
+            line.close()
+        return None
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are not answered yet."""
+        return self.sent - sum(self.answers.values()) - len(self.failed) - self.refused
+
     async def _one(self, order: str | None) -> None:
         try:
-            line = self._idle.pop() if self._idle else await Line.to(self.port)
+            line = self._free() or await Line.to(self.port)
         except Refused:
             self.refused += 1
             return

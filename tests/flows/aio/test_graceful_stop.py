@@ -24,16 +24,20 @@ async def test_sigterm_under_load_with_running_jobs_and_an_open_stream(start: St
         *("uno.cli", "run", "served:api", "--port", "0", "--worker"),
         UNO_DB_URL=url,
         UNO_GRACE=str(GRACE),
-        UNO_WORKER_CONCURRENCY="20",
+        UNO_WORKER_CONCURRENCY="24",
     )
     port = int((await process.wait_for(r"Serving on http://127.0.0.1:(\d+)\n"))[1])
     stream = asyncio.create_task(read_stream(port))
     load = Load(port)
     loading = asyncio.create_task(load.run())
-    while len(running(process.printed)) < 20 or load.sent < 600:
-        await asyncio.sleep(0.2)
+    # It keeps up with the load: readiness is to be measured, not a line at the door.
+    while len(running(process.printed)) < 20 or load.sent < 600 or load.waiting > 60:
+        await asyncio.sleep(0.1)
     assert not stream.done()
+    assert load.sent < 10_000, "this machine is too slow for 200 requests/s"
 
+    load.answers.clear()
+    load.failed.clear()
     process.tell()
     told = time.monotonic()
     begun = running(process.printed)
@@ -43,7 +47,7 @@ async def test_sigterm_under_load_with_running_jobs_and_an_open_stream(start: St
     code = await process.exit_code(GRACE + 2)
     took = time.monotonic() - told
     answered = sum(load.answers.values())
-    print(f"\n{load.sent} requests, {answered} answered; 503 after {ready - told:.3f} s, end after {took:.2f} s")
+    print(f"\n{answered} answered after the signal; 503 after {ready - told:.3f} s, end after {took:.2f} s")
 
     # Nobody who was accepted is failed.
     assert load.failed == []
@@ -54,7 +58,7 @@ async def test_sigterm_under_load_with_running_jobs_and_an_open_stream(start: St
     # What ran has finished, and the rest is still there.
     assert code == 0, process.printed
     assert took <= GRACE + 2
-    assert len(begun) == 20
+    assert len(begun) >= 20
     assert running(process.printed) == set()
     states = await counts(url)
     assert set(states) == {"ready", "done"}
