@@ -61,7 +61,7 @@ async def place(command: PlaceOrder, orders: Repository[Order]) -> str:
 @event_handler(OrderPlaced, durable=True, name="shop.ship")
 async def ship(event: OrderPlaced) -> None:
     print(f"+{event.order_id}", flush=True)
-    await asyncio.sleep(60 if event.order_id.startswith("endless") else 2)
+    await asyncio.sleep(60 if event.order_id.startswith("endless") else 3)
     print(f"-{event.order_id}", flush=True)
 
 
@@ -234,7 +234,7 @@ class Load:
     port: int
     rate: float = 200.0
     # One request of so many writes and leaves a delivery, the others take a moment.
-    of: int = 5
+    of: int = 20
     answers: Counter[int] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     placed: set[str] = field(default_factory=set)
