@@ -207,7 +207,9 @@ class _Stage(Section):
 
 
 class ApiSettings(Section):
-    """`UNO_API_*`: where `uno run` listens, the largest body in bytes, and what is open beside the routes."""
+    """`UNO_API_*`: where `uno run` listens, the largest body in bytes, and what is open beside the routes. For `linger`
+    seconds after it was told to stop it goes on listening: whoever sends requests has to see that it is not ready.
+    """
 
     model_config = _config("UNO_API_", "api")
 
@@ -216,6 +218,7 @@ class ApiSettings(Section):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1)
     docs: bool = True
     metrics: bool = False
+    linger: float = Field(default=1.0, ge=0)
 
 
 class WorkerSettings(Section):
@@ -337,11 +340,14 @@ class HostSettings(Section):
 
 
 class Settings(Section):
-    """Everything; `UNO_ENV` is "development", "test" or "production"."""
+    """Everything; `UNO_ENV` is "development", "test" or "production". `UNO_GRACE` is how many seconds what was begun
+    has for finishing, once the process is told to stop.
+    """
 
     model_config = _config("UNO_")
 
     env: Literal["development", "test", "production"] = "development"
+    grace: float = Field(default=10.0, ge=0)
     db: DatabaseSettings = Field(default_factory=DatabaseSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
@@ -391,6 +397,10 @@ _SECTIONS: dict[str, type[Section]] = {
     "jwt": JWTSettings,
     "host": HostSettings,
 }
+
+
+# What `Settings` reads itself.
+OWN = tuple(name for name in Settings.model_fields if name not in _SECTIONS)
 
 
 def load(**overrides: Any) -> Settings:

@@ -1,4 +1,13 @@
-"""Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle."""
+"""Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle.
+
+Tasks      group, background (a named group of them), tasks (TaskManager), restart, ending; births and shown say what runs
+Limits     timeouts, decorators, cancelling, shield, contexts
+Locks      locks, semaphores, events over named (one thing per name and loop), holds, waits, database_lock
+Batches    batch; cache over entries, flights, freshness and keys; shared_cache over redis_store
+Resources  resources, order, verbs, same_settings, pool, monitor, resource_manager
+Life       manager, keeping, stopping, running
+Blocking   blocking (what blocks the loop), threads (where it may)
+"""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,7 +24,13 @@ from uno.aio.events import AsyncEvent
 from uno.aio.group import GroupClosed, TaskGroup
 from uno.aio.keys import cache_key
 from uno.aio.locks import AsyncLock, LockLost
+from uno.aio.manager import AsyncManager, get_async_manager
+from uno.aio.monitor import ResourceHealth, ResourceMonitor, get_resource_monitor
+from uno.aio.pool import ConnectionPool
+from uno.aio.resource_manager import ResourceManager, get_resource_manager
+from uno.aio.resources import ResourceRegistry, get_resource_registry, managed_connection_pool, managed_resource
 from uno.aio.restart import CrashLoop, RestartPolicy
+from uno.aio.running import run_application
 from uno.aio.semaphores import AsyncSemaphore
 from uno.aio.shown import TaskInfo, list_tasks, task_tree
 from uno.aio.tasks import GroupExists, TaskManager, as_task, get_task_manager, managed_background_task
@@ -32,17 +47,23 @@ __all__ = [
     "AsyncContextGroup",
     "AsyncEvent",
     "AsyncLock",
+    "AsyncManager",
     "AsyncSemaphore",
     "BackgroundGroup",
     "BatchMismatch",
     "BatcherFull",
     "BlockingCall",
     "BlockingGuard",
+    "ConnectionPool",
     "CrashLoop",
     "GroupClosed",
     "GroupExists",
     "LockLost",
     "PoolClosed",
+    "ResourceHealth",
+    "ResourceManager",
+    "ResourceMonitor",
+    "ResourceRegistry",
     "RestartPolicy",
     "SharedCache",
     "TaskGroup",
@@ -54,16 +75,21 @@ __all__ = [
     "cache_key",
     "cancel_on_exit",
     "cancellable",
-    "cashews",
     "concurrent_limited",
+    "get_async_manager",
+    "get_resource_manager",
+    "get_resource_monitor",
+    "get_resource_registry",
     "get_task_manager",
     "get_thread_pool",
     "in_thread",
     "list_tasks",
     "managed_background_task",
+    "managed_connection_pool",
+    "managed_resource",
     "rate_limited",
-    "redis",
     "retry",
+    "run_application",
     "task_tree",
     "timeout",
     "timeout_handler",

@@ -29,6 +29,9 @@ collisions.py   two routes on one path
 health.py       /health, /health/live, /health/ready
 metrics.py      /metrics
 server.py       listen(), serve(): uvicorn, started and stopped properly
+draining.py     how it stops without failing anybody
+presence.py     clients that go away, streams that have to end
+resources.py    setup_resource_management(), and who may look at the resources
 """
 
 from typing import TYPE_CHECKING, Any
@@ -45,6 +48,7 @@ from uno.api.injection import inject_params
 from uno.api.metrics import add_metrics_endpoint
 from uno.api.modules import ModuleRouter
 from uno.api.problems import register_error_handlers
+from uno.api.resources import create_resource_monitoring_endpoints, setup_resource_management
 from uno.api.router import DIAPIRouter
 from uno.api.server import listen, serve
 from uno.app.resources import resource
@@ -73,6 +77,7 @@ __all__ = [
     "asgi",
     "build_crud_router",
     "create_health_endpoint",
+    "create_resource_monitoring_endpoints",
     "exclude_from_api",
     "get_api_metadata",
     "get_current_user",
@@ -84,6 +89,7 @@ __all__ = [
     "require_permissions",
     "resource",
     "serve",
+    "setup_resource_management",
 ]
 
 

@@ -11,15 +11,18 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
+from uno.aio import get_async_manager
 from uno.api.auth import Identification
 from uno.api.collisions import Key, key_of, twice
 from uno.api.door import Door
+from uno.api.draining import draining_uvicorn
 from uno.api.entrance import Entrance
 from uno.api.health import health_endpoints
 from uno.api.injection import missing, services_of
 from uno.api.metrics import prometheus
 from uno.api.openapi import amend
 from uno.api.operations import Operations
+from uno.api.presence import Attended, Presence
 from uno.api.problems import register_error_handlers
 from uno.api.request import unreadable
 from uno.api.router import DIAPIRouter, routers_in
@@ -70,6 +73,7 @@ class UnoAPI(FastAPI):
         app.health_check.version = app.version or options.get("version", "")
         self._answers = health_endpoints(app.health_check) | ({"/metrics": prometheus(app)} if metrics else {})
         self._amended: dict[str, Any] | None = None
+        self.presence = Presence()
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
         options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
         # A redirect's Location is made of the Host header, which the client chooses.
@@ -109,7 +113,7 @@ class UnoAPI(FastAPI):
             self.user_middleware.insert(0, Middleware(Identification, provider=self.uno.auth))
         stack = super().build_middleware_stack()
         within = Door(stack, self.router, self.operations) if plain else stack
-        return Entrance(within, self.uno.settings.api.max_body_bytes)
+        return Attended(Entrance(within, self.uno.settings.api.max_body_bytes), self.presence)
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -162,8 +166,14 @@ class UnoAPI(FastAPI):
 @asynccontextmanager
 async def _lifespan(api: UnoAPI) -> AsyncIterator[None]:
     api.check()
+    settings = api.uno.settings
     async with api.uno.lifespan():
-        yield
+        manager, linger = get_async_manager(), settings.api.linger
+        with (
+            api.presence.stopping_with(manager, linger),
+            draining_uvicorn(manager, grace=settings.grace, linger=linger),
+        ):
+            yield
 
 
 def _methods(context: RouteContext) -> str:

@@ -12,11 +12,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from uno.aio import get_async_manager, get_resource_monitor, get_resource_registry
 from uno.api.collisions import Sole, refuse_clash, taken, watch
 from uno.api.problems import OK, UNAVAILABLE
 from uno.app import App
 from uno.errors import Misconfigured
-from uno.health import HealthCheck, HealthReport, HealthStatus
+from uno.health import Check, HealthCheck, HealthCheckResult, HealthReport, HealthStatus
 
 Answer = Callable[[Request], Awaitable[Response]]
 Ask = Callable[[], Awaitable[HealthReport]]
@@ -32,9 +33,9 @@ def health_endpoints(health: HealthCheck, prefix: str = "/health") -> dict[str, 
     """By path."""
     prefix = prefix.rstrip("/")
     return {
-        prefix or "/": _reporting(health.check_async),
+        prefix or "/": _reporting(_unless_stopping(health.check_async)),
         f"{prefix}/live": _reporting(health.liveness_async),
-        f"{prefix}/ready": _reporting(health.readiness_async),
+        f"{prefix}/ready": _reporting(_unless_stopping(health.readiness_async)),
     }
 
 
@@ -48,8 +49,13 @@ def add_health_endpoints(app: FastAPI, health: HealthCheck | App, prefix: str = 
 
 
 def create_health_endpoint(app: FastAPI, health: HealthCheck | None = None, path: str = "/health") -> None:
-    """Add one endpoint with the report of all checks; without `health` it says that the process answers."""
-    add_once(app, {path: _reporting((health or HealthCheck()).check_async)})
+    """Add one endpoint with the report of all checks; without `health` it says how the resources are."""
+    asked = health or HealthCheck(checks=_of_resources)
+    add_once(app, {path: _reporting(_unless_stopping(asked.check_async))})
+
+
+def _of_resources() -> list[Check]:
+    return [get_resource_monitor().check()] if len(get_resource_registry()) else []
 
 
 def add_once(app: FastAPI, answers: dict[str, Answer]) -> None:
@@ -60,6 +66,18 @@ def add_once(app: FastAPI, answers: dict[str, Answer]) -> None:
     watch(app)
     for path, answer in answers.items():
         app.router.routes.append(_OwnRoute(path, answer, methods=["GET"], name=path, include_in_schema=False))
+
+
+def _unless_stopping(ask: Ask) -> Ask:
+    """A process that was told to stop is not ready; nothing else is asked, so that nothing delays the answer."""
+
+    async def asked() -> HealthReport:
+        if not get_async_manager().is_shutting_down():
+            return await ask()
+        stopping = HealthCheckResult("shutdown", HealthStatus.UNHEALTHY, "the process was told to stop")
+        return HealthReport(HealthStatus.UNHEALTHY, [stopping])
+
+    return asked
 
 
 def _reporting(ask: Ask) -> Answer:

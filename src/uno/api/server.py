@@ -6,15 +6,16 @@ raises its own error instead of a log full of traces.
 
 import asyncio
 import logging
-import signal
 import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from uno.aio import get_async_manager
+from uno.aio.stopping import told_to_stop
+from uno.api.draining import Draining
 from uno.errors import Unavailable
 
 # What is queued while all workers are busy.
@@ -54,16 +55,19 @@ async def serve(
     sock: socket.socket | None = None,
     ready: Callable[[str], None] | None = None,
     shutdown_timeout: float = 10.0,
+    linger: float = 1.0,
     access_log: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the running requests (for `shutdown_timeout` seconds) and stop.
+    """Serve until SIGINT or SIGTERM; then readiness is 503, and `linger` seconds later nothing new is accepted.
 
-    `sock` is a socket of `listen`, else one is made. `ready(url)` is called when requests are
-    answered. Raises `Unavailable` if the port is taken, and what the application's start or stop raised.
+    What was accepted has `shutdown_timeout` seconds from the signal for finishing, then it is cancelled and the
+    application stops; a second signal ends the process at once. `sock` is a socket of `listen`, else one is made.
+    `ready(url)` is called when requests are answered. Raises `Unavailable` if the port is taken, `TimedOut` where the
+    application does not stop, and what its start or stop raised.
     """
     sock = sock or listen(host, port)
     watched = _Watched(asgi_app)
-    server = _Server(watched, sock, ready, shutdown_timeout, access_log)
+    server = _Server(watched, sock, ready, access_log, grace=shutdown_timeout, linger=linger)
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(_not_logged_yet)
     running = asyncio.ensure_future(_run(server, sock))
@@ -76,8 +80,11 @@ async def serve(
     finally:
         logger.removeFilter(_not_logged_yet)
         sock.close()
-    if watched.error is not None:
-        raise watched.error
+        await server.let_go()
+    error = server.draining.error or watched.error
+    # Told to stop, an application that was just starting is cancelled.
+    if error is not None and not (server.draining.was_told and isinstance(error, asyncio.CancelledError)):
+        raise error
 
 
 async def _run(server: uvicorn.Server, sock: socket.socket) -> None:
@@ -89,36 +96,32 @@ async def _run(server: uvicorn.Server, sock: socket.socket) -> None:
 class _Server(uvicorn.Server):
     def __init__(
         self,
-        app: ASGIApp,
+        watched: "_Watched",
         sock: socket.socket,
         ready: Callable[[str], None] | None,
-        shutdown_timeout: float,
         access_log: bool,
+        *,
+        grace: float,
+        linger: float,
     ) -> None:
-        config = uvicorn.Config(
-            app,
-            lifespan="on",
-            log_config=None,
-            access_log=access_log,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, round(shutdown_timeout)),
-        )
+        config = uvicorn.Config(watched, lifespan="on", log_config=None, access_log=access_log, server_header=False)
         super().__init__(config)
         self._url = url_of(sock)
         self._ready = ready
+        self.manager = get_async_manager()
+        self.draining = watched.draining = Draining(self, self.manager, grace=grace, linger=linger)
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Without uvicorn's raising the signal again at the end: the caller has to close things, too."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        """Ours: uvicorn would raise the signal again at the end, and the caller has to close things, too."""
+        return told_to_stop(self.draining.tell)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.draining.shutdown(sockets)
+
+    async def let_go(self) -> None:
+        """An application without a lifespan of uno's has nobody else who closes what it has opened."""
+        if self.manager.users == 0:
+            await self.manager.shutdown()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -132,11 +135,14 @@ class _Watched:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.error: BaseException | None = None
+        self.draining: Draining | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             await self.app(scope, receive, send)
             return
+        if self.draining is not None:
+            self.draining.lifespan = asyncio.current_task()
         try:
             await self.app(scope, receive, _without_text(send))
         except BaseException as error:

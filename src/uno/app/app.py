@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uno.aio import AsyncManager, get_async_manager
+from uno.aio.resource_manager import figures_of_pool
 from uno.app.endpoints import endpoint, endpoint_problems
 from uno.app.mistakes import middleware_problems, refuse_mistakes
 from uno.app.resources import introduced
@@ -152,24 +154,39 @@ class App:
             self._is_running = True
             stack.callback(setattr, self, "_is_running", False)
             await self._wiring.start(stack, self.migrations)
+            manager = get_async_manager()
+            await stack.enter_async_context(manager.running(grace=self.settings.grace))
+            await self._register(stack, manager)
             for module in self.modules:
                 await self._wiring.host.load(module)
                 stack.push_async_callback(self._wiring.host.unload, module)
             if self._user_lifespan is not None:
                 await stack.enter_async_context(self._user_lifespan(self))
+            # Tasks end before what they may use.
+            stack.push_async_callback(manager.leaving)
             if self.works:
-                await stack.enter_async_context(self._working())
+                await stack.enter_async_context(self._working(manager))
             yield self
 
+    async def _register(self, stack: AsyncExitStack, manager: AsyncManager) -> None:
+        """The database among the resources, to be looked at: it is opened and closed here."""
+        database, name = self.database, "database"
+        if database is not None and name not in manager.resources:
+            await manager.resources.register(name, database, metrics=figures_of_pool(database), owned=False)
+            stack.push_async_callback(manager.resources.unregister, name)
+
     @asynccontextmanager
-    async def _working(self) -> AsyncIterator[None]:
+    async def _working(self, manager: AsyncManager) -> AsyncIterator[None]:
         worker = self.worker()
         task = asyncio.create_task(worker.run(), name="uno.worker")
         self._worker_check = Check("worker", partial(_alive, task))
+        # At once, while requests are still answered: nothing new is taken.
+        forget = manager.on_stopping(lambda: worker.finish(manager.remaining()))
         try:
             yield
         finally:
-            await worker.stop()
+            forget()
+            await worker.stop(manager.remaining())
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

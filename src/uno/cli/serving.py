@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from uno.app import App
     from uno.settings import Settings
 
+# Seconds for closing everything, after the grace period.
+CLOSING = 2.0
 Host = Annotated[str | None, typer.Option(help="The address to listen on; by default UNO_API_HOST, or 127.0.0.1.")]
 Port = Annotated[
     int | None,
@@ -31,8 +33,10 @@ def run(
     worker: Annotated[bool, typer.Option("--worker", help="Deliver events in this process, too.")] = False,
 ) -> None:
     """Serve an application over HTTP."""
+    _end_when_told()
     loaded = load(app)
     settings = loaded.app.settings
+    _end_within(settings.grace)
     host = host or settings.api.host
     if not open and loaded.app.auth is None and not is_loopback(host):
         raise Misconfigured(
@@ -60,12 +64,15 @@ def serve_until_stopped(app: "App", api: Any, sock: Any) -> None:
             progress.stop()
             say(f"Serving on {url}")
 
-        run_async(serve(api, sock=sock, ready=ready))
+        settings = app.settings
+        run_async(serve(api, sock=sock, ready=ready, shutdown_timeout=settings.grace, linger=settings.api.linger))
 
 
 def worker(app: Reference) -> None:
     """Deliver an application's events to its durable subscribers."""
+    _end_when_told()
     loaded = load(app).app
+    _end_within(loaded.settings.grace)
     database = of_app(loaded, app)
     configure_logs(loaded.settings)
     warn_of_unread()
@@ -76,23 +83,35 @@ def worker(app: Reference) -> None:
 
 async def _deliver(app: "App", progress: Progress) -> None:
     import asyncio
-    import signal
 
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    async with app:
-        progress.stop()
-        worker = app.worker()
-        delivering, told = asyncio.create_task(worker.run()), asyncio.create_task(stopped.wait())
-        say(f"Worker {worker.name} is waiting for deliveries")
-        try:
-            await asyncio.wait([delivering, told], return_when=asyncio.FIRST_COMPLETED)
-            await worker.stop()
-            await delivering
-        finally:
-            told.cancel()
+    from uno.aio import get_async_manager
+    from uno.aio.stopping import told_to_stop
+
+    manager = get_async_manager()
+    with told_to_stop(manager.request_shutdown):
+        async with app:
+            progress.stop()
+            worker = app.worker()
+            delivering = asyncio.create_task(worker.run(), name="uno.worker")
+            forget = manager.on_stopping(lambda: worker.finish(manager.remaining()))
+            say(f"Worker {worker.name} is waiting for deliveries")
+            try:
+                await delivering
+            finally:
+                forget()
+
+
+def _end_when_told() -> None:
+    """Also while it is loaded."""
+    from uno.aio.stopping import end_when_told
+
+    end_when_told()
+
+
+def _end_within(grace: float) -> None:
+    from uno.aio.stopping import end_within
+
+    end_within(grace + CLOSING)
 
 
 def announce(app: "App", progress: Progress) -> None:

@@ -49,12 +49,12 @@ def _given() -> set[str]:
 
 def _read_by(section: "type[Section]") -> Iterator[str]:
     """What the sections under this one read."""
-    from uno.settings import Settings
+    from uno.settings import OWN, Settings
 
     for one in section.__subclasses__():
         prefix = one.model_config.get("env_prefix", "")
         # `Settings` has the sections as its fields, and each reads its own.
-        for name in ("env",) if one is Settings else one.model_fields:
+        for name in OWN if one is Settings else one.model_fields:
             yield f"{prefix}{name}".upper()
             yield f"{prefix}_{name}".upper()
         yield from _read_by(one)

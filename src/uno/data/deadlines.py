@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
 
-from uno import clock, sync
+from uno import clock, context, sync
 from uno.errors import OutcomeUnknown, TimedOut, UnoError
 from uno.resilience import deadline
 from uno.resilience.alarm import committed

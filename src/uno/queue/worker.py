@@ -85,10 +85,15 @@ class Worker:
             self._hints.remove(self.wake)
             self._over.set()
 
+    def finish(self, grace: float = 10.0) -> None:
+        """Take nothing new from now on; what is running has `grace` seconds to finish, then it is given back."""
+        if not self._stopping:
+            self._grace, self._stopping = grace, True
+            self.wake()
+
     async def stop(self, grace: float = 10.0) -> None:
-        """Take nothing new; what is running has `grace` seconds to finish, then it is given back."""
-        self._grace, self._stopping = grace, True
-        self.wake()
+        """`finish`, and wait for the end of `run`."""
+        self.finish(grace)
         await self._over.wait()
 
     async def drain(self) -> None:

@@ -60,12 +60,19 @@ SIGNALS: dict[str, Signal] = {
     "group.failed_cancelled": Signal(
         "warning", "tasks failed in a group that was cancelled, so their errors are not raised", ("group", "error")
     ),
+    "lifecycle.stopping": Signal("debug", "the process was told to stop", ("reason", "grace")),
     "limiter.refused": Signal("debug", "a rate limiter refused a call", ("limiter",)),
     "limiter.unreachable": Signal("warning", "a shared rate limiter does not reach Redis", ("limiter", "error")),
     "lock.abandoned": Signal("warning", "a task ended without releasing a lock, which is free now", ("lock", "owner")),
     "lock.lost": Signal("warning", "a lock was lost with its connection to the database", ("lock", "owner")),
     "loop.blocked": Signal("warning", "a call blocked the event loop", ("seconds", "place", "task")),
     "otel.dropped": Signal("warning", "telemetry was dropped: the collector does not keep up", ("dropped", "reason")),
+    "pool.close_failed": Signal("warning", "a connection of a pool could not be closed", ("pool", "error")),
+    "pool.connect_failed": Signal("warning", "a pool could not open a connection", ("pool", "error")),
+    "pool.cut_off": Signal("warning", "a pool was closed while connections of it were in use", ("pool", "connections")),
+    "request.abandoned": Signal("debug", "a client went away, so its handler was cancelled", ("method", "path")),
+    "request.cut_off": Signal("warning", "requests were cancelled at the end of the grace period", ("requests",)),
+    "resource.close_failed": Signal("warning", "a resource could not be closed", ("resource", "error")),
     "retry.budget_spent": Signal("warning", "too much fails: no more is repeated for now", ("retry", "error")),
     "retry.scheduled": Signal("debug", "a failed call is repeated", ("retry", "attempt", "delay", "error")),
     "task.failed": Signal("error", "a background task failed", ("task", "group")),
@@ -76,6 +83,7 @@ SIGNALS: dict[str, Signal] = {
         "warning", "a background task ended and is started again", ("task", "group", "restarts", "delay", "error")
     ),
     "task.stuck": Signal("error", "a cancelled task does not end", ("task", "group", "place")),
+    "tasks.cancelled": Signal("warning", "tasks were cancelled at the end of the grace period", ("tasks",)),
     "timeout.expired": Signal("debug", "a call took too long", ("timeout", "seconds")),
     "trace.export_failed": Signal("warning", "a trace exporter failed", ("error", "failures")),
 }

@@ -1,0 +1,343 @@
+"""A pool of connections, for things that bring none of their own."""
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+from uno import clock
+from uno.aio.verbs import done, end, outlasting, within
+from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.resilience.arguments import require_counts, require_function, require_numbers
+from uno.resilience.deadline import remaining
+from uno.telemetry.signals import emit
+
+T = TypeVar("T")
+# Seconds that closing one connection may take.
+_CLOSING = 5.0
+# What has a pool itself: the package it comes from, and what only such a thing can do.
+_POOLS = (("sqlalchemy", "dispose"), ("uno", "pool_use"), ("asyncpg", "get_idle_size"))
+
+
+class Pooled(Generic[T]):
+    """A connection, since when it is open, and when it was last known to work; on `clock.monotonic()`."""
+
+    __slots__ = ("checked", "connection", "opened")
+
+    def __init__(self, connection: T, now: float) -> None:
+        self.connection = connection
+        self.opened = self.checked = now
+
+
+class ConnectionPool(Generic[T]):
+    """Up to `max_size` connections that `factory()` opens and `close_func(connection)` closes, either async or not.
+
+    `min_size` of them are opened at the start; up to `max_idle` (or `min_size`, if that is more) wait for the next
+    caller, the others are closed when they are given back. After `ttl` seconds a connection is not used again. One that
+    nobody has looked at for `validation_interval` seconds is asked by `validate_func(connection)`, and where that is
+    false or raises, closed and replaced. After a failure no other connection is opened for `retry_backoff` seconds:
+    who needs one gets `Unavailable`.
+
+        async with pool.connection() as connection: ...
+
+    It belongs to one event loop. What has a pool already, as an SQLAlchemy engine has, is refused.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        factory: Callable[[], Awaitable[T] | T],
+        close_func: Callable[[T], Any] | None = None,
+        validate_func: Callable[[T], Any] | None = None,
+        max_size: int = 10,
+        min_size: int = 0,
+        max_idle: int = 2,
+        ttl: float = 60.0,
+        validation_interval: float = 30.0,
+        retry_backoff: float = 1.0,
+    ) -> None:
+        owner = f"the pool {name!r}"
+        if not callable(factory):
+            raise Misconfigured(f"factory of {owner} is a function that opens a connection, not {factory!r}.")
+        require_function(owner, "close_func", close_func)
+        require_function(owner, "validate_func", validate_func)
+        require_counts(owner, max_size=max_size, min_size=min_size, max_idle=max_idle)
+        require_numbers(owner, ttl=ttl, validation_interval=validation_interval, retry_backoff=retry_backoff)
+        if not 0 <= min_size <= max_size or max_size < 1 or max_idle < 0 or not ttl > 0:
+            raise Misconfigured(
+                f"max_size of {owner} is 1 or more, min_size between 0 and that, max_idle 0 or more, ttl above 0."
+            )
+        self.name = name
+        self.factory = factory
+        self.close_func = close_func
+        self.validate_func = validate_func
+        self.max_size = max_size
+        self.min_size = min_size
+        self.max_idle = max_idle
+        self.ttl = ttl
+        self.validation_interval = validation_interval
+        self.retry_backoff = retry_backoff
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # The one used last is used next, so that those not needed grow old.
+        self._idle: deque[Pooled[T]] = deque()
+        # By identity: connections may be equal, or have no hash.
+        self._used: dict[int, Pooled[T]] = {}
+        # Who holds a place may have a connection: so there are never more than places.
+        self._places = asyncio.Semaphore(max_size)
+        self._waiting = 0
+        self._is_closed = False
+        self._returned = asyncio.Event()
+        self._began = clock.monotonic()
+        self._retry_at = float("-inf")
+        self._created = self._closed = self._errors = self._in_a_row = self._invalid = 0
+
+    # ── taking and giving back ──
+
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[T]:
+        """A connection for a block.
+
+        Left by an error it is asked whether it still works before anybody else gets it; without `validate_func`, or
+        cancelled in the middle of something, it is closed.
+        """
+        taken = await self.acquire(timeout)
+        try:
+            yield taken
+        except BaseException as error:
+            doubtful = isinstance(error, Exception) and self.validate_func is not None
+            await self._give_back(taken, doubtful=doubtful, broken=not doubtful)
+            raise
+        await self._give_back(taken)
+
+    async def acquire(self, timeout: float | None = None) -> T:
+        """A connection, to be given to `release` afterwards; waits for `timeout` seconds, and not past the deadline.
+
+        First come, first served. Raises `TimedOut`, `Unavailable` where none can be opened, and `Misconfigured` after
+        `close`.
+        """
+        self._enter_loop()
+        limits = [seconds for seconds in (timeout, remaining()) if seconds is not None]
+        if not limits:
+            return await self._acquire()
+        limit = clock.timeout(max(0.0, min(limits)))
+        try:
+            async with limit:
+                return await self._acquire()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            text = f"The pool {self.name!r} had no connection within {min(limits):g} s: {self._state()}."
+            raise TimedOut(text) from error
+
+    async def release(self, connection: T) -> None:
+        """Give it back. Raises `Misconfigured` for one that was not taken from here, or was given back."""
+        await self._give_back(connection)
+
+    async def _acquire(self) -> T:
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            self._refuse_closed()
+            pooled = await self._usable() or await self._open()
+        except BaseException:
+            self._places.release()
+            raise
+        self._used[id(pooled.connection)] = pooled
+        return pooled.connection
+
+    async def _usable(self) -> Pooled[T] | None:
+        """One that waits and works; those that do not are closed."""
+        while self._idle:
+            pooled = self._idle.pop()
+            usable = False
+            try:
+                usable = not self._is_old(pooled) and await self._works(pooled)
+            finally:
+                if not usable:
+                    await self._close(pooled)
+            if usable:
+                return pooled
+        return None
+
+    async def _works(self, pooled: Pooled[T]) -> bool:
+        if self.validate_func is None or clock.monotonic() - pooled.checked < self.validation_interval:
+            return True
+        try:
+            works = self.validate_func(pooled.connection)
+            works = bool(await works if inspect.isawaitable(works) else works)
+        except Exception:  # that is the answer; the figures count it
+            works = False
+        pooled.checked = clock.monotonic()
+        self._invalid += not works
+        return works
+
+    async def _open(self) -> Pooled[T]:
+        left = self._retry_at - clock.monotonic()
+        if left > 0:
+            text = f"The pool {self.name!r} could not open a connection; it tries again in {left:.1f} s."
+            raise Unavailable(text, retry_after=left)
+        try:
+            connection: T = await done(self.factory)
+        except Misconfigured:
+            raise
+        except Exception as error:
+            self._errors += 1
+            self._in_a_row += 1
+            self._retry_at = clock.monotonic() + self.retry_backoff
+            emit("pool.connect_failed", pool=self.name, error=repr(error))
+            text = f"The pool {self.name!r} cannot open a connection: {error or type(error).__name__}"
+            raise Unavailable(text, retry_after=self.retry_backoff) from error
+        self._refuse_pools(connection)
+        self._created += 1
+        self._in_a_row = 0
+        return Pooled(connection, clock.monotonic())
+
+    async def _give_back(self, connection: T, *, doubtful: bool = False, broken: bool = False) -> None:
+        pooled = self._used.pop(id(connection), None)
+        if pooled is None and self._is_closed:
+            return  # it was cut off
+        if pooled is None:
+            raise Misconfigured(
+                f"This connection is not one that was taken from the pool {self.name!r}, or it was given back before."
+            )
+        if doubtful:
+            pooled.checked = float("-inf")
+        try:
+            if broken or self._is_closed or self._is_old(pooled) or not self._has_room():
+                await self._close(pooled)
+            else:
+                self._idle.append(pooled)
+        finally:
+            self._places.release()
+            if not self._used:
+                self._returned.set()
+
+    def _has_room(self) -> bool:
+        return bool(self._waiting) or len(self._idle) < max(self.max_idle, self.min_size)
+
+    def _is_old(self, pooled: Pooled[T]) -> bool:
+        return clock.monotonic() - pooled.opened >= self.ttl
+
+    async def _close(self, pooled: Pooled[T]) -> None:
+        """Who is cancelled meanwhile waits for it: half closed it would be of no use, and open."""
+        self._closed += 1
+        if self.close_func is not None:
+            await outlasting(asyncio.create_task(self._closing(self.close_func, pooled.connection)))
+
+    async def _closing(self, close: Callable[[T], Any], connection: T) -> None:
+        what = f"Closing a connection of the pool {self.name!r}"
+        try:
+            await within(done(lambda: close(connection)), _CLOSING, what, "it is left to the server")
+        except Exception as error:  # it is of no use any more either way; the log says so
+            emit("pool.close_failed", pool=self.name, error=repr(error))
+
+    # ── its life ──
+
+    async def start(self) -> None:
+        """Open `min_size` connections. Raises `Unavailable` where that fails; then none of them is open."""
+        self._enter_loop()
+        self._refuse_closed()
+        missing = self.min_size - len(self._idle) - len(self._used)
+        try:
+            for _ in range(missing):
+                self._idle.append(await self._open())
+        except BaseException:
+            await self._close_idle()
+            raise
+
+    async def close(self, timeout: float = 5.0) -> None:
+        """Close the connections that wait, and those in use when they are given back, or after `timeout` seconds.
+
+        Who waits for one gets `Misconfigured`. Closing it twice is allowed.
+        """
+        self._is_closed = True
+        # Nobody gets a connection now, so that they need no place.
+        for _ in range(self._waiting):
+            self._places.release()
+        await self._close_idle()
+        if not self._used:
+            return
+        self._returned.clear()
+        waiting = asyncio.create_task(self._returned.wait())
+        try:
+            await asyncio.wait([waiting], timeout=timeout)
+        finally:
+            await end(waiting)
+            await self._cut_off()
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._close(self._idle.pop())
+
+    async def _cut_off(self) -> None:
+        if self._used:
+            emit("pool.cut_off", pool=self.name, connections=len(self._used))
+        while self._used:
+            await self._close(self._used.popitem()[1])
+
+    async def __aenter__(self) -> "ConnectionPool[T]":
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: Any) -> None:
+        await self.close()
+
+    # ── how it is ──
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Its figures; `uptime` in seconds since it was made."""
+        return {
+            "name": self.name,
+            "total_connections": len(self._idle) + len(self._used),
+            "in_use_connections": len(self._used),
+            "idle_connections": len(self._idle),
+            "waiting": self._waiting,
+            "max_size": self.max_size,
+            "min_size": self.min_size,
+            "created_connections": self._created,
+            "closed_connections": self._closed,
+            "connection_errors": self._errors,
+            "failures_in_a_row": self._in_a_row,
+            "validation_failures": self._invalid,
+            "uptime": round(clock.monotonic() - self._began, 3),
+        }
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def _state(self) -> str:
+        return f"{len(self._used)} of {self.max_size} are in use, {self._waiting} wait"
+
+    def __repr__(self) -> str:
+        return f"ConnectionPool({self.name!r}, {self._state()})"
+
+    # ── what is wrong ──
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise Misconfigured(
+                f"The pool {self.name!r} is used in another event loop than before, to which its connections belong: "
+                "make a pool for each."
+            )
+
+    def _refuse_closed(self) -> None:
+        if self._is_closed:
+            raise Misconfigured(f"The pool {self.name!r} is closed; make another one.")
+
+    def _refuse_pools(self, connection: T) -> None:
+        kind = type(connection)
+        home = kind.__module__.partition(".")[0]
+        if any(home == owner and hasattr(kind, verb) for owner, verb in _POOLS):
+            raise Misconfigured(
+                f"The pool {self.name!r} was given a {kind.__name__}, which has a pool itself: use that, and set its "
+                "size there, as by UNO_DB_POOL_SIZE."
+            )

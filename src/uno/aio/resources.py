@@ -1,0 +1,384 @@
+"""What a process keeps open: started in the order of its dependencies, closed in the reverse one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from uno.aio.order import in_order
+from uno.aio.pool import ConnectionPool
+from uno.aio.same_settings import require_same
+from uno.aio.verbs import Verb, closer, done, left_of, outlasting, require_verb, starter, within
+from uno.errors import Misconfigured
+from uno.resilience.arguments import require_numbers
+from uno.resilience.breaker import CircuitBreaker
+from uno.resilience.bulkhead import Bulkhead
+from uno.resilience.limit import RateLimiter
+from uno.telemetry.signals import emit
+
+T = TypeVar("T")
+Figures = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Entry:
+    """A resource, and how it is started, closed and looked at; `needs` are the names of those before it."""
+
+    name: str
+    resource: Any
+    needs: tuple[str, ...]
+    start: Verb | None
+    close: Verb | None
+    close_timeout: float | None
+    metrics: Callable[[], Figures] | None
+    # Whether there is something to close; what nobody has to start is there from the beginning.
+    started: bool
+
+    # Whether it outlives a stop: what was only asked for by name, and has nothing to close, as a breaker.
+    is_kept: bool = False
+
+
+class ResourceRegistry:
+    """Resources by name, started after those they depend on and closed before them.
+
+    `close_timeout` and `start_timeout` are seconds for each resource that does not say otherwise: one that hangs is
+    told with the line at which it waits, and the others go on. After `close` it may be started again, empty but for
+    breakers and limiters.
+    """
+
+    def __init__(self, *, close_timeout: float = 10.0, start_timeout: float = 30.0) -> None:
+        require_numbers("a ResourceRegistry", close_timeout=close_timeout, start_timeout=start_timeout)
+        self.close_timeout = close_timeout
+        self.start_timeout = start_timeout
+        self._entries: dict[str, Entry] = {}
+        self._runs = False
+        self._closing: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    # ── putting in and taking out ──
+
+    async def register(
+        self,
+        name: str,
+        resource: T,
+        *,
+        depends_on: str | Iterable[str] = (),
+        start: Verb | None = None,
+        close: Verb | None = None,
+        close_timeout: float | None = None,
+        metrics: Callable[[], Figures] | None = None,
+        owned: bool = True,
+    ) -> T:
+        """Keep `resource`, start it if the registry runs, and give it back.
+
+        It is started by `start` or an async method of that name, closed by `close`, or its `aclose` or `close`;
+        not `owned`, by neither. `metrics()` gives its figures. Raises `Misconfigured` where the name is another
+        resource's, a dependency is missing, or they depend on each other; and what its start raises.
+        """
+        self._refuse_closed(name)
+        require_verb(f"the resource {name!r}", "start", start)
+        require_verb(f"the resource {name!r}", "close", close)
+        begin, end = (starter(resource, start), closer(resource, close)) if owned else (None, None)
+        needs = (depends_on,) if isinstance(depends_on, str) else tuple(depends_on)
+        await self.put(Entry(name, resource, needs, begin, end, close_timeout, metrics, not begin))
+        return resource
+
+    async def put(self, entry: Entry) -> None:
+        """`register` for whoever sees to it that it is closed, also where the registry is closed already."""
+        name = entry.name
+        there = self._entries.get(name)
+        if there is not None and there.resource is entry.resource:
+            return
+        if there is not None:
+            raise _taken(name, there.resource)
+        self._entries[name] = entry
+        try:
+            in_order(self._needs())
+            if self._runs:
+                self._refuse_missing(entry)
+                await self._start(entry)
+        except BaseException:
+            self._entries.pop(name, None)
+            raise
+        if self._entries.get(name) is not entry:  # everything was closed while this one started
+            await self._close_one(entry, None)
+            self._refuse_closed(name)
+
+    async def unregister(self, name: str) -> None:
+        """Close it and forget it. Raises `Misconfigured` while others depend on it, and what its close raises."""
+        entry = self._entry(name)
+        users = [other.name for other in self._entries.values() if name in other.needs]
+        if users:
+            raise Misconfigured(f"{', '.join(users)} depends on the resource {name!r}; unregister that first.")
+        del self._entries[name]
+        await self._close_one(entry, None)
+
+    def get(self, name: str) -> Any:
+        """The resource of this name. Raises `Misconfigured` where there is none."""
+        return self._entry(name).resource
+
+    def get_all_resources(self) -> dict[str, Any]:
+        """All, by name, in the order in which they came."""
+        return {name: entry.resource for name, entry in self._entries.items()}
+
+    def dependencies(self) -> dict[str, tuple[str, ...]]:
+        """By name, what each was said to depend on."""
+        return self._needs()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get_metrics(self) -> dict[str, dict[str, Any]]:
+        """The figures of each, by name; at least its type."""
+        return {name: figures_of(entry) for name, entry in self._entries.items()}
+
+    # ── one of each name ──
+
+    def breaker(self, name: str, **settings: Any) -> CircuitBreaker:
+        """The breaker of this name, made with `settings` where there is none.
+
+        Raises `Misconfigured` where it was made with others; what is not given may be anything.
+        """
+        return self._shared(name, CircuitBreaker, settings, lambda: CircuitBreaker(name, **settings))
+
+    def limiter(self, name: str, **settings: Any) -> RateLimiter:
+        """The rate limiter of this name, likewise."""
+        return self._shared(name, RateLimiter, settings, lambda: RateLimiter(name=name, **settings))
+
+    def bulkhead(self, name: str, **settings: Any) -> Bulkhead:
+        """The bulkhead of this name, likewise."""
+        return self._shared(name, Bulkhead, settings, lambda: Bulkhead(name=name, **settings))
+
+    def pool(
+        self,
+        name: str,
+        factory: Callable[[], Any] | None = None,
+        close_func: Callable[[Any], Any] | None = None,
+        **settings: Any,
+    ) -> ConnectionPool[Any]:
+        """The pool of this name, likewise; its first connection is opened when it is needed.
+
+        It is closed with the registry. Without a `factory` it has to be there.
+        """
+        if factory is None:
+            return self._existing(name, ConnectionPool, settings)
+        given = {"factory": factory, "close_func": close_func, **settings}
+        return self._shared(name, ConnectionPool, given, lambda: self._new_pool(name, given))
+
+    def _new_pool(self, name: str, given: Mapping[str, Any]) -> ConnectionPool[Any]:
+        self._refuse_closed(name)
+        return ConnectionPool(name, **given)
+
+    def _shared(self, name: str, kind: type[T], settings: Mapping[str, Any], make: Callable[[], T]) -> T:
+        if name in self._entries:
+            return self._existing(name, kind, settings)
+        made = make()
+        closing = closer(made, None)
+        self._entries[name] = Entry(name, made, (), None, closing, None, None, True, is_kept=closing is None)
+        return made
+
+    def _existing(self, name: str, kind: type[T], settings: Mapping[str, Any]) -> T:
+        there = self._entry(name).resource
+        if not isinstance(there, kind):
+            raise _taken(name, there)
+        require_same(name, there, settings)
+        return there
+
+    # ── its life ──
+
+    async def start(self) -> None:
+        """Start everything, each after what it depends on.
+
+        Raises `Misconfigured` for a missing dependency, and what the start of one raises; then those that were
+        started are closed again.
+        """
+        if self._closing is not None:
+            await outlasting(self._closing)
+        self._is_closed = False
+        for entry in self._entries.values():
+            self._refuse_missing(entry)
+        self._runs = True
+        try:
+            for name in in_order(self._needs()):
+                await self._start(self._entries[name])
+        except BaseException as error:
+            await self._close_after(error)
+            raise
+
+    def renew(self) -> None:
+        """Forget everything, without closing it: its event loop has ended."""
+        self._entries = {}
+        self._runs = self._is_closed = False
+        self._closing = None
+
+    async def start_one(self, name: str) -> None:
+        """Start this one, after those it depends on, also where the registry does not run."""
+        entry = self._entry(name)
+        self._refuse_missing(entry)
+        for needed in entry.needs:
+            await self.start_one(needed)
+        await self._start(entry)
+
+    async def _close_after(self, error: BaseException) -> None:
+        try:
+            await self.close()
+        except Exception as another:  # who started it sees the first error; this one is told with it
+            error.add_note(f"Closing what was started failed, too: {another!r}")
+
+    async def _start(self, entry: Entry) -> None:
+        if entry.started or entry.start is None:
+            return
+        what = f"Starting the resource {entry.name!r}"
+        await _told(entry, "starting", within(done(entry.start), self.start_timeout, what, "is what it needs there?"))
+        entry.started = True
+
+    async def close(self, *, until: float | None = None) -> None:
+        """Close everything in the reverse order, each within its limit, all of them `until` then if that is given
+        (seconds on `clock.monotonic()`).
+
+        What fails or hangs does not keep the others open. Raises its error afterwards, of several an
+        `ExceptionGroup`. Who is cancelled meanwhile waits for it.
+        """
+        if self._closing is None:
+            self._is_closed, self._runs = True, False
+            self._closing = asyncio.create_task(self._close_all(until), name="uno closing resources")
+            self._closing.add_done_callback(self._closed)
+        await outlasting(self._closing)
+
+    def _closed(self, _task: object) -> None:
+        self._closing = None
+
+    async def _close_all(self, until: float | None) -> None:
+        errors: list[Exception] = []
+        for name in reversed(in_order(self._needs())):
+            entry = self._entries[name] if self._entries[name].is_kept else self._entries.pop(name)
+            try:
+                await self._close_one(entry, until)
+            except Exception as error:  # the others are closed all the same; raised below
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} resources were not closed properly", errors)
+
+    async def _close_one(self, entry: Entry, until: float | None) -> None:
+        if entry.close is None or not entry.started:
+            return
+        entry.started = False
+        seconds = left_of(until, self.close_timeout if entry.close_timeout is None else entry.close_timeout)
+        what = f"Closing the resource {entry.name!r}"
+        fix = "give it longer with register(close_timeout=...), or let it end sooner"
+        try:
+            await _told(entry, "closing", within(done(entry.close), seconds, what, fix))
+        except Exception as error:
+            emit("resource.close_failed", resource=entry.name, error=repr(error))
+            raise
+
+    # ── what is wrong ──
+
+    def _needs(self) -> dict[str, tuple[str, ...]]:
+        return {name: entry.needs for name, entry in self._entries.items()}
+
+    def _entry(self, name: str) -> Entry:
+        found = self._entries.get(name)
+        if found is None:
+            raise Misconfigured(f"There is no resource called {name!r}; there is {_listed(self._entries)}.")
+        return found
+
+    def _refuse_missing(self, entry: Entry) -> None:
+        for needed in entry.needs:
+            if needed not in self._entries:
+                raise Misconfigured(
+                    f"The resource {entry.name!r} depends on {needed!r}, which nobody has registered; there is "
+                    f"{_listed(self._entries)}."
+                )
+
+    def _refuse_closed(self, name: Any) -> None:
+        if not isinstance(name, str) or not name:
+            raise Misconfigured(f"A resource has a name, which comes first: register('cache', cache), not {name!r}.")
+        if self._is_closed:
+            raise Misconfigured(f"The resources are closed, so {name!r} would stay open for ever; start them again.")
+
+
+async def _told(entry: Entry, what: str, work: Any) -> None:
+    """`work`, with the name of the resource on its errors."""
+    try:
+        await work
+    except Exception as error:
+        error.add_note(f"while {what} the resource {entry.name!r}")
+        raise
+
+
+def figures_of(entry: Entry) -> dict[str, Any]:
+    """What can be said of a resource in figures, with its type."""
+    resource = entry.resource
+    ask = entry.metrics or getattr(resource, "get_metrics", None)
+    figures = {"type": type(resource).__name__}
+    if ask is not None:
+        return figures | dict(cast(Figures, ask()))
+    if isinstance(resource, CircuitBreaker):
+        return figures | {"state": resource.state.value, "failure_threshold": resource.failure_threshold}
+    return figures
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none yet"
+
+
+def _taken(name: str, there: object) -> Misconfigured:
+    return Misconfigured(
+        f"{name!r} is the name of another resource, a {type(there).__name__}: take another name, or unregister that "
+        "one first. What is to be shared is asked for by its name: registry.breaker(name), .limiter(name), .pool(name)."
+    )
+
+
+@asynccontextmanager
+async def managed_resource(
+    resource: T,
+    name: str,
+    *,
+    depends_on: Iterable[str] = (),
+    start: Verb | None = None,
+    close: Verb | None = None,
+    registry: ResourceRegistry | None = None,
+) -> AsyncIterator[T]:
+    """`resource` in the registry of this event loop for a block: started at its beginning, closed and forgotten at its
+    end. The options are those of `register`."""
+    kept = get_resource_registry() if registry is None else registry
+    begin, end = starter(resource, start), closer(resource, close)
+    await kept.put(Entry(name, resource, tuple(depends_on), begin, end, None, None, not begin))
+    try:
+        await kept.start_one(name)
+        yield resource
+    finally:
+        if name in kept:
+            await kept.unregister(name)
+
+
+@asynccontextmanager
+async def managed_connection_pool(
+    name: str,
+    factory: Callable[[], Any],
+    close_func: Callable[[Any], Any] | None = None,
+    *,
+    registry: ResourceRegistry | None = None,
+    **settings: Any,
+) -> AsyncIterator[ConnectionPool[Any]]:
+    """A `ConnectionPool` of these settings, in the registry of this event loop for a block; closed at its end.
+
+    Raises `Misconfigured` where the name is taken, and `Unavailable` where its first connections cannot be opened.
+    """
+    pool: ConnectionPool[Any] = ConnectionPool(name, factory, close_func, **settings)
+    async with managed_resource(pool, name, registry=registry):
+        yield pool
+
+
+def get_resource_registry() -> ResourceRegistry:
+    """The registry of this event loop, which its `AsyncManager` starts and closes."""
+    from uno.aio.manager import get_async_manager  # it stands on this file
+
+    return get_async_manager().resources

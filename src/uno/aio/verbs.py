@@ -1,0 +1,109 @@
+"""How a resource of any kind is started and closed, and what becomes of one that does not close."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from uno import clock
+from uno.errors import Misconfigured, TimedOut
+from uno.sync import awaits
+
+T = TypeVar("T")
+Verb = Callable[[], Any]
+# Seconds that what is cancelled, because its time is over, has for ending.
+LAST = 0.25
+_CLOSERS = ("aclose", "close")
+
+
+def starter(resource: Any, given: Verb | None) -> Verb | None:
+    """What starts it. Only an async `start` is taken for one: that of a thread is something else."""
+    found = given or getattr(resource, "start", None)
+    return found if given is not None or inspect.iscoroutinefunction(found) else None
+
+
+def closer(resource: Any, given: Verb | None) -> Verb | None:
+    """What closes it: `aclose` or `close`, unless told otherwise; None where there is nothing to close."""
+    if given is not None:
+        return given
+    # Of a class it would be that of no instance.
+    if inspect.isclass(resource):
+        return None
+    return next((f for name in _CLOSERS if callable(f := getattr(resource, name, None))), None)
+
+
+def require_verb(owner: str, name: str, given: Any) -> None:
+    """Raises `Misconfigured` for what cannot be called, as a coroutine that is one already."""
+    if given is None or callable(given):
+        return
+    if inspect.iscoroutine(given):
+        given.close()
+    raise Misconfigured(f"{name} of {owner} is a function without arguments, not {given!r}.")
+
+
+async def done(verb: Verb) -> Any:
+    """What it gives, awaited where it has to be."""
+    found = verb()
+    return await found if inspect.isawaitable(found) else found
+
+
+async def within(work: Coroutine[Any, Any, T], seconds: float, what: str, fix: str) -> T:
+    """What `work` gives. Raises `TimedOut` after `seconds`, with the line at which it waits.
+
+    It runs in a task of its own and is cancelled when its time is over; what does not end then either is left behind.
+    """
+    task = asyncio.create_task(work, name=f"uno {what}")
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    except asyncio.CancelledError:
+        await end(task)
+        raise
+    if task.done():
+        return task.result()
+    where = waiting(work)
+    ended = await end(task)
+    left = "" if ended else " It does not end when it is cancelled either, so it is left behind."
+    raise TimedOut(f"{what} took longer than {seconds:g} s{where}; {fix}.{left}")
+
+
+async def end(task: asyncio.Task[Any], seconds: float = LAST) -> bool:
+    """Cancel it, and whether it ended within `seconds`. What it raises is for nobody: its time was over."""
+    task.cancel()
+    await asyncio.wait([task], timeout=seconds)
+    if task.done() and not task.cancelled():
+        task.exception()
+    return task.done()
+
+
+def waiting(work: Any) -> str:
+    """Where a coroutine waits, as the end of a sentence; empty where that cannot be said."""
+    places = list(awaits(work))
+    theirs = [place for place in places if place[2].partition(".")[0] not in ("asyncio", "uvloop", "anyio")]
+    if not theirs:
+        return ""
+    code, line, _ = theirs[-1]
+    return f"; it waits in {code.co_qualname} ({code.co_filename}:{line or code.co_firstlineno})"
+
+
+async def outlasting(task: "asyncio.Task[T]") -> T:
+    """What `task` gives; a caller who is cancelled waits for it, and is cancelled then."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.done() and task.cancelled():
+                break
+            cancelled = error
+        except BaseException:  # it is the task's own, raised below
+            break
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()
+        raise cancelled
+    return task.result()
+
+
+def left_of(end_at: float | None, most: float) -> float:
+    """Seconds until `end_at` on `clock.monotonic()`, at most `most`."""
+    return most if end_at is None else max(0.0, min(most, end_at - clock.monotonic()))

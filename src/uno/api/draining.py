@@ -1,0 +1,181 @@
+"""How a uvicorn server stops without failing anybody.
+
+uvicorn by itself closes its sockets at once, with what has just come in, and nobody has seen that it is not ready.
+Here readiness turns 503 first, while requests are still answered; then nothing new is accepted; then what was accepted
+is finished, within the grace period.
+"""
+
+import asyncio
+import logging
+import os
+import select
+import signal
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from uno import clock
+from uno.aio import AsyncManager
+from uno.aio.manager import CLOSING
+from uno.aio.stopping import Asked, taking_signals
+from uno.aio.verbs import end, waiting
+from uno.errors import TimedOut
+from uno.telemetry import emit
+
+log = logging.getLogger("uno.api")
+# Seconds that a connection without a request may still send one, and between two looks at those there are.
+_FRESH, _LOOK = 1.0, 0.02
+# Seconds beyond `CLOSING` until an application that does not stop is left behind.
+_LAST = 0.25
+
+
+class Draining:
+    """One server's way of stopping; `linger` and `grace` are seconds from when it is told, the one within the other."""
+
+    def __init__(self, server: uvicorn.Server, manager: AsyncManager, *, grace: float, linger: float) -> None:
+        self.server = server
+        self.manager = manager
+        self.grace = grace
+        self.linger = min(linger, grace / 2)
+        self.was_told = False
+        # The task of the application's lifespan, and what it was when that did not end.
+        self.lifespan: asyncio.Task[Any] | None = None
+        self.error: TimedOut | None = None
+
+    def tell(self, reason: str) -> None:
+        """Stop, in good order; to be called in the event loop. An application that is just starting gives up."""
+        self.was_told = True
+        if not self.server.started and self.lifespan is not None:
+            self.server.should_exit = True
+            self.lifespan.cancel()
+            return
+        self.manager.request_shutdown(reason, grace=self.grace)
+        asyncio.get_running_loop().call_later(self.linger, self.stop)
+
+    def stop(self) -> None:
+        """Accept nothing new from now on."""
+        self.server.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """What the server does once it should exit, in place of its own."""
+        self.manager.request_shutdown("the server stops", grace=self.grace)
+        await self._accept_the_last(sockets or [])
+        await self._answer_the_last()
+        await self._finish()
+        await self._end_lifespan()
+
+    async def _accept_the_last(self, sockets: list[socket.socket]) -> None:
+        """Who waits to be accepted is, and would be reset otherwise; then nobody listens any more."""
+        listening = [*sockets, *(sock for server in self.server.servers for sock in server.sockets)]
+        if self.server.config.workers == 1:
+            _let_in_line(0, listening)
+        waiting = select.poll()
+        for sock in listening:
+            waiting.register(sock.fileno(), select.POLLIN)
+        # With several workers others come and go in the same line, which may never be empty.
+        until = clock.monotonic() + (self.manager.remaining() / 2 if self.server.config.workers == 1 else _FRESH)
+        while waiting.poll(0) and clock.monotonic() < until:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(0)
+        # The socket may be a supervisor's, and somebody else's next.
+        _let_in_line(self.server.config.backlog, listening)
+        for server in self.server.servers:
+            server.close()
+        for sock in sockets:
+            sock.close()
+
+    async def _answer_the_last(self) -> None:
+        """Who has connected is about to ask, and what has arrived is read; who has asked before and is idle goes."""
+        connections = self.server.server_state.connections
+        fresh_until = clock.monotonic() + _FRESH
+        while self.manager.remaining() > 0:
+            is_early = clock.monotonic() < fresh_until
+            if not (is_early and any(map(_is_fresh, connections))) and not _arrived(connections):
+                break
+            await asyncio.sleep(_LOOK)
+        for connection in list(connections):
+            connection.shutdown()
+
+    async def _finish(self) -> None:
+        state = self.server.server_state
+        while state.tasks and (left := self.manager.remaining()) > 0:
+            await asyncio.wait(set(state.tasks), timeout=left)
+        if state.tasks:
+            emit("request.cut_off", requests=len(state.tasks))
+            late = set(state.tasks)
+            for task in late:
+                task.cancel()
+            await asyncio.wait(late, timeout=_LAST)
+        # The last bytes of an answer leave after its handler.
+        while state.connections and self.manager.remaining() > 0:  # noqa: ASYNC110 - there is no event
+            await asyncio.sleep(_LOOK)
+        for connection in list(state.connections):
+            connection.transport.abort()
+
+    async def _end_lifespan(self) -> None:
+        ending = asyncio.create_task(self.server.lifespan.shutdown(), name="uno lifespan")
+        await asyncio.wait([ending], timeout=self.manager.remaining() + CLOSING + _LAST)
+        if ending.done():
+            ending.result()
+            return
+        where = "" if self.lifespan is None else waiting(self.lifespan.get_coro())
+        self.error = TimedOut(f"The application did not stop within {self.grace:g} s of grace{where}.")
+        log.error("%s", self.error)
+        await end(ending)
+        if self.lifespan is not None:
+            await end(self.lifespan)
+
+
+def _is_fresh(connection: Any) -> bool:
+    """Whether nothing was asked on it yet; a WebSocket has no requests."""
+    return hasattr(connection, "cycle") and connection.cycle is None
+
+
+def _let_in_line(most: int, listening: Iterable[Any]) -> None:
+    """So many may wait to be accepted. With none, those who do come to an end: the kernel ignores who comes while the
+    line is full, and they knock again."""
+    for sock in listening:
+        with socket.socket(fileno=os.dup(sock.fileno())) as same:
+            same.listen(most)
+
+
+def _arrived(connections: Iterable[Any]) -> bool:
+    """Whether there are bytes for one of those that are idle, which nobody has read yet."""
+    arriving = select.poll()
+    for connection in connections:
+        if _is_fresh(connection) or getattr(getattr(connection, "cycle", None), "response_complete", False):
+            sock = connection.transport.get_extra_info("socket")
+            if sock is not None and sock.fileno() >= 0:
+                arriving.register(sock.fileno(), select.POLLIN)
+    return bool(arriving.poll(0))
+
+
+# ── uvicorn on its own ──
+
+
+@contextmanager
+def draining_uvicorn(manager: AsyncManager, *, grace: float, linger: float) -> Iterator[None]:
+    """Inside the lifespan of an application that `uvicorn` serves: that server stops as uno's own does.
+
+    With several workers each is such a server. Does nothing under other servers, and in threads.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if not isinstance(server, uvicorn.Server):
+        yield
+        return
+    # A reload is no stop that anybody has to hear of.
+    lingering = 0.0 if server.config.should_reload else linger
+    draining = Draining(server, manager, grace=grace, linger=lingering)
+    draining.lifespan = asyncio.current_task()
+    server.shutdown = draining.shutdown  # type: ignore[method-assign]
+    with taking_signals(_AskedTwice(asyncio.get_running_loop(), draining.tell)):
+        yield
+
+
+class _AskedTwice(Asked):
+    """After the SIGINT that a terminal sends to both its parent sends SIGTERM: a second is only the same one again."""
+
+    def is_second(self, number: int) -> bool:
+        return number == self.number
