@@ -1,11 +1,11 @@
 """Concurrency that cannot leak: tasks, locks, timeouts, batches, caches, resources, one lifecycle.
 
-Tasks      group, background (a named group of them), tasks (TaskManager), restart, ending; births and shown say what runs
+Tasks      group, background (a named group of them), tasks (TaskManager), restart, ending; births, shown: what runs
 Limits     timeouts, decorators, cancelling, shield, contexts
 Locks      locks, semaphores, events over named (one thing per name and loop), holds, waits, database_lock
 Batches    batch; cache over entries, flights, freshness and keys; shared_cache over redis_store
 Resources  resources, order, verbs, same_settings, pool, monitor, resource_manager
-Life       manager, keeping, stopping, running
+Life       manager, stopping, running
 Blocking   blocking (what blocks the loop), threads (where it may)
 """
 

@@ -13,9 +13,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from uno import clock
-from uno.aio.keeping import Keeper, Tasks, Work, finished, kept_by
+from uno.aio.background import Work
 from uno.aio.resources import ResourceRegistry
-from uno.aio.verbs import LAST, Verb, done, left_of, outlasting, require_verb, within
+from uno.aio.restart import RestartPolicy
+from uno.aio.tasks import BACKGROUND, TaskManager, get_task_manager
+from uno.aio.verbs import LAST, Verb, done, left_of, outlasting, require_verb, waiting, within
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_numbers
 from uno.telemetry.signals import emit
@@ -44,10 +46,9 @@ class AsyncManager:
     block it does nothing. `get_async_manager()` gives that of the running event loop.
     """
 
-    def __init__(self, *, grace: float = 10.0, keeper: Callable[[], Keeper] = Tasks) -> None:
+    def __init__(self, *, grace: float = 10.0) -> None:
         _require_grace(grace)
         self.grace = grace
-        self._new_keeper = keeper
         self.resources = ResourceRegistry()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._on_start: list[Verb] = []
@@ -61,7 +62,8 @@ class AsyncManager:
 
     def _renew(self) -> None:
         self._stage = Stage.NEW
-        self.tasks = self._new_keeper()
+        self._tasks: TaskManager | None = None
+        self._takes_tasks = True
         self._stopping = asyncio.Event()
         # When what was begun has to be finished; None until it is told to stop.
         self._deadline: float | None = None
@@ -82,14 +84,30 @@ class AsyncManager:
         self._on_stop.append(hook)
         return hook
 
-    def create_task(self, work: Work[T], name: str | None = None) -> "asyncio.Task[T]":
-        """Run `work`, a coroutine or an async function without arguments, beside everything else, until it ends.
+    @property
+    def tasks(self) -> TaskManager:
+        """What `create_task` puts its tasks into."""
+        # One that somebody else has shut down takes no more.
+        if self._tasks is None or (self._takes_tasks and self._tasks.is_shutting_down()):
+            self._tasks = self._find_tasks()
+        return self._tasks
+
+    def _find_tasks(self) -> TaskManager:
+        return TaskManager()
+
+    def create_task(
+        self,
+        work: Work[T],
+        name: str | None = None,
+        *,
+        group: str = BACKGROUND,
+        restart: RestartPolicy | None = None,
+    ) -> "asyncio.Task[T]":
+        """Run `work` beside everything else, until it ends; as `TaskManager.create_task` does.
 
         At the stop it is waited for within the grace period, then cancelled: one that goes on for ever looks at
         `is_shutting_down()`. Raises `Misconfigured` where no event loop runs, in another one, and after the stop.
         """
-        if not asyncio.iscoroutine(work) and not callable(work):
-            raise Misconfigured(f"create_task takes what a call of an async function gives, not {work!r}.")
         try:
             self._refuse_stranger()
             if self._stage is Stage.STOPPED:
@@ -98,7 +116,7 @@ class AsyncManager:
             if asyncio.iscoroutine(work):
                 work.close()
             raise
-        return self.tasks.create_task(work, name)
+        return self.tasks.create_task(work, name, group=group, restart=restart)
 
     async def register_resource(self, resource: T, name: str, **options: Any) -> T:
         """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`."""
@@ -228,7 +246,14 @@ class AsyncManager:
     async def finish_tasks(self) -> None:
         """Tell everybody to stop; background tasks have the rest of the grace period for ending, then are cancelled."""
         self.request_shutdown("its work is done")
-        await finished(self.tasks, clock.monotonic() + self.remaining(), LAST)
+        running = self.tasks.running()
+        if running:
+            await asyncio.wait(running, timeout=self.remaining())
+        late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in running if not task.done()]
+        if late:
+            emit("tasks.cancelled", tasks=late)
+        self._takes_tasks = False
+        await self.tasks.shutdown(LAST)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Stop: finish the tasks, run the shutdown hooks, close the resources, each in the reverse order.
@@ -240,7 +265,7 @@ class AsyncManager:
         self._refuse_stranger()
         if self._stage is Stage.STOPPED:
             return
-        if asyncio.current_task() in kept_by(self.tasks):
+        if asyncio.current_task() in self.tasks.running():
             raise Misconfigured("A background task would wait for itself here; call manager.request_shutdown() in it.")
         self.request_shutdown("shutdown was called", grace=timeout)
         if self._ending is None:
@@ -337,7 +362,14 @@ def _require_grace(grace: float) -> None:
         raise Misconfigured("The grace of an AsyncManager is 0 seconds or more.")
 
 
-_process = AsyncManager()
+class _OfLoop(AsyncManager):
+    """The manager of an event loop, which ends what `get_task_manager()` has there, too."""
+
+    def _find_tasks(self) -> TaskManager:
+        return get_task_manager()
+
+
+_process: AsyncManager = _OfLoop()
 _others: dict[asyncio.AbstractEventLoop, AsyncManager] = {}
 _lock = threading.Lock()
 
@@ -365,6 +397,6 @@ def get_async_manager() -> AsyncManager:
         for gone in [other for other in _others if other.is_closed()]:
             del _others[gone]
         if loop not in _others:
-            _others[loop] = AsyncManager()
+            _others[loop] = _OfLoop()
             _others[loop].adopt(loop)
         return _others[loop]

@@ -87,6 +87,10 @@ class TaskManager:
             info for group in groups for info in group.fallen()
         ]
 
+    def running(self) -> "list[asyncio.Task[Any]]":
+        """The tasks themselves, without those that have ended."""
+        return [task for group in self._groups.values() for task in group.tasks]
+
     def is_shutting_down(self) -> bool:
         """Whether tasks are to come to their end."""
         return self._closed
