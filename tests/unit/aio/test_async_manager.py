@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from uno.aio import AsyncManager, get_async_manager, get_resource_manager, get_resource_registry
+from uno.aio import (
+    AsyncManager,
+    as_task,
+    get_async_manager,
+    get_resource_manager,
+    get_resource_registry,
+    get_task_manager,
+)
 from uno.aio.manager import Stage
 from uno.errors import Misconfigured, TimedOut
 
@@ -239,10 +246,34 @@ async def test_a_task_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> 
     async with AsyncManager().running() as manager:
         task = manager.create_task(fail(), name="failing")
         await asyncio.wait([task])
-    assert "the background task failing failed" in caplog.text
+    assert "a background task failed: hunter2" in caplog.text
     del task
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+async def test_the_manager_of_a_loop_ends_background_tasks_of_that_loop_whoever_began_them() -> None:
+    @as_task("beating")
+    async def beat() -> None:
+        await asyncio.Event().wait()
+
+    async with get_async_manager().running(grace=0) as manager:
+        task, own = beat(), manager.create_task(never, group="watching")
+        assert manager.tasks is get_task_manager()
+        assert get_task_manager().get_group("watching") is not None
+    assert task.cancelled()
+    assert own.cancelled()
+    async with manager.running(grace=0):
+        again = manager.create_task(never)
+    assert again.cancelled()
+
+
+async def test_a_task_manager_that_somebody_shut_down_is_followed_by_another() -> None:
+    async with get_async_manager().running(grace=0) as manager:
+        await manager.tasks.shutdown()
+        task = manager.create_task(never)
+        assert manager.tasks is get_task_manager()
+    assert task.cancelled()
 
 
 async def test_a_task_that_stops_the_manager_would_wait_for_itself() -> None:
@@ -429,8 +460,9 @@ async def test_started_twice_and_used_after_the_end_it_says_so() -> None:
     with pytest.raises(Misconfigured, match="The manager has stopped"):
         manager.create_task(never())
     wrong: Any = 3
-    with pytest.raises(Misconfigured, match="create_task takes what a call of an async function gives"):
-        manager.create_task(wrong)
+    async with AsyncManager().running() as running:
+        with pytest.raises(Misconfigured, match="a coroutine or an async function without arguments, not 3"):
+            running.create_task(wrong)
     with pytest.raises(Misconfigured, match="The grace of an AsyncManager is 0 seconds or more"):
         AsyncManager(grace=-1)
     with pytest.raises(Misconfigured, match="hook of the manager is a function"):
