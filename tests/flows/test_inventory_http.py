@@ -160,6 +160,7 @@ async def test_every_operation_and_every_field_of_it_is_described(client: httpx2
         "ListPackages",
         "RejectPackage",
         "ScanEnvironment",
+        "SummariseInventory",
     ]
     parameters = [one for operation in operations for one in operation.get("parameters", [])]
     schemas = document["components"]["schemas"]
@@ -168,6 +169,15 @@ async def test_every_operation_and_every_field_of_it_is_described(client: httpx2
     assert all(parameter["description"] for parameter in parameters)
     assert all(field["description"] for fields in asked for field in fields.values())
     assert schemas["Package"]["properties"].keys() >= {"id", "release", "licence", "status", "decided_by"}
+
+
+async def test_the_summary_is_counted_anew_once_something_is_decided(client: httpx2.AsyncClient) -> None:
+    before = (await client.get("/summary")).json()
+    assert before["packages"] == sum(before["by_status"].values()) == sum(before["by_licence"].values()) > 0
+    assert "approved" not in before["by_status"]
+    await client.post("/packages/sample-00001/approve", json={"approved_by": "ada"})
+    after = (await client.get("/summary")).json()
+    assert after == before | {"by_status": {"pending": before["packages"] - 1, "approved": 1}}
 
 
 async def test_checks_of_licences_can_be_looked_through(app: App, client: httpx2.AsyncClient) -> None:

@@ -10,6 +10,7 @@ The demo application, to be read from the inside out:
     scanning.py        the command ScanEnvironment and its handler
     decisions.py       the commands of people: approve, reject, annotate
     queries.py         what can be asked
+    summary.py         the inventory at a glance, from a cache that its events make forget
     subscribers.py     what follows from the events: licences are classified
     notices.py         another module: a webhook is told of flagged licences, behind a breaker
     settings.py        the URL of that webhook
@@ -36,6 +37,7 @@ from uno.examples.inventory.packages import (
 from uno.examples.inventory.queries import FindDependents, GetPackage, GetPackageHistory, ListPackages
 from uno.examples.inventory.samples import generate
 from uno.examples.inventory.scanning import ScanEnvironment, ScanSummary
+from uno.examples.inventory.summary import InventorySummary, SummariseInventory
 from uno.examples.inventory.tables import LicenceCheck
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "FindDependents",
     "GetPackage",
     "GetPackageHistory",
+    "InventorySummary",
     "LicenceCheck",
     "LicenceClass",
     "LicenceDeclaration",
@@ -61,6 +64,7 @@ __all__ = [
     "ScanEnvironment",
     "ScanSummary",
     "Status",
+    "SummariseInventory",
     "Unreadable",
     "app",
     "generate",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from uno.app import App, resource
+from uno.di import value
 from uno.examples.inventory.decisions import (
     AnnotatePackage,
     ApprovePackage,
@@ -26,6 +27,7 @@ from uno.examples.inventory.queries import (
 from uno.examples.inventory.scanning import ScanEnvironment, scan_environment
 from uno.examples.inventory.settings import InventorySettings
 from uno.examples.inventory.subscribers import classify_licence, warn
+from uno.examples.inventory.summary import Summaries, SummariseInventory, summarise_inventory
 from uno.examples.inventory.tables import LicenceCheck
 from uno.modules import Access, Module, Route
 from uno.security import AuthProvider
@@ -54,6 +56,7 @@ def app(*, settings: Settings | None = None, auth: AuthProvider | None = None, *
 
 def inventory(*, decide: Access = "open") -> Module:
     """The module about packages; `decide` says who may approve and reject."""
+    summaries = Summaries()
     return Module(
         "inventory",
         models=[Package, LicenceCheck],
@@ -68,7 +71,10 @@ def inventory(*, decide: Access = "open") -> Module:
             get_package_history,
             classify_licence,
             warn,
+            summarise_inventory,
+            *summaries.handlers,
         ],
+        providers=[value(summaries)],
         routes=[
             Route(ScanEnvironment, path="/packages/scan", access="open"),
             Route(ListPackages, access="open"),  # GET /packages
@@ -78,6 +84,7 @@ def inventory(*, decide: Access = "open") -> Module:
             Route(AnnotatePackage, access="open"),  # POST /packages/{package_id}/annotate
             Route(FindDependents, method="GET", path="/packages/{package_id}/dependents", access="open"),
             Route(GetPackageHistory, path="/packages/{package_id}/history", access="open"),
+            Route(SummariseInventory, method="GET", path="/summary", access="open"),
             # GET /licence-checks, with filters and pages, and GET /licence-checks/{id}: no code of its own.
             resource(LicenceCheck, operations=["list", "get"], access="open"),
         ],
