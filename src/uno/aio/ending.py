@@ -32,6 +32,15 @@ async def end(*tasks: "asyncio.Task[Any]") -> None:
         del stopped
 
 
+async def end_within(task: "asyncio.Task[Any]", seconds: float) -> bool:
+    """Cancel it, and whether it ended within `seconds`. What it raises is for nobody: its time was over."""
+    task.cancel()
+    await asyncio.wait([task], timeout=seconds)
+    if task.done() and not task.cancelled():
+        task.exception()
+    return task.done()
+
+
 @asynccontextmanager
 async def cancel_on_exit(task: "asyncio.Task[T]") -> AsyncIterator["asyncio.Task[T]"]:
     """Cancels `task` at the end of the block and waits for it.

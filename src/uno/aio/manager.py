@@ -16,8 +16,9 @@ from uno import clock
 from uno.aio.background import Work
 from uno.aio.resources import ResourceRegistry
 from uno.aio.restart import RestartPolicy
+from uno.aio.shield import outlasting, to_the_end
 from uno.aio.tasks import BACKGROUND, TaskManager, get_task_manager
-from uno.aio.verbs import LAST, Verb, done, left_of, outlasting, require_verb, waiting, within
+from uno.aio.verbs import LAST, Verb, done, left_of, require_verb, waiting, within
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_numbers
 from uno.telemetry.signals import emit
@@ -301,7 +302,7 @@ class AsyncManager:
         try:
             yield self
         finally:
-            await outlasting(asyncio.create_task(self._leave(), name="uno leaving"))
+            await to_the_end(self._leave())
 
     async def _leave(self) -> None:
         async with self._turn:

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
 from uno import clock
-from uno.aio.verbs import done, end, outlasting, within
+from uno.aio.ending import end_within
+from uno.aio.shield import to_the_end
+from uno.aio.verbs import LAST, done, within
 from uno.errors import Misconfigured, TimedOut, Unavailable
 from uno.resilience.arguments import require_counts, require_function, require_numbers
 from uno.resilience.deadline import remaining
@@ -227,7 +229,7 @@ class ConnectionPool(Generic[T]):
         """Who is cancelled meanwhile waits for it: half closed it would be of no use, and open."""
         self._closed += 1
         if self.close_func is not None:
-            await outlasting(asyncio.create_task(self._closing(self.close_func, pooled.connection)))
+            await to_the_end(self._closing(self.close_func, pooled.connection))
 
     async def _closing(self, close: Callable[[T], Any], connection: T) -> None:
         what = f"Closing a connection of the pool {self.name!r}"
@@ -267,7 +269,7 @@ class ConnectionPool(Generic[T]):
         try:
             await asyncio.wait([waiting], timeout=timeout)
         finally:
-            await end(waiting)
+            await end_within(waiting, LAST)
             await self._cut_off()
 
     async def _close_idle(self) -> None:

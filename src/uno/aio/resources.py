@@ -9,7 +9,8 @@ from typing import Any, TypeVar, cast
 from uno.aio.order import in_order
 from uno.aio.pool import ConnectionPool
 from uno.aio.same_settings import require_same
-from uno.aio.verbs import Verb, closer, done, left_of, outlasting, require_verb, starter, within
+from uno.aio.shield import outlasting
+from uno.aio.verbs import Verb, closer, done, left_of, require_verb, starter, within
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_numbers
 from uno.resilience.breaker import CircuitBreaker

@@ -2,9 +2,10 @@
 
 import asyncio
 
+from uno.aio.ending import end_within
 from uno.aio.manager import CLOSING, AsyncManager, get_async_manager
 from uno.aio.stopping import told_to_stop
-from uno.aio.verbs import Verb, done, end, require_verb, within
+from uno.aio.verbs import Verb, done, require_verb, within
 
 
 async def run_application(
@@ -46,7 +47,7 @@ async def _started(manager: AsyncManager, startup: Verb | None) -> bool:
     finally:
         told.cancel()
         if not starting.done():
-            await end(starting, manager.remaining())
+            await end_within(starting, manager.remaining())
 
 
 async def _cleaned(manager: AsyncManager, cleanup: Verb | None) -> None:

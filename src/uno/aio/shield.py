@@ -9,7 +9,11 @@ T = TypeVar("T")
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """What `work` gives, run as a task of its own; a caller that is cancelled is so once it has ended."""
-    task = asyncio.get_running_loop().create_task(work)
+    return await outlasting(asyncio.get_running_loop().create_task(work))
+
+
+async def outlasting(task: "asyncio.Task[T]") -> T:
+    """The same for a task, which others may wait for, too."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

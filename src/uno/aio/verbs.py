@@ -6,8 +6,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from uno import clock
+from uno.aio.births import waits, waits_at
+from uno.aio.ending import end_within
 from uno.errors import Misconfigured, TimedOut
-from uno.sync import awaits
 
 T = TypeVar("T")
 Verb = Callable[[], Any]
@@ -56,52 +57,20 @@ async def within(work: Coroutine[Any, Any, T], seconds: float, what: str, fix: s
     try:
         await asyncio.wait([task], timeout=seconds)
     except asyncio.CancelledError:
-        await end(task)
+        await end_within(task, LAST)
         raise
     if task.done():
         return task.result()
     where = waiting(work)
-    ended = await end(task)
+    ended = await end_within(task, LAST)
     left = "" if ended else " It does not end when it is cancelled either, so it is left behind."
     raise TimedOut(f"{what} took longer than {seconds:g} s{where}; {fix}.{left}")
 
 
-async def end(task: asyncio.Task[Any], seconds: float = LAST) -> bool:
-    """Cancel it, and whether it ended within `seconds`. What it raises is for nobody: its time was over."""
-    task.cancel()
-    await asyncio.wait([task], timeout=seconds)
-    if task.done() and not task.cancelled():
-        task.exception()
-    return task.done()
-
-
 def waiting(work: Any) -> str:
     """Where a coroutine waits, as the end of a sentence; empty where that cannot be said."""
-    places = list(awaits(work))
-    theirs = [place for place in places if place[2].partition(".")[0] not in ("asyncio", "uvloop", "anyio")]
-    if not theirs:
-        return ""
-    code, line, _ = theirs[-1]
-    return f"; it waits in {code.co_qualname} ({code.co_filename}:{line or code.co_firstlineno})"
-
-
-async def outlasting(task: "asyncio.Task[T]") -> T:
-    """What `task` gives; a caller who is cancelled waits for it, and is cancelled then."""
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.done() and task.cancelled():
-                break
-            cancelled = error
-        except BaseException:  # it is the task's own, raised below
-            break
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()
-        raise cancelled
-    return task.result()
+    place = waits_at(waits(work))
+    return "" if place is None else f"; it waits at {place}"
 
 
 def left_of(end_at: float | None, most: float) -> float:

@@ -19,17 +19,16 @@ import uvicorn
 
 from uno import clock
 from uno.aio import AsyncManager
+from uno.aio.ending import end_within
 from uno.aio.manager import CLOSING
 from uno.aio.stopping import Asked, taking_signals
-from uno.aio.verbs import end, waiting
+from uno.aio.verbs import LAST, waiting
 from uno.errors import TimedOut
 from uno.telemetry import emit
 
 log = logging.getLogger("uno.api")
 # Seconds that a connection without a request may still send one, and between two looks at those there are.
 _FRESH, _LOOK = 1.0, 0.02
-# Seconds beyond `CLOSING` until an application that does not stop is left behind.
-_LAST = 0.25
 
 
 class Draining:
@@ -107,7 +106,7 @@ class Draining:
             late = set(state.tasks)
             for task in late:
                 task.cancel()
-            await asyncio.wait(late, timeout=_LAST)
+            await asyncio.wait(late, timeout=LAST)
         # The last bytes of an answer leave after its handler.
         while state.connections and self.manager.remaining() > 0:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_LOOK)
@@ -116,16 +115,16 @@ class Draining:
 
     async def _end_lifespan(self) -> None:
         ending = asyncio.create_task(self.server.lifespan.shutdown(), name="uno lifespan")
-        await asyncio.wait([ending], timeout=self.manager.remaining() + CLOSING + _LAST)
+        await asyncio.wait([ending], timeout=self.manager.remaining() + CLOSING + LAST)
         if ending.done():
             ending.result()
             return
         where = "" if self.lifespan is None else waiting(self.lifespan.get_coro())
         self.error = TimedOut(f"The application did not stop within {self.grace:g} s of grace{where}.")
         log.error("%s", self.error)
-        await end(ending)
+        await end_within(ending, LAST)
         if self.lifespan is not None:
-            await end(self.lifespan)
+            await end_within(self.lifespan, LAST)
 
 
 def _is_fresh(connection: Any) -> bool:

@@ -124,7 +124,7 @@ async def test_an_application_that_does_not_stop_is_left_behind_with_the_line_at
     assert await process.exit_code() == 1
     assert "unloading" in process.printed
     assert re.search(
-        r"The application did not stop within 0\.2 s of grace; it waits in Slow\.on_unload \(.*plain\.py:\d+\)",
+        r"The application did not stop within 0\.2 s of grace; it waits at .*plain\.py:\d+ in Slow\.on_unload",
         process.printed,
     )
 

@@ -236,7 +236,8 @@ async def test_a_task_that_does_not_end_in_time_is_cancelled_and_named(caplog: p
         task = manager.create_task(never(), name="for ever")
     assert task.cancelled()
     record = next(r for r in caplog.records if getattr(r, "signal", "") == "tasks.cancelled")
-    assert vars(record)["tasks"][0].startswith("for ever; it waits in never (")
+    assert vars(record)["tasks"][0].startswith("for ever; it waits at ")
+    assert vars(record)["tasks"][0].endswith(" in never")
 
 
 async def test_a_task_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:

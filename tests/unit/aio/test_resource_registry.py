@@ -134,8 +134,8 @@ async def test_one_whose_close_hangs_is_told_with_its_line_and_the_others_close(
     with pytest.raises(TimedOut) as caught:
         await registry.close()
     text = str(caught.value)
-    assert text.startswith("Closing the resource 'hanging' took longer than 0.01 s; it waits in ")
-    assert "hang (" in text
+    assert text.startswith("Closing the resource 'hanging' took longer than 0.01 s; it waits at ")
+    assert "hang; " in text
     assert "register(close_timeout=...)" in text
     assert story == ["+first", "+last", "-last", "-first"]
 
