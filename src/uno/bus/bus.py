@@ -6,9 +6,11 @@ event to its subscribers. Everything is looked up by type in tables made at star
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from uno import context
+from uno.aio.relay import each_in_turn
 from uno.bus.entities import Entities
 from uno.bus.handler import compile_handler, name_of, problems
 from uno.bus.pipeline import Call, Middleware, as_result, compose
@@ -120,9 +122,9 @@ class Bus:
     async def notify(self, events: Iterable[DomainEvent]) -> None:
         """Run the in-process subscribers of `events`; one that fails is logged and stops nobody."""
         await self._ready()
-        for event in events:
-            for mark, call in self._table.told(type(event)):
-                await _isolated(mark.name, call, event)
+        told = self._table.told
+        calls = [partial(_isolated, mark.name, call, event) for event in events for mark, call in told(type(event))]
+        await each_in_turn(calls, "subscribers")
 
     async def deliver(self, envelope: Envelope) -> Result[None]:
         """Run one durable subscriber; `KeyError` where no code of that name waits for such an event."""

@@ -78,6 +78,7 @@ async def _limited(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
 
 async def _in_time(uow: "UnitOfWork", work: Coroutine[Any, Any, None]) -> None:
     await deadlines.confirmed(work, uow.database.settings.commit_timeout)
+    uow.stored = True
 
 
 async def _in_a_transaction(uow: "UnitOfWork") -> None:

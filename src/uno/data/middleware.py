@@ -7,6 +7,7 @@ from uno.bus.idempotency import current_key
 from uno.bus.pipeline import CallNext, Middleware
 from uno.bus.unit import ambient
 from uno.data.aggregates import contended
+from uno.data.telling import tell_the_rest
 from uno.data.unit_of_work import UnitOfWork
 from uno.errors import Conflict, Misconfigured, OutcomeUnknown, UnoError
 from uno.messages import Message, Query
@@ -40,15 +41,18 @@ async def in_unit(uow: UnitOfWork, message: Any, call_next: CallNext) -> Any:
     """Commit what `call_next` does, unless it fails."""
     token = uow.begin()
     try:
-        result = await call_next(message)
-        if result.__class__ is Failure:
-            return result
-        if isinstance(uow.doomed, UnoError) and not isinstance(uow.doomed, Misconfigured):
-            return Failure(uow.doomed)
-        await uow.commit()
+        try:
+            result = await call_next(message)
+            if result.__class__ is Failure:
+                return result
+            if isinstance(uow.doomed, UnoError) and not isinstance(uow.doomed, Misconfigured):
+                return Failure(uow.doomed)
+            await uow.commit()
+        finally:
+            await uow.end(token)
+        await uow.tell()
     finally:
-        await uow.end(token)
-    await uow.tell()
+        tell_the_rest(uow)
     return result
 
 

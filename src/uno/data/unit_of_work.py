@@ -31,6 +31,7 @@ from uno.data.rounds import Rounds
 from uno.data.savepoints import savepoint
 from uno.data.session_path import SessionPath
 from uno.data.strangers import Strangers
+from uno.data.telling import keep_outcome, tell, tell_the_rest
 from uno.data.tracked import Tracked
 from uno.data.writing import is_mapped, write_tracked
 from uno.domain.aggregate import Numbered, numbered, numbered_events
@@ -91,8 +92,10 @@ class UnitOfWork:
         self._begun = False
         self._token: Any = None
         self._streams: WeakSet[AsyncGenerator[Any, None]] | None = None
-        self._outcome: Changes | None = None
-        self._outcomes: list[Changes] = []
+        # What is being committed, whether that is in the database, and what was before, of which nobody was told yet.
+        self.outcome: Changes | None = None
+        self.stored = False
+        self.outcomes: list[Changes] = []
         self.doomed: BaseException | None = None
         self.over = False
         if books is None and after is None and database.furnish is not None:
@@ -117,12 +120,15 @@ class UnitOfWork:
                 outer.doom(error)
             return
         try:
+            try:
+                if error is None:
+                    await self.commit()
+            finally:
+                await self.end(self._token)
             if error is None:
-                await self.commit()
+                await self.tell()
         finally:
-            await self.end(self._token)
-        if error is None:
-            await self.tell()
+            tell_the_rest(self)
 
     def begin(self) -> Any:
         """Become the ambient unit of work of this task; returns what `end` takes."""
@@ -385,6 +391,7 @@ class UnitOfWork:
         the connection was lost meanwhile. A cancelled caller waits for the outcome.
         """
         self._check_runner()
+        self.stored = False
         if self.doomed is not None:
             raise self.doomed
         if self._transaction is not None:
@@ -415,9 +422,7 @@ class UnitOfWork:
 
     async def _settle(self) -> None:
         """What is committed is not written again by another commit."""
-        if self._outcome is not None:
-            self._outcomes.append(self._outcome)
-            self._outcome = None
+        keep_outcome(self)
         self._fences = []
         self.strangers.settle()
         self.tracked.settle()
@@ -430,10 +435,7 @@ class UnitOfWork:
     async def tell(self) -> None:
         """Tell those who wait for the commit; called once it is over and ended well."""
         self._begun = False
-        outcomes, self._outcomes = self._outcomes, []
-        for outcome in outcomes:
-            for one in self.after:
-                await one(outcome)
+        await tell(self)
 
     def collected_events(self) -> list[DomainEvent]:
         """The events of all aggregates and those that were published, each once."""
@@ -473,8 +475,8 @@ class UnitOfWork:
         """The changes and events of this commit, computed once."""
         events = tuple(self.collected_events())
         changes, captured = tuple(self.net_changes()), self.database.captured
-        self._outcome = Changes(changes, events, context.current(), clock.now(), captured)
-        return self._outcome
+        self.outcome = Changes(changes, events, context.current(), clock.now(), captured)
+        return self.outcome
 
     def also(self, book: Book) -> None:
         """Write the rows of one more book with the commit."""
