@@ -7,12 +7,12 @@ own, so that who gives up waiting takes nothing from the others.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar
 from itertools import repeat
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
-from uno import clock, sync
+from uno import clock, context as contexts, sync
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience.arguments import require_counts, require_function, require_numbers
 from uno.telemetry.signals import emit
@@ -82,8 +82,8 @@ class AsyncBatcher(Generic[T, R]):
     A result that is an exception is raised for its item alone; an exception that is raised, for all. With a `key`,
     items of the same `key(item)` in one batch are one item. `max_concurrency` batches run at a time, in the order of
     their items; more than `max_pending` items wait outside. It belongs to the event loop that it is first used in,
-    and its batches run in the context in which it was made, not in that of a caller. Close it with `aclose()` or
-    `async with`, which finish what was added. Times are in seconds.
+    and its batches run in copies of `context`: without one they see no context variables of a caller, nor of who made
+    it. Close it with `aclose()` or `async with`, which finish what was added. Times are in seconds.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class AsyncBatcher(Generic[T, R]):
         max_concurrency: int = 1,
         max_pending: int = 10_000,
         name: str | None = None,
+        context: Context | None = None,
     ) -> None:
         _check(batch_operation, key, max_batch_size, max_wait_time, max_concurrency, max_pending)
         self.name = name or getattr(batch_operation, "__qualname__", None) or "unnamed"
@@ -105,7 +106,7 @@ class AsyncBatcher(Generic[T, R]):
         self.max_pending = int(max_pending)
         self._operation = batch_operation
         self._key = key
-        self._context: Context = copy_context()
+        self._context = contexts.nobodys() if context is None else context
         self._loop: asyncio.AbstractEventLoop | None = None
         # The same while it takes items; all that one of them costs in the usual case is this comparison.
         self._taking: asyncio.AbstractEventLoop | None = None

@@ -3,15 +3,17 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from uno import context
-from uno.aio import AsyncBatcher, BatcherFull, BatchMismatch
+from uno.aio import AsyncBatcher, BatcherFull, BatchMismatch, timeout
 from uno.errors import Misconfigured, NotFound, Unavailable
+from uno.resilience import deadline
+from uno.security.principal import Principal, current_principal, use_principal
 
 # Longer than any test: a batch that is to run by its size alone.
 LONG = 3600.0
@@ -321,25 +323,41 @@ async def test_a_task_that_outlives_the_batch_that_started_it_may_add_items() ->
     assert await other == 3
 
 
-async def test_a_batch_runs_in_the_context_of_the_batcher_and_not_of_a_caller() -> None:
+async def test_a_batch_sees_nothing_of_its_callers_nor_of_who_made_the_batcher() -> None:
     seen: list[Any] = []
 
     async def look(items: list[int]) -> list[int]:
-        seen.append((variable.get(), context.get()))
+        seen.append((variable.get(), context.get(), current_principal(), deadline.remaining()))
         variable.set("changed")
         return items
 
     variable: ContextVar[str] = ContextVar("test", default="outside")
-    batcher = AsyncBatcher(look, max_wait_time=0)
 
-    async def caller() -> None:
-        variable.set("caller")
-        with context.use(context.Context(tenant="acme")):
-            await batcher.add_item(1)
+    async def caller(tenant: str) -> None:
+        variable.set(tenant)
+        with context.use(context.Context(tenant=tenant)), use_principal(Principal(tenant)):
+            async with timeout(LONG):
+                batchers.append(batchers[0] if batchers else AsyncBatcher(look, max_wait_time=0))
+                await batchers[0].add_item(1)
 
-    for _ in range(2):
-        await asyncio.create_task(caller())
-    assert seen == [("outside", None)] * 2
+    batchers: list[AsyncBatcher[int, int]] = []
+    for tenant in ("acme", "other"):
+        await asyncio.create_task(caller(tenant))
+    assert seen == [("outside", None, None, None)] * 2
+
+
+async def test_a_batcher_that_is_given_a_context_runs_each_batch_in_a_copy_of_it() -> None:
+    variable: ContextVar[str] = ContextVar("test", default="outside")
+
+    async def look(items: list[int]) -> list[str]:
+        before = variable.get()
+        variable.set("changed")
+        return [before]
+
+    variable.set("of the maker")
+    batcher = AsyncBatcher(look, max_wait_time=0, context=copy_context())
+    variable.set("of a caller")
+    assert [await batcher.add_item(1), await batcher.add_item(2)] == ["of the maker"] * 2
 
 
 async def test_a_key_that_cannot_be_made_is_the_error_of_its_item() -> None:
