@@ -8,12 +8,15 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextvars import Context, ContextVar
+from functools import partial
 from itertools import repeat
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
+from uno.aio.waits import limited
 from uno.errors import Misconfigured, Unavailable
+from uno.resilience import deadline
 from uno.resilience.arguments import require_counts, require_function, require_numbers
 from uno.telemetry.signals import emit
 
@@ -124,14 +127,24 @@ class AsyncBatcher(Generic[T, R]):
     # ── adding ──
 
     async def add_item(self, item: T) -> R:
-        """The result of `item`; waits for room while there are `max_pending` items.
+        """The result of `item`; waits for room while there are `max_pending` items, and for nothing past the deadline.
 
-        Raises what `batch_operation` raised, or gave as the result of this item.
+        Raises what `batch_operation` raised, or gave as the result of this item, and `TimedOut`.
         """
+        if deadline.ambient() is not None:
+            return await limited(partial(self._add, item), self._late)
+        if self._pending >= self.max_pending:
+            return await self._add(item)
+        return await self.submit(item)
+
+    async def _add(self, item: T) -> R:
         if self._pending >= self.max_pending:
             await self._room()
             return await self._put(item, asyncio.get_running_loop())
         return await self.submit(item)
+
+    def _late(self) -> str:
+        return f"The batcher {self.name} had no result before the deadline."
 
     def submit(self, item: T) -> "asyncio.Future[R]":
         """The future result of `item`, for `asyncio.gather` or for later. Raises `BatcherFull`."""

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from uno import context
+from uno import clock, context
 from uno.aio import AsyncBatcher, BatcherFull, BatchMismatch, timeout
-from uno.errors import Misconfigured, NotFound, Unavailable
+from uno.errors import Misconfigured, NotFound, TimedOut, Unavailable
 from uno.resilience import deadline
 from uno.security.principal import Principal, current_principal, use_principal
 
@@ -215,6 +215,25 @@ async def test_who_comes_when_it_is_full_waits_outside_in_order_and_submit_refus
     assert work.batches == [[0, 1], [2, 4], [5]]
     assert batcher.pending == 0
     assert await batcher.submit(7) == 70
+
+
+async def test_nobody_waits_for_a_batch_or_for_room_past_the_deadline_of_the_message() -> None:
+    work = Work()
+    work.go.clear()
+    batcher = AsyncBatcher(work, max_batch_size=1, max_pending=1)
+    first = asyncio.create_task(batcher.add_item(1))
+    await settled()
+    with context.use(context.Context(deadline=clock.monotonic())):
+        with pytest.raises(TimedOut, match="no result before the deadline"):
+            await batcher.add_item(2)
+        assert batcher.pending == 1
+        with pytest.raises(TimedOut, match="no result before the deadline"):
+            await AsyncBatcher(work, max_wait_time=0).add_item(3)
+    work.go.set()
+    with context.use(context.Context(deadline=clock.monotonic() + LONG)):
+        assert await batcher.add_item(4) == 40
+    assert await first == 10
+    assert work.batches == [[1], [3], [4]]
 
 
 async def test_a_place_that_was_given_to_a_cancelled_caller_goes_to_the_next() -> None:
