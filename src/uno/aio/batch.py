@@ -9,8 +9,9 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
 from contextvars import Context, ContextVar
 from functools import partial
+from inspect import isawaitable
 from itertools import repeat
-from types import TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
@@ -283,7 +284,13 @@ class AsyncBatcher(Generic[T, R]):
     async def _work(self, batch: _Batch[T, R]) -> None:
         _around.set((*_around.get(), cast("asyncio.Task[None]", asyncio.current_task())))
         try:
-            results = _checked(self.name, await self._operation(batch.items), len(batch.futures))
+            found = self._operation(batch.items)
+            if not isawaitable(found):
+                raise BatchMismatch(
+                    f"The batch operation of the batcher {self.name} has run, and returned a {type(found).__name__} "
+                    "that nobody can await: make it an async function."
+                )
+            results = _checked(self.name, await found, len(batch.futures))
         except Exception as error:  # those who wait for the batch see it
             batch.refuse(error)
         else:
@@ -369,6 +376,11 @@ def _check(operation: Any, key: Any, size: Any, wait: Any, concurrency: Any, pen
     owner = "an AsyncBatcher"
     if not callable(operation):
         raise Misconfigured(f"batch_operation of {owner} is an async function of a list, not {operation!r}.")
+    if _is_sync(operation):
+        raise Misconfigured(
+            f"batch_operation of {owner} is an async function, and {operation!r} is none: write `async def`, and what "
+            "blocks there as `await uno.aio.in_thread(insert, rows)`."
+        )
     require_function(owner, "The key", key)
     require_counts(owner, max_batch_size=size, max_concurrency=concurrency, max_pending=pending)
     require_numbers(owner, max_wait_time=wait)
@@ -376,6 +388,14 @@ def _check(operation: Any, key: Any, size: Any, wait: Any, concurrency: Any, pen
         raise Misconfigured(
             f"max_batch_size, max_concurrency and max_pending of {owner} are 1 or more, max_wait_time 0 or more."
         )
+
+
+def _is_sync(operation: Any) -> bool:
+    """Whether it is a function that was written with `def`; of what else is none only the call can tell."""
+    while isinstance(operation, partial | MethodType):
+        operation = operation.func if isinstance(operation, partial) else operation.__func__
+    is_written = isinstance(operation, FunctionType) and operation.__name__ != "<lambda>"
+    return is_written and not hasattr(operation, "__wrapped__") and not sync.is_async(operation)
 
 
 def _checked(name: str, results: Any, number: int) -> list[Any]:

@@ -1,9 +1,11 @@
 """Items that are worked on together: who gets what, who waits, and what a cancelled caller takes along."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any
 
 import pytest
@@ -117,6 +119,34 @@ async def test_anything_but_one_result_for_each_item_is_an_error_that_says_so(re
         assert isinstance(one, BatchMismatch)
         assert isinstance(one, ValueError)
         assert "one" in str(one)
+
+
+def test_an_operation_written_with_def_is_refused_before_it_does_anything() -> None:
+    class Store:
+        def insert(self, rows: list[int]) -> list[int]:
+            raise AssertionError
+
+    def insert(table: str, rows: list[int]) -> list[int]:
+        raise AssertionError
+
+    for sync in (insert, partial(insert, "rows"), Store().insert):
+        with pytest.raises(Misconfigured, match=r"insert.* is none: write `async def`"):
+            AsyncBatcher(sync)  # type: ignore[arg-type]
+
+
+async def test_an_operation_may_be_whatever_gives_something_to_await() -> None:
+    class Store:
+        async def insert(self, table: str, rows: list[int]) -> list[int]:
+            return rows
+
+    @functools.wraps(Store.insert)
+    def wrapper(table: str, rows: list[int]) -> Any:
+        return Store().insert(table, rows)
+
+    for operation in (partial(Store().insert, "rows"), partial(wrapper, "rows"), lambda rows: Work()(rows), Work()):
+        assert await AsyncBatcher(operation, max_wait_time=0).add_item(1) in (1, 10)
+    with pytest.raises(BatchMismatch, match="has run, and returned a list that nobody can await"):
+        await AsyncBatcher(lambda rows: rows, max_wait_time=0).add_item(1)  # type: ignore[arg-type,return-value]
 
 
 async def test_an_operation_that_empties_its_list_changes_nothing() -> None:
