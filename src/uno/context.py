@@ -155,13 +155,30 @@ def left_behind(variable: ContextVar[T], otherwise: T) -> ContextVar[T]:
 
 
 def detached() -> Variables:
-    """The variables for work that many wait for, or nobody: a copy without what belongs to this message alone.
+    """The variables for work in the name of who asks, that others may wait for, too: a copy without what belongs to
+    this message alone.
 
-    Who asks, and for which tenant, stays; its deadline, its unit of work and its idempotency key do not.
+    The actor, the principal, the tenant and variables of one's own stay; the deadline, the unit of work and the
+    idempotency key do not. `apart` is for work that goes on by itself, `nobodys` for what is done for many at once.
     """
     found = copy_context()
     found.run(_leave_behind)
     return found
+
+
+def apart() -> Variables:
+    """The variables for work that goes on by itself: of those around it only the context, without its deadline."""
+    made, around = Variables(), _current.get()
+    if around is not None:
+        made.run(_current.set, around.replace(deadline=None))
+    return made
+
+
+def nobodys() -> Variables:
+    """The variables for work that is done for many at once: nothing of the message in which it was set up, or of any
+    whose part it is, so that nobody's is done in the name of another. They belong into what it is given to do.
+    """
+    return Variables()
 
 
 def _leave_behind() -> None:

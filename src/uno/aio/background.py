@@ -72,7 +72,7 @@ class BackgroundGroup:
         named = name or _name(work)
         restarts = None if restart is None else Restarts(_require(restart))
         coro = _coroutine(work) if restarts is None else _supervised(_function(work), restarts, named, self.name)
-        task = loop.create_task(coro, name=named, context=context or _apart())
+        task = loop.create_task(coro, name=named, context=context or contexts.apart())
         self._live[task] = birth_outside()
         _busy.add(self)
         if restarts is not None:
@@ -238,14 +238,6 @@ WAITING_ROOMS[_before_the_next.__code__] = "restarting"
 def _asked_to_end() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _apart() -> contextvars.Context:
-    """Context variables of which only uno's context is set."""
-    made, around = contextvars.Context(), contexts.get()
-    if around is not None:
-        made.run(contexts.enter, around.replace(deadline=None))
-    return made
 
 
 def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:

@@ -7,13 +7,17 @@ own, so that who gives up waiting takes nothing from the others.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
-from contextvars import Context, ContextVar, copy_context
+from contextvars import Context, ContextVar
+from functools import partial
+from inspect import isawaitable
 from itertools import repeat
-from types import TracebackType
+from types import FunctionType, MethodType, TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
-from uno import clock, sync
+from uno import clock, context as contexts, sync
+from uno.aio.waits import limited
 from uno.errors import Misconfigured, Unavailable
+from uno.resilience import deadline
 from uno.resilience.arguments import require_counts, require_function, require_numbers
 from uno.telemetry.signals import emit
 
@@ -82,8 +86,8 @@ class AsyncBatcher(Generic[T, R]):
     A result that is an exception is raised for its item alone; an exception that is raised, for all. With a `key`,
     items of the same `key(item)` in one batch are one item. `max_concurrency` batches run at a time, in the order of
     their items; more than `max_pending` items wait outside. It belongs to the event loop that it is first used in,
-    and its batches run in the context in which it was made, not in that of a caller. Close it with `aclose()` or
-    `async with`, which finish what was added. Times are in seconds.
+    and its batches run in copies of `context`: without one they see no context variables of a caller, nor of who made
+    it. Close it with `aclose()` or `async with`, which finish what was added. Times are in seconds.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class AsyncBatcher(Generic[T, R]):
         max_concurrency: int = 1,
         max_pending: int = 10_000,
         name: str | None = None,
+        context: Context | None = None,
     ) -> None:
         _check(batch_operation, key, max_batch_size, max_wait_time, max_concurrency, max_pending)
         self.name = name or getattr(batch_operation, "__qualname__", None) or "unnamed"
@@ -105,7 +110,7 @@ class AsyncBatcher(Generic[T, R]):
         self.max_pending = int(max_pending)
         self._operation = batch_operation
         self._key = key
-        self._context: Context = copy_context()
+        self._context = contexts.nobodys() if context is None else context
         self._loop: asyncio.AbstractEventLoop | None = None
         # The same while it takes items; all that one of them costs in the usual case is this comparison.
         self._taking: asyncio.AbstractEventLoop | None = None
@@ -123,14 +128,24 @@ class AsyncBatcher(Generic[T, R]):
     # ── adding ──
 
     async def add_item(self, item: T) -> R:
-        """The result of `item`; waits for room while there are `max_pending` items.
+        """The result of `item`; waits for room while there are `max_pending` items, and for nothing past the deadline.
 
-        Raises what `batch_operation` raised, or gave as the result of this item.
+        Raises what `batch_operation` raised, or gave as the result of this item, and `TimedOut`.
         """
+        if deadline.ambient() is not None:
+            return await limited(partial(self._add, item), self._late)
+        if self._pending >= self.max_pending:
+            return await self._add(item)
+        return await self.submit(item)
+
+    async def _add(self, item: T) -> R:
         if self._pending >= self.max_pending:
             await self._room()
             return await self._put(item, asyncio.get_running_loop())
         return await self.submit(item)
+
+    def _late(self) -> str:
+        return f"The batcher {self.name} had no result before the deadline."
 
     def submit(self, item: T) -> "asyncio.Future[R]":
         """The future result of `item`, for `asyncio.gather` or for later. Raises `BatcherFull`."""
@@ -269,7 +284,13 @@ class AsyncBatcher(Generic[T, R]):
     async def _work(self, batch: _Batch[T, R]) -> None:
         _around.set((*_around.get(), cast("asyncio.Task[None]", asyncio.current_task())))
         try:
-            results = _checked(self.name, await self._operation(batch.items), len(batch.futures))
+            found = self._operation(batch.items)
+            if not isawaitable(found):
+                raise BatchMismatch(
+                    f"The batch operation of the batcher {self.name} has run, and returned a {type(found).__name__} "
+                    "that nobody can await: make it an async function."
+                )
+            results = _checked(self.name, await found, len(batch.futures))
         except Exception as error:  # those who wait for the batch see it
             batch.refuse(error)
         else:
@@ -355,6 +376,11 @@ def _check(operation: Any, key: Any, size: Any, wait: Any, concurrency: Any, pen
     owner = "an AsyncBatcher"
     if not callable(operation):
         raise Misconfigured(f"batch_operation of {owner} is an async function of a list, not {operation!r}.")
+    if _is_sync(operation):
+        raise Misconfigured(
+            f"batch_operation of {owner} is an async function, and {operation!r} is none: write `async def`, and what "
+            "blocks there as `await uno.aio.in_thread(insert, rows)`."
+        )
     require_function(owner, "The key", key)
     require_counts(owner, max_batch_size=size, max_concurrency=concurrency, max_pending=pending)
     require_numbers(owner, max_wait_time=wait)
@@ -362,6 +388,14 @@ def _check(operation: Any, key: Any, size: Any, wait: Any, concurrency: Any, pen
         raise Misconfigured(
             f"max_batch_size, max_concurrency and max_pending of {owner} are 1 or more, max_wait_time 0 or more."
         )
+
+
+def _is_sync(operation: Any) -> bool:
+    """Whether it is a function that was written with `def`; of what else is none only the call can tell."""
+    while isinstance(operation, partial | MethodType):
+        operation = operation.func if isinstance(operation, partial) else operation.__func__
+    is_written = isinstance(operation, FunctionType) and operation.__name__ != "<lambda>"
+    return is_written and not hasattr(operation, "__wrapped__") and not sync.is_async(operation)
 
 
 def _checked(name: str, results: Any, number: int) -> list[Any]:

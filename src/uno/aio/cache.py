@@ -9,7 +9,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 from uno import clock, context, sync
 from uno.aio.entries import Entries, Entry
 from uno.aio.flights import Flight, Flights
-from uno.aio.freshness import Freshness, check_loader, is_absence, stands_in
+from uno.aio.freshness import Freshness, check_loader, is_absence, not_of_key, stands_in, takes_key
 from uno.errors import Misconfigured, again
 from uno.resilience import Timeout
 from uno.resilience.arguments import require_counts
@@ -69,8 +69,9 @@ class AsyncCache:
     ) -> T:
         """The value of `key`, loaded by `fetch_func(key)` where there is none, or with `force_refresh`.
 
-        `tags` are names under which it can be invalidated, or a function that makes them of the value. Raises what
-        `fetch_func` raises, and `TimedOut`; a `Failure` it gives is given back, and treated as the error it holds.
+        A synchronous `fetch_func` keeps the event loop; `in_thread` is for what blocks. `tags` are names under which it
+        can be invalidated, or a function that makes them of the value. Raises what `fetch_func` raises, and `TimedOut`;
+        a `Failure` it gives is given back, and treated as the error it holds.
         """
         try:
             entry = self._entries[key]
@@ -201,10 +202,15 @@ class Loader:
 
     async def load(self, fetch: Callable[[Any], Any], key: Hashable) -> Any:
         """What `fetch(key)` gives, awaited where it has to be. Raises `TimedOut`."""
-        if self._limit is not None:
-            return await self._limit.call(fetch, key)
-        found = fetch(key)
-        return await found if isawaitable(found) else found
+        try:
+            if self._limit is not None:
+                return await self._limit.call(fetch, key)
+            found = fetch(key)
+            return await found if isawaitable(found) else found
+        except TypeError as error:
+            if takes_key(fetch, key):
+                raise
+            raise not_of_key(fetch) from error
 
 
 def fixed_tags(tags: Tags) -> tuple[str, ...] | None:

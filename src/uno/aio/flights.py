@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any
 
 from uno import context
+from uno.aio.waits import limited
 from uno.errors import Misconfigured, Unavailable
+from uno.resilience import deadline
 
 Loop = asyncio.AbstractEventLoop
 # What is made of the outcome of a flight when it lands: a value, or an error.
@@ -48,13 +50,19 @@ class Flight:
         self._over.set()
 
     async def over(self) -> None:
-        """Until it has landed. Raises `Misconfigured` for who is in it."""
+        """Until it has landed. Raises `Misconfigured` for who is in it, `TimedOut` at the deadline of who waits."""
         if self in _aboard.get():
             raise Misconfigured(
                 f"What loads {self.key!r} asks the same cache for it, and would wait for itself: call the function "
                 "that loads it instead."
             )
-        await self._over.wait()
+        if deadline.ambient() is None:
+            await self._over.wait()
+        else:
+            await limited(self._over.wait, self._late)
+
+    def _late(self) -> str:
+        return f"What is loaded for {self.key!r} was not there before the deadline; it is loaded on."
 
     async def outcome(self) -> Any:
         """What it brings. Raises what the loader raised."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from math import inf
 from typing import Any
 
@@ -78,3 +79,22 @@ def check_loader(fetch: Any) -> Callable[[Any], Any]:
             raise Misconfigured(f"Pass the function that loads, not its call: cache.get(key, {what}).")
         raise Misconfigured(f"cache.get(key, fetch_func) takes an async function of the key, not {what!r}.")
     return fetch  # type: ignore[no-any-return]
+
+
+def takes_key(fetch: Callable[[Any], Any], key: Any) -> bool:
+    """Whether it can be called with a key; looked at where a call has failed, because it takes time."""
+    try:
+        signature(fetch).bind(key)
+    except TypeError:
+        return False
+    except ValueError:  # some that are not written in Python do not say
+        return True
+    return True
+
+
+def not_of_key(fetch: Any) -> Misconfigured:
+    """For who writes `cache.get(key, lambda: load(key))`."""
+    what = getattr(fetch, "__qualname__", None) or repr(fetch)
+    return Misconfigured(
+        f"cache.get(key, fetch_func) calls {what} with the key, which it does not take; write `lambda key: …`."
+    )

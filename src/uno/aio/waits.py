@@ -46,12 +46,13 @@ class Line:
         try:
             if seconds is None and deadline.ambient() is None:
                 return await wait()
-            return await _limited(wait, math.inf if seconds is None else seconds, late)
+            return await limited(wait, late, math.inf if seconds is None else seconds)
         finally:
             del self._since[mark]
 
 
-async def _limited(wait: Callable[[], Awaitable[T]], seconds: float, late: Callable[[], str]) -> T:
+async def limited(wait: Callable[[], Awaitable[T]], late: Callable[[], str], seconds: float = math.inf) -> T:
+    """What `wait()` gives. Raises `TimedOut(late())` after `seconds`, or at the deadline."""
     alarm = Alarm(seconds)
     try:
         found = await wait()

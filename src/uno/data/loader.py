@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextvars import copy_context
 from inspect import unwrap
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -40,7 +41,9 @@ class Loader(Generic[T]):
         database: Database = getattr(self._unit or repository, "database")  # noqa: B009 - one that works alone has its own
         self._plan: Plan = database.plan(repository.entity)
         name = f"loader of {repository.entity.__name__}"
-        self._batcher = AsyncBatcher(self._read, _KEYS, 0, key=_itself, max_pending=maxsize, name=name)
+        self._batcher = AsyncBatcher(
+            self._read, _KEYS, 0, key=_itself, max_pending=maxsize, name=name, context=copy_context()
+        )
 
     async def load(self, id: Any) -> T:
         """The entity with this id. Raises `NotFound`."""

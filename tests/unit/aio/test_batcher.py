@@ -1,17 +1,21 @@
 """Items that are worked on together: who gets what, who waits, and what a cancelled caller takes along."""
 
 import asyncio
+import functools
 import threading
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
-from uno import context
-from uno.aio import AsyncBatcher, BatcherFull, BatchMismatch
-from uno.errors import Misconfigured, NotFound, Unavailable
+from uno import clock, context
+from uno.aio import AsyncBatcher, BatcherFull, BatchMismatch, timeout
+from uno.errors import Misconfigured, NotFound, TimedOut, Unavailable
+from uno.resilience import deadline
+from uno.security.principal import Principal, current_principal, use_principal
 
 # Longer than any test: a batch that is to run by its size alone.
 LONG = 3600.0
@@ -117,6 +121,34 @@ async def test_anything_but_one_result_for_each_item_is_an_error_that_says_so(re
         assert "one" in str(one)
 
 
+def test_an_operation_written_with_def_is_refused_before_it_does_anything() -> None:
+    class Store:
+        def insert(self, rows: list[int]) -> list[int]:
+            raise AssertionError
+
+    def insert(table: str, rows: list[int]) -> list[int]:
+        raise AssertionError
+
+    for sync in (insert, partial(insert, "rows"), Store().insert):
+        with pytest.raises(Misconfigured, match=r"insert.* is none: write `async def`"):
+            AsyncBatcher(sync)  # type: ignore[arg-type]
+
+
+async def test_an_operation_may_be_whatever_gives_something_to_await() -> None:
+    class Store:
+        async def insert(self, table: str, rows: list[int]) -> list[int]:
+            return rows
+
+    @functools.wraps(Store.insert)
+    def wrapper(table: str, rows: list[int]) -> Any:
+        return Store().insert(table, rows)
+
+    for operation in (partial(Store().insert, "rows"), partial(wrapper, "rows"), lambda rows: Work()(rows), Work()):
+        assert await AsyncBatcher(operation, max_wait_time=0).add_item(1) in (1, 10)
+    with pytest.raises(BatchMismatch, match="has run, and returned a list that nobody can await"):
+        await AsyncBatcher(lambda rows: rows, max_wait_time=0).add_item(1)  # type: ignore[arg-type,return-value]
+
+
 async def test_an_operation_that_empties_its_list_changes_nothing() -> None:
     async def empties(items: list[int]) -> list[int]:
         found = [item + 1 for item in items]
@@ -213,6 +245,25 @@ async def test_who_comes_when_it_is_full_waits_outside_in_order_and_submit_refus
     assert work.batches == [[0, 1], [2, 4], [5]]
     assert batcher.pending == 0
     assert await batcher.submit(7) == 70
+
+
+async def test_nobody_waits_for_a_batch_or_for_room_past_the_deadline_of_the_message() -> None:
+    work = Work()
+    work.go.clear()
+    batcher = AsyncBatcher(work, max_batch_size=1, max_pending=1)
+    first = asyncio.create_task(batcher.add_item(1))
+    await settled()
+    with context.use(context.Context(deadline=clock.monotonic())):
+        with pytest.raises(TimedOut, match="no result before the deadline"):
+            await batcher.add_item(2)
+        assert batcher.pending == 1
+        with pytest.raises(TimedOut, match="no result before the deadline"):
+            await AsyncBatcher(work, max_wait_time=0).add_item(3)
+    work.go.set()
+    with context.use(context.Context(deadline=clock.monotonic() + LONG)):
+        assert await batcher.add_item(4) == 40
+    assert await first == 10
+    assert work.batches == [[1], [3], [4]]
 
 
 async def test_a_place_that_was_given_to_a_cancelled_caller_goes_to_the_next() -> None:
@@ -321,25 +372,41 @@ async def test_a_task_that_outlives_the_batch_that_started_it_may_add_items() ->
     assert await other == 3
 
 
-async def test_a_batch_runs_in_the_context_of_the_batcher_and_not_of_a_caller() -> None:
+async def test_a_batch_sees_nothing_of_its_callers_nor_of_who_made_the_batcher() -> None:
     seen: list[Any] = []
 
     async def look(items: list[int]) -> list[int]:
-        seen.append((variable.get(), context.get()))
+        seen.append((variable.get(), context.get(), current_principal(), deadline.remaining()))
         variable.set("changed")
         return items
 
     variable: ContextVar[str] = ContextVar("test", default="outside")
-    batcher = AsyncBatcher(look, max_wait_time=0)
 
-    async def caller() -> None:
-        variable.set("caller")
-        with context.use(context.Context(tenant="acme")):
-            await batcher.add_item(1)
+    async def caller(tenant: str) -> None:
+        variable.set(tenant)
+        with context.use(context.Context(tenant=tenant)), use_principal(Principal(tenant)):
+            async with timeout(LONG):
+                batchers.append(batchers[0] if batchers else AsyncBatcher(look, max_wait_time=0))
+                await batchers[0].add_item(1)
 
-    for _ in range(2):
-        await asyncio.create_task(caller())
-    assert seen == [("outside", None)] * 2
+    batchers: list[AsyncBatcher[int, int]] = []
+    for tenant in ("acme", "other"):
+        await asyncio.create_task(caller(tenant))
+    assert seen == [("outside", None, None, None)] * 2
+
+
+async def test_a_batcher_that_is_given_a_context_runs_each_batch_in_a_copy_of_it() -> None:
+    variable: ContextVar[str] = ContextVar("test", default="outside")
+
+    async def look(items: list[int]) -> list[str]:
+        before = variable.get()
+        variable.set("changed")
+        return [before]
+
+    variable.set("of the maker")
+    batcher = AsyncBatcher(look, max_wait_time=0, context=copy_context())
+    variable.set("of a caller")
+    assert [await batcher.add_item(1), await batcher.add_item(2)] == ["of the maker"] * 2
 
 
 async def test_a_key_that_cannot_be_made_is_the_error_of_its_item() -> None:

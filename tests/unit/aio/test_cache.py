@@ -365,6 +365,25 @@ async def test_what_is_no_loader_is_named() -> None:
         await cache.get("a", load, tags=lambda value: "x")
 
 
+@pytest.mark.parametrize("limit", [30.0, None])
+async def test_a_loader_that_does_not_take_the_key_is_named_and_its_own_errors_stay(limit: float | None) -> None:
+    async def load(key: str) -> str:
+        raise TypeError("of its own")
+
+    async def other(key: str, more: str) -> str:
+        return key
+
+    cache = exact(load_timeout=limit)
+    with pytest.raises(Misconfigured, match=r"<lambda> with the key, which it does not take; write `lambda key: …`"):
+        await cache.get("a", lambda: load("a"))  # type: ignore[arg-type,misc]
+    with pytest.raises(Misconfigured, match="other with the key"):
+        await cache.get("a", other)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="of its own"):
+        await cache.get("a", load)
+    with pytest.raises(TypeError, match="len"):
+        await cache.get(7, len)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.resilience.conftest import Steered, settled, steered  # noqa: F401 - a fixture
 
-from uno import clock
+from uno import clock, context
 from uno.aio import AsyncCache
 from uno.errors import Misconfigured, NotFound, TimedOut, Unavailable
 
@@ -125,6 +125,18 @@ async def test_the_time_of_one_caller_is_not_that_of_the_others() -> None:
     assert isinstance(first, TimeoutError)
     assert others == [1] * CROWD
     assert source.loads == 1
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_nobody_waits_for_a_load_past_the_deadline_of_the_message_and_the_load_goes_on(force: bool) -> None:
+    cache, source = AsyncCache(60.0), Source()
+    first = asyncio.create_task(cache.get("key", source))
+    await settled()
+    late = context.Context(deadline=clock.monotonic())
+    with context.use(late), pytest.raises(TimedOut, match="'key' was not there before the deadline"):
+        await cache.get("key", source, force_refresh=force)
+    source.go.set()
+    assert await first == await cache.get("key", source) == 1
 
 
 @pytest.mark.parametrize("error", [OSError("reset"), NotFound("order", 1), Unavailable("away"), KeyError("key")])
@@ -249,7 +261,8 @@ async def test_a_loader_that_asks_for_its_own_key_is_told_so_and_not_left_hangin
 
 
 async def test_a_loader_may_start_what_asks_for_its_key_later(steered: Steered) -> None:  # noqa: F811
-    cache, later = AsyncCache(60.0, jitter=0), list[asyncio.Task[str]]()
+    # Without a limit, which would be the deadline of that, too.
+    cache, later = AsyncCache(60.0, jitter=0, load_timeout=None), list[asyncio.Task[str]]()
     go = asyncio.Event()
 
     async def load(key: str) -> str:
