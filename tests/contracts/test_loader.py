@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import MetaData
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
 from tests.contracts.conftest import Fresh
 from tests.contracts.statements import statements_of
 
-from uno import clock
+from uno import clock, context
 from uno.data import Database, Model, Repository, SoftDeleteMixin, UnitOfWork, VersionMixin
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured, NotFound
@@ -177,10 +177,14 @@ async def test_a_loader_that_is_not_awaited_does_not_disturb_the_commit(database
         assert (await Repository(Part).get(8)).name == "stored"
 
 
-async def test_a_repository_that_works_alone_has_a_loader_that_does(database: Database, backend: str) -> None:
+def _engine(database: Database, backend: str) -> AsyncEngine:
     scheme, _, rest = database.url.partition("://")
     url = f"{scheme.partition('+')[0]}+{'asyncpg' if backend == 'postgresql' else 'aiosqlite'}://{rest}"
-    engine = create_async_engine(url.replace("sslmode", "ssl"))
+    return create_async_engine(url.replace("sslmode", "ssl"))
+
+
+async def test_a_repository_that_works_alone_has_a_loader_that_does(database: Database, backend: str) -> None:
+    engine = _engine(database, backend)
     parts = Repository(Part, session_factory=async_sessionmaker(engine))
     loader = parts.loader()
     assert [one.id for one in await asyncio.gather(loader.load(1), loader.load(2))] == [1, 2]
@@ -203,6 +207,20 @@ class Strict(Repository[Part]):
 
 
 @pytest.mark.parametrize("kind", [Shown, Strict])
+async def test_a_loader_reads_for_nobody_but_who_made_it(database: Database, backend: str) -> None:
+    engine = _engine(database, backend)
+    alone = Repository(Part, session_factory=async_sessionmaker(engine))
+    with context.use(context.Context(tenant="north", actor="ada")):
+        loader = alone.loader()
+        await loader.load_many([1])
+    for other in (context.Context(tenant="south", actor="ada"), context.Context(tenant="north", actor="bob")):
+        with context.use(other), pytest.raises(Misconfigured, match="for another tenant or in another name"):
+            await loader.load_many([1])
+        with context.use(other), pytest.raises(Misconfigured, match="for another tenant or in another name"):
+            await loader.load(1)
+    await engine.dispose()
+
+
 async def test_a_repository_that_hides_objects_hides_them_here_too(
     database: Database, kind: type[Repository[Part]]
 ) -> None:

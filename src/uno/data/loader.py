@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, select, tuple_
 
-from uno import sync
+from uno import context, sync
 from uno.aio import AsyncBatcher
 from uno.data.database import Database, Plan
 from uno.data.session_path import SessionPath
@@ -37,7 +37,7 @@ class Loader(Generic[T]):
     def __init__(self, repository: "Repository[T]", *, include_deleted: bool = False) -> None:
         self._repository = repository
         self._include_deleted = include_deleted
-        self._unit, self._owner = _unit_of(repository), sync.runner()
+        self._unit, self._owner, self._whose = _unit_of(repository), sync.runner(), _who()
         database: Database = getattr(self._unit or repository, "database")  # noqa: B009 - one that works alone has its own
         self._plan: Plan = database.plan(repository.entity)
         name = f"loader of {repository.entity.__name__}"
@@ -47,6 +47,7 @@ class Loader(Generic[T]):
 
     async def load(self, id: Any) -> T:
         """The entity with this id. Raises `NotFound`."""
+        self._check_whose()
         found = await self._batcher.add_item(self._plan.key(id))
         if found is None:
             raise NotFound(self._repository.entity.__name__, id)
@@ -54,8 +55,16 @@ class Loader(Generic[T]):
 
     async def load_many(self, ids: Iterable[Any]) -> list[T | None]:
         """The entities with these ids, in their order; None for those that there are not."""
+        self._check_whose()
         keys = [self._plan.key(id) for id in ids]
         return await asyncio.gather(*[self._batcher.submit(key) for key in keys])
+
+    def _check_whose(self) -> None:
+        """It reads in the name, and for the tenant, of who made it."""
+        if _who() != self._whose:
+            raise Misconfigured(
+                f"The {self._batcher.name} was made for another tenant or in another name: make one for each message."
+            )
 
     async def _read(self, keys: list[Key]) -> list[T | None]:
         unit = self._unit
@@ -75,6 +84,11 @@ class Loader(Generic[T]):
     async def _found(self, keys: list[Key]) -> list[T | None]:
         ids = [self._plan.id_of(key) for key in keys]
         return await self._repository.get_many(ids, include_deleted=self._include_deleted)
+
+
+def _who() -> tuple[str | None, str | None]:
+    around = context.get()
+    return (None, None) if around is None else (around.tenant, around.actor)
 
 
 def _itself(key: Key) -> Key:
