@@ -206,7 +206,6 @@ class Strict(Repository[Part]):
         return await super().get(id, **options)
 
 
-@pytest.mark.parametrize("kind", [Shown, Strict])
 async def test_a_loader_reads_for_nobody_but_who_made_it(database: Database, backend: str) -> None:
     engine = _engine(database, backend)
     alone = Repository(Part, session_factory=async_sessionmaker(engine))
@@ -221,6 +220,7 @@ async def test_a_loader_reads_for_nobody_but_who_made_it(database: Database, bac
     await engine.dispose()
 
 
+@pytest.mark.parametrize("kind", [Shown, Strict])
 async def test_a_repository_that_hides_objects_hides_them_here_too(
     database: Database, kind: type[Repository[Part]]
 ) -> None:

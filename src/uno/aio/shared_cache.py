@@ -75,19 +75,24 @@ class SharedCache:
 
     async def invalidate(self, *keys: str) -> None:
         """Forget these, in all processes; what is being loaded for them is not kept. Raises `Unavailable`."""
-        self._flights.drop(lambda flight: flight.key in keys)
-        await self._store.forget(keys)
+        await self._forget(lambda flight: flight.key in keys, self._store.forget(keys))
 
     async def invalidate_tags(self, *tags: str) -> None:
         """Forget what has any of these tags; what is being loaded and may have one is not kept."""
         wanted = frozenset(tags)
-        self._flights.drop(lambda flight: flight.tags is None or not wanted.isdisjoint(flight.tags))
-        await self._store.forget_tags(tags)
+        outdated = lambda flight: flight.tags is None or not wanted.isdisjoint(flight.tags)  # noqa: E731
+        await self._forget(outdated, self._store.forget_tags(tags))
 
     async def clear(self) -> None:
         """Forget everything."""
-        self._flights.drop(lambda flight: True)
-        await self._store.forget_all()
+        await self._forget(lambda flight: True, self._store.forget_all())
+
+    async def _forget(self, outdated: Callable[[Flight], bool], forgetting: Awaitable[None]) -> None:
+        self._flights.drop(outdated)
+        try:
+            await forgetting
+        finally:  # those that began meanwhile may have read what was there before
+            self._flights.drop(outdated)
 
     async def aclose(self) -> None:
         """Cancel what is being loaded here and close the connections of this event loop."""

@@ -267,6 +267,25 @@ async def test_other_tags_and_keys_leave_it_alone(make: Make) -> None:
     assert await two.get("a", source, tags=["x"]) == 1
 
 
+async def test_who_asks_after_an_invalidation_never_gets_what_was_there_before_it(make: Make) -> None:
+    cache, version = make(of=list[int]), 0
+
+    async def load(key: str) -> list[int]:
+        return [version] * 200_000  # so much that reading it takes longer than forgetting it
+
+    for turn in range(12):
+        await cache.get("k", load)
+        forgetting = asyncio.create_task(cache.invalidate("k"))
+        for _ in range(turn % 4):
+            await asyncio.sleep(0)
+        early = asyncio.create_task(cache.get("k", load))
+        version += 1
+        await forgetting
+        assert (await cache.get("k", load))[0] == version
+        await early
+        await cache.invalidate("k")
+
+
 async def test_without_redis_values_are_loaded_and_to_invalidate_is_unavailable() -> None:
     before = signal_counts().get("cache.unreachable", 0)
     cache = SharedCache("redis://:secret@127.0.0.1:1/0", 60.0, name="away", timeout=0.2, of=int)
