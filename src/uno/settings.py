@@ -16,7 +16,15 @@ from tomllib import TOMLDecodeError
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -209,6 +217,7 @@ class _Stage(Section):
 class ApiSettings(Section):
     """`UNO_API_*`: where `uno run` listens, the largest body in bytes, and what is open beside the routes. For `linger`
     seconds after it was told to stop it goes on listening: whoever sends requests has to see that it is not ready.
+    `management` is the permission that /management asks for, or "authenticated", or "open"; empty there is none.
     """
 
     model_config = _config("UNO_API_", "api")
@@ -218,6 +227,7 @@ class ApiSettings(Section):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1)
     docs: bool = True
     metrics: bool = False
+    management: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     linger: float = Field(default=1.0, ge=0)
 
 

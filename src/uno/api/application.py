@@ -19,6 +19,7 @@ from uno.api.draining import draining_uvicorn
 from uno.api.entrance import Entrance
 from uno.api.health import health_endpoints
 from uno.api.injection import missing, services_of
+from uno.api.management import management_endpoints
 from uno.api.metrics import prometheus
 from uno.api.openapi import amend
 from uno.api.operations import Operations
@@ -45,9 +46,10 @@ def asgi(
 
     It runs `app.lifespan()` and answers its endpoints, `/health`, `/health/live`, `/health/ready` and,
     unless `settings.api.docs` is off, `/openapi.json` and `/docs`. `metrics=True`, or
-    `settings.api.metrics`, opens `/metrics` to everybody who reaches the port. Give your own routers here, or call
-    `include_router` on it. Raises one `Misconfigured` with everything that only a web framework can
-    know; what is included later is checked when the lifespan starts.
+    `settings.api.metrics`, opens `/metrics` to everybody who reaches the port; `settings.api.management` opens
+    `/management` to those it names. Give your own routers here, or call `include_router` on it. Raises one
+    `Misconfigured` with everything that only a web framework can know; what is included later is checked when
+    the lifespan starts.
     """
     opened = app.settings.api.metrics if metrics is None else metrics
     api = UnoAPI(app, metrics=opened, title=title or _title(app), **options)
@@ -72,6 +74,9 @@ class UnoAPI(FastAPI):
         self.operations = Operations(app.endpoints, app.bus, app.host.handle_async, app.policies, stores=stores)
         app.health_check.version = app.version or options.get("version", "")
         self._answers = health_endpoints(app.health_check) | ({"/metrics": prometheus(app)} if metrics else {})
+        if app.settings.api.management:
+            _require_gate(app)
+            self._answers |= management_endpoints(app.settings.api.management)
         self._amended: dict[str, Any] | None = None
         self.presence = Presence()
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
@@ -161,6 +166,21 @@ class UnoAPI(FastAPI):
                 f"{name} is registered with on_event, which never runs beside a lifespan; "
                 "use App(lifespan=...) or a module's on_load and on_unload.",
             )
+
+
+def _require_gate(app: App) -> None:
+    """That somebody can be let in, and others not."""
+    access = app.settings.api.management
+    if access == "open" and app.settings.env == "production":
+        raise Misconfigured(
+            'UNO_API_MANAGEMENT is "open", and UNO_ENV is production: everybody would see what the process is doing; '
+            'name a permission there, or "authenticated".'
+        )
+    if access != "open" and app.auth is None:
+        raise Misconfigured(
+            f"UNO_API_MANAGEMENT is {access!r}, and nobody who calls is authenticated, so nobody could look; "
+            "give App(auth=...), or leave it empty."
+        )
 
 
 @asynccontextmanager
