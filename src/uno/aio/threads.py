@@ -159,9 +159,11 @@ def list_thread_pools() -> list[ThreadPool]:
     return [pool for pool in pools if not pool._closed or pool.running]
 
 
-def thread_figures() -> dict[str, float]:
+def thread_figures() -> dict[str, float] | None:
     """Of all of them together: how many calls may run at a time (`limit`), are `running`, are `waiting`."""
     pools = list_thread_pools()
+    if not pools:
+        return None
     return {
         "limit": sum(pool.threads for pool in pools),
         "running": sum(pool.running for pool in pools),
