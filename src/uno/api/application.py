@@ -3,21 +3,25 @@
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from uno.aio import get_async_manager
+from uno.aio import get_async_manager, in_thread
 from uno.api.auth import Identification
 from uno.api.collisions import Key, key_of, twice
 from uno.api.door import Door
 from uno.api.draining import draining_uvicorn
 from uno.api.entrance import Entrance
-from uno.api.health import health_endpoints
+from uno.api.health import Answer, health_endpoints
 from uno.api.injection import missing, services_of
 from uno.api.management import management_endpoints
 from uno.api.metrics import prometheus
@@ -78,6 +82,7 @@ class UnoAPI(FastAPI):
             _require_gate(app)
             self._answers |= management_endpoints(app.settings.api.management)
         self._amended: dict[str, Any] | None = None
+        self._describing = Lock()
         self.presence = Presence()
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
         options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
@@ -120,12 +125,30 @@ class UnoAPI(FastAPI):
         within = Door(stack, self.router, self.operations) if plain else stack
         return Attended(Entrance(within, self.uno.settings.api.max_body_bytes), self.presence)
 
+    def setup(self) -> None:
+        super().setup()
+        for n, route in enumerate(self.router.routes):
+            if isinstance(route, Route) and route.path == self.openapi_url:
+                self.router.routes[n] = Route(route.path, self._described(route.endpoint), include_in_schema=False)
+
+    def _described(self, answer: Answer) -> Answer:
+        """`answer`, when the description is there: making it computes for long."""
+
+        @wraps(answer)
+        async def openapi(request: Request) -> Response:
+            if self._amended is None:
+                await in_thread(self.openapi)
+            return await answer(request)
+
+        return openapi
+
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        if document is not self._amended:
-            amend(document)
-            self._amended = document
-        return document
+        with self._describing:
+            document = super().openapi()
+            if document is not self._amended:
+                amend(document)
+                self._amended = document
+            return document
 
     def check(self) -> None:
         """Raise everything that is wrong with the routes."""
