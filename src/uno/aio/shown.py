@@ -8,7 +8,7 @@ import asyncio
 import sys
 import weakref
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Literal, Protocol
 
@@ -96,7 +96,7 @@ class TaskInfo:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "stack": list(self.stack)}
+        return {**{name: getattr(self, name) for name in self.__slots__}, "stack": list(self.stack)}
 
 
 def list_tasks() -> list[TaskInfo]:

@@ -25,8 +25,8 @@ from uno.redact import clean, said
 
 # The permission that `create_resource_monitoring_endpoints` asks for unless told otherwise, and its prefix.
 MANAGEMENT, PREFIX = "management", "/management"
-# So many tasks are described: each takes the event loop some microseconds.
-SHOWN = 1000
+# So many tasks are described: a thousand would keep the event loop for some forty milliseconds.
+SHOWN = 500
 _NO_STORE = {"Cache-Control": "no-store"}
 # What of a task or a group is text of the program's own making, and may have secrets in it.
 _WRITTEN = ("name", "group", "error")
