@@ -16,7 +16,15 @@ from tomllib import TOMLDecodeError
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -56,6 +64,8 @@ _Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], Bef
 
 # RFC 9110, sections 5.1 and 5.5, with a sign between that HTTP has otherwise.
 _HEADER = re.compile(r"\s*[\w!#$%&'*+.^`|~-]+\s*=[^\x00-\x08\x0a-\x1f\x7f]*", re.ASCII)
+# Seconds for which everybody else waits while one call keeps the event loop.
+_NOTICEABLE = 0.05
 # Minutes; longer no token is good for.
 _CENTURY = 100 * 365 * 24 * 60
 # RFC 7519, section 4.1, and uno's own.
@@ -209,6 +219,7 @@ class _Stage(Section):
 class ApiSettings(Section):
     """`UNO_API_*`: where `uno run` listens, the largest body in bytes, and what is open beside the routes. For `linger`
     seconds after it was told to stop it goes on listening: whoever sends requests has to see that it is not ready.
+    `management` is the permission that /management asks for, or "authenticated", or "open"; empty there is none.
     """
 
     model_config = _config("UNO_API_", "api")
@@ -218,6 +229,7 @@ class ApiSettings(Section):
     max_body_bytes: int = Field(default=1024 * 1024, ge=1)
     docs: bool = True
     metrics: bool = False
+    management: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     linger: float = Field(default=1.0, ge=0)
 
 
@@ -341,13 +353,15 @@ class HostSettings(Section):
 
 class Settings(Section):
     """Everything; `UNO_ENV` is "development", "test" or "production". `UNO_GRACE` is how many seconds what was begun
-    has for finishing, once the process is told to stop.
+    has for finishing, once the process is told to stop. `UNO_BLOCKING_LIMIT` is how many seconds a call may keep the
+    event loop before it is reported: 0.05 in development, elsewhere nothing is unless it is set; 0 is never.
     """
 
     model_config = _config("UNO_")
 
     env: Literal["development", "test", "production"] = "development"
     grace: float = Field(default=10.0, ge=0)
+    blocking_limit: float | None = Field(default=None, ge=0)
     db: DatabaseSettings = Field(default_factory=DatabaseSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
@@ -355,6 +369,13 @@ class Settings(Section):
     otel: OtelSettings = Field(default_factory=OtelSettings)
     jwt: JWTSettings = Field(default_factory=JWTSettings)
     host: HostSettings = Field(default_factory=HostSettings)
+
+    @property
+    def guarded(self) -> float:
+        """Seconds that a call may keep the event loop; 0 where nobody looks."""
+        if self.blocking_limit is not None:
+            return self.blocking_limit
+        return _NOTICEABLE if self.env == "development" else 0.0
 
     @classmethod
     def settings_customise_sources(

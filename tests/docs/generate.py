@@ -70,7 +70,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    return "" if value is None else f"`{value:_}`" if type(value) is int and value >= 10_000 else f"`{value}`"
+    return "" if value in (None, "") else f"`{value:_}`" if type(value) is int and value >= 10_000 else f"`{value}`"
 
 
 # ── cli.md ──

@@ -32,9 +32,9 @@ from uno.aio.resources import ResourceRegistry, get_resource_registry, managed_c
 from uno.aio.restart import CrashLoop, RestartPolicy
 from uno.aio.running import run_application
 from uno.aio.semaphores import AsyncSemaphore
-from uno.aio.shown import TaskInfo, list_tasks, task_tree
+from uno.aio.shown import TaskInfo, list_tasks, task_count, task_tree
 from uno.aio.tasks import GroupExists, TaskManager, as_task, get_task_manager, managed_background_task
-from uno.aio.threads import PoolClosed, ThreadCall, ThreadPool, get_thread_pool, in_thread
+from uno.aio.threads import PoolClosed, ThreadCall, ThreadPool, get_thread_pool, in_thread, list_thread_pools
 from uno.aio.timeouts import timeout
 from uno.errors import Misconfigured
 
@@ -84,12 +84,14 @@ __all__ = [
     "get_thread_pool",
     "in_thread",
     "list_tasks",
+    "list_thread_pools",
     "managed_background_task",
     "managed_connection_pool",
     "managed_resource",
     "rate_limited",
     "retry",
     "run_application",
+    "task_count",
     "task_tree",
     "timeout",
     "timeout_handler",

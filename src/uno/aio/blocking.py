@@ -2,10 +2,12 @@
 
 A thread asks the loop to answer, again and again. Where no answer comes it looks which call the loop's thread is in,
 until one is found that has been there for too long. A machine under load accuses nobody: waiting for a
-processor does not count, where the operating system tells of it (Linux: /proc/self/task/…/schedstat).
+processor does not count, where the operating system tells of it (Linux: /proc/self/task/…/schedstat). Nor do
+collections of garbage, which come over any line.
 """
 
 import asyncio
+import gc
 import os
 import resource
 import sys
@@ -132,7 +134,7 @@ class BlockingGuard:
         while not answered.wait(step) and not self._stop.is_set():
             now, could = watched.call(), watched.could()
             if now is not call:
-                self._report(seconds, seen)
+                self._report(seconds + min(could - before, 0.0), seen)
                 call, seconds, seen = now, 0.0, None
             else:
                 # Where this thread came late, so may have the other: it takes more than one look.
@@ -140,10 +142,11 @@ class BlockingGuard:
                 if call is not None and seen is None and seconds >= self.limit:
                     seen = watched.snapshot()
             before = could
-        self._report(seconds, seen)
+        self._report(seconds + min(watched.could() - before, 0.0), seen)
 
     def _report(self, seconds: float, seen: "_Snapshot | None") -> None:
-        if seen is None:
+        # How long a thread waited for a processor is told when it has got one: then it may have been no long call.
+        if seen is None or seconds < self.limit:
             return
         call = BlockingCall(seconds, *seen)
         self.found.append(call)
@@ -170,6 +173,29 @@ def _asked() -> int:
     return 0 if which is None else resource.getrusage(which).ru_nvcsw
 
 
+class _Collections:
+    """For how long garbage has been collected, by the watched thread and by all."""
+
+    def __init__(self, thread: int) -> None:
+        self._thread = thread
+        self._since: tuple[int, float] | None = None
+        self._own = self._all = 0.0
+
+    def told(self, phase: str, _info: dict[str, int]) -> None:
+        """Called by the interpreter, before and after, in the thread that collects."""
+        if phase == "start":
+            self._since = threading.get_ident(), time.monotonic()
+        elif self._since is not None:
+            self._own, self._all = self.seconds(own=True), self.seconds()
+            self._since = None
+
+    def seconds(self, *, own: bool = False) -> float:
+        """Until now: what is called at its end may let other threads run."""
+        since = self._since
+        going_on = 0.0 if since is None or (own and since[0] != self._thread) else time.monotonic() - since[1]
+        return (self._own if own else self._all) + going_on
+
+
 class _Watched:
     """The loop that runs in the current thread, and the thread, as they are seen from others."""
 
@@ -180,29 +206,34 @@ class _Watched:
         clock_of = getattr(time, "pthread_getcpuclockid", None)
         self._clock = None if clock_of is None else clock_of(self._thread)
         self._file: int | None = None
+        self._collections = _Collections(self._thread)
 
     def __enter__(self) -> None:
+        gc.callbacks.append(self._collections.told)
         with suppress(OSError):  # not on Linux
             self._file = os.open(self._path, os.O_RDONLY)
 
     def __exit__(self, *_: object) -> None:
+        gc.callbacks.remove(self._collections.told)
         if self._file is not None:
             os.close(self._file)
 
     def computed(self) -> float:
         """Seconds the thread has been computing; 0 where the operating system does not tell."""
         try:
-            return 0.0 if self._clock is None else time.clock_gettime(self._clock)
+            computed = 0.0 if self._clock is None else time.clock_gettime(self._clock)
         except OSError:  # the thread has ended
-            return 0.0
+            computed = 0.0
+        return computed - self._collections.seconds(own=True)
 
     def could(self) -> float:
-        """Seconds in which the thread could have gone on: those it waited for a processor do not count."""
+        """Seconds in which the thread could have gone on: not those it waited for a processor, or for garbage."""
         try:
             told = b"" if self._file is None else os.pread(self._file, 100, 0)
         except OSError:  # the thread has ended
             told = b""
-        return time.monotonic() - (int(told.split()[1]) / 1e9 if told else 0.0)
+        waited = int(told.split()[1]) / 1e9 if told else 0.0
+        return time.monotonic() - waited - self._collections.seconds()
 
     def call(self) -> FrameType | None:
         """What the loop is calling: one frame for one call; None where it waits or works for itself."""

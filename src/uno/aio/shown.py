@@ -5,9 +5,10 @@ a dict.
 """
 
 import asyncio
+import sys
 import weakref
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,8 @@ from uno.aio.births import Birth, described, place, waits, waits_at
 State = Literal["new", "queued", "waiting", "running", "cancelling", "restarting", "failed", "gave up"]
 # Of the code in which a task waits for its turn, or to be started again.
 WAITING_ROOMS: dict[CodeType, State] = {}
+# So many groups inside each other are drawn; JSON is written by a recursion.
+_DEEPEST = 50
 
 
 class Group(Protocol):
@@ -47,21 +50,27 @@ class Group(Protocol):
         ...
 
 
+class LastingGroup(Group, Protocol):
+    """One that is not entered and left."""
+
+    closed: bool
+
+
 # The groups that are open now, of all event loops of the process; entered and left by the groups themselves.
 opened: dict[Group, None] = {}
 # Those that are not left, but go when nobody has them any more.
-_lasting: dict[int, weakref.ref[Group]] = {}
+_lasting: dict[int, weakref.ref[LastingGroup]] = {}
 
 
-def show(group: Group) -> None:
-    """From now on the group is shown, as long as somebody holds it."""
+def show(group: LastingGroup) -> None:
+    """From now on the group is shown, as long as somebody holds it and it is open, or tasks of it run."""
     key = id(group)
     _lasting[key] = weakref.ref(group, lambda _: _lasting.pop(key, None))
 
 
 def _groups() -> list[Group]:
     lasting = [group for held in list(_lasting.values()) if (group := held()) is not None]
-    return [*list(opened), *lasting]
+    return [*list(opened), *(group for group in lasting if not group.closed or group.running())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +96,7 @@ class TaskInfo:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {**asdict(self), "stack": list(self.stack)}
+        return {**{name: getattr(self, name) for name in self.__slots__}, "stack": list(self.stack)}
 
 
 def list_tasks() -> list[TaskInfo]:
@@ -97,21 +106,38 @@ def list_tasks() -> list[TaskInfo]:
     return [*ran, *others, *(info for group in grouped for info in group.fallen())]
 
 
-def task_tree() -> list[dict[str, Any]]:
-    """The same as a tree, as JSON has it: tasks have `groups`, groups have `tasks`."""
-    grouped, others = _found()
+def task_count() -> int:
+    """How many tasks there are now, without looking at any."""
+    grouped, others = _members()
+    return sum(map(len, grouped.values())) + len(others)
 
-    def drawn(info: TaskInfo) -> dict[str, Any]:
-        return {**info.to_json(), "groups": groups_of(info.id)}
 
-    def groups_of(owner: int | None) -> list[dict[str, Any]]:
-        return [
-            _drawn(group, [drawn(info) for info in (*tasks, *group.fallen())])
-            for group, tasks in grouped.items()
-            if _owner(group) == owner
-        ]
+def task_tree(limit: int | None = None) -> list[dict[str, Any]]:
+    """The same as a tree, as JSON has it: tasks have `groups`, groups have `tasks`.
 
-    return [*groups_of(None), *map(drawn, others)]
+    At most `limit` tasks, and fifty groups inside each other: deeper ones are without their tasks.
+    """
+    members, others = _members()
+    left = iter(range(sys.maxsize if limit is None else limit))
+    owned: dict[int | None, list[Group]] = {}
+    for group in members:
+        owned.setdefault(_owner(group), []).append(group)
+
+    def drawn(infos: Iterable[TaskInfo], depth: int) -> list[dict[str, Any]]:
+        return [{**info.to_json(), "groups": groups_of(info.id, depth)} for info in infos]
+
+    def groups_of(owner: int | None, depth: int = 1) -> list[dict[str, Any]]:
+        return [_drawn(group, tasks_of(group, depth)) for group in owned.get(owner, ())]
+
+    def tasks_of(group: Group, depth: int) -> list[dict[str, Any]]:
+        if depth > _DEEPEST:
+            return []
+        ran = [member(group, *one) for one, _ in zip(members[group], left, strict=False)]
+        return drawn((*ran, *group.fallen()), depth + 1)
+
+    # Who has groups comes first: nothing of them would be seen without it.
+    others.sort(key=lambda task: id(task) not in owned)
+    return [*groups_of(None), *drawn([_info(task) for task, _ in zip(others, left, strict=False)], 1)]
 
 
 def _drawn(group: Group, tasks: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,15 +149,21 @@ def _owner(group: Group) -> int | None:
     return None if group.owner is None else id(group.owner)
 
 
-def _found() -> tuple[dict[Group, list[TaskInfo]], list[TaskInfo]]:
+def _members() -> "tuple[dict[Group, list[tuple[asyncio.Task[Any], Birth]]], list[asyncio.Task[Any]]]":
     """The tasks of each group, and the others."""
     known: set[asyncio.Task[Any]] = set()
-    grouped: dict[Group, list[TaskInfo]] = {}
+    grouped: dict[Group, list[tuple[asyncio.Task[Any], Birth]]] = {}
     for group in _groups():
-        members = [(task, born) for task, born in group.running() if task not in known and not task.done()]
-        grouped[group] = [member(group, task, born) for task, born in members]
-        known.update(task for task, _ in members)
-    return grouped, [_info(task) for loop in _loops(known) for task in asyncio.all_tasks(loop) if task not in known]
+        grouped[group] = [(task, born) for task, born in group.running() if task not in known and not task.done()]
+        known.update(task for task, _ in grouped[group])
+    return grouped, [task for loop in _loops(known) for task in asyncio.all_tasks(loop) if task not in known]
+
+
+def _found() -> tuple[dict[Group, list[TaskInfo]], list[TaskInfo]]:
+    """The same, looked at."""
+    grouped, others = _members()
+    infos = {group: [member(group, *one) for one in ones] for group, ones in grouped.items()}
+    return infos, [_info(task) for task in others]
 
 
 def _loops(known: "set[asyncio.Task[Any]]") -> set[asyncio.AbstractEventLoop]:

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -51,6 +52,8 @@ class ThreadPool:
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=f"uno.{name}")
         self._calls: dict[Future[Any], tuple[str, float]] = {}
         self._closed = False
+        key = id(self)
+        _known[key] = weakref.ref(self, lambda _: _known.pop(key, None))
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function(*args, **kwargs)` gives, called in a thread with a copy of the context.
@@ -103,6 +106,16 @@ class ThreadPool:
         now = clock.monotonic()
         return [ThreadCall(name, now - since) for name, since in list(self._calls.values())]
 
+    def to_json(self) -> dict[str, Any]:
+        """What it does, as JSON has it; ages in seconds."""
+        return {
+            "name": self.name,
+            "threads": self.threads,
+            "running": self.running,
+            "waiting": self.waiting,
+            "calls": [asdict(call) for call in self.calls],
+        }
+
     def close(self) -> None:
         """Take nothing more; what runs comes to its end by itself."""
         self._closed = True
@@ -136,6 +149,26 @@ def _name(function: Any) -> str:
 
 _lock = threading.Lock()
 _shared: ThreadPool | None = None
+# All there are, as long as somebody has them.
+_known: dict[int, weakref.ref[ThreadPool]] = {}
+
+
+def list_thread_pools() -> list[ThreadPool]:
+    """All pools of the process that are open, or have not come to their end."""
+    pools = [pool for held in list(_known.values()) if (pool := held()) is not None]
+    return [pool for pool in pools if not pool._closed or pool.running]
+
+
+def thread_figures() -> dict[str, float] | None:
+    """Of all of them together: how many calls may run at a time (`limit`), are `running`, are `waiting`."""
+    pools = list_thread_pools()
+    if not pools:
+        return None
+    return {
+        "limit": sum(pool.threads for pool in pools),
+        "running": sum(pool.running for pool in pools),
+        "waiting": sum(pool.waiting for pool in pools),
+    }
 
 
 def get_thread_pool() -> ThreadPool:
@@ -156,6 +189,7 @@ def _forked() -> None:
     """The threads are not there in a process that was forked."""
     global _shared, _lock
     _shared, _lock = None, threading.Lock()
+    _known.clear()
 
 
 if hasattr(os, "register_at_fork"):

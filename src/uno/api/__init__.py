@@ -28,10 +28,11 @@ discovery.py    finding them in a package
 collisions.py   two routes on one path
 health.py       /health, /health/live, /health/ready
 metrics.py      /metrics
+management.py   /management: tasks and resources, for whoever may look
 server.py       listen(), serve(): uvicorn, started and stopped properly
 draining.py     how it stops without failing anybody
 presence.py     clients that go away, streams that have to end
-resources.py    setup_resource_management(), and who may look at the resources
+resources.py    setup_resource_management()
 """
 
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,11 @@ from uno.api.crud import build_crud_router
 from uno.api.discovery import DiscoveredEvent, EventDiscovery
 from uno.api.health import add_health_endpoints, create_health_endpoint
 from uno.api.injection import inject_params
+from uno.api.management import create_resource_monitoring_endpoints
 from uno.api.metrics import add_metrics_endpoint
 from uno.api.modules import ModuleRouter
 from uno.api.problems import register_error_handlers
-from uno.api.resources import create_resource_monitoring_endpoints, setup_resource_management
+from uno.api.resources import setup_resource_management
 from uno.api.router import DIAPIRouter
 from uno.api.server import listen, serve
 from uno.app.resources import resource

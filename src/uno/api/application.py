@@ -3,22 +3,27 @@
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from uno.aio import get_async_manager
+from uno.aio import get_async_manager, in_thread
 from uno.api.auth import Identification
 from uno.api.collisions import Key, key_of, twice
 from uno.api.door import Door
 from uno.api.draining import draining_uvicorn
 from uno.api.entrance import Entrance
-from uno.api.health import health_endpoints
+from uno.api.health import Answer, health_endpoints
 from uno.api.injection import missing, services_of
+from uno.api.management import management_endpoints
 from uno.api.metrics import prometheus
 from uno.api.openapi import amend
 from uno.api.operations import Operations
@@ -45,9 +50,10 @@ def asgi(
 
     It runs `app.lifespan()` and answers its endpoints, `/health`, `/health/live`, `/health/ready` and,
     unless `settings.api.docs` is off, `/openapi.json` and `/docs`. `metrics=True`, or
-    `settings.api.metrics`, opens `/metrics` to everybody who reaches the port. Give your own routers here, or call
-    `include_router` on it. Raises one `Misconfigured` with everything that only a web framework can
-    know; what is included later is checked when the lifespan starts.
+    `settings.api.metrics`, opens `/metrics` to everybody who reaches the port; `settings.api.management` opens
+    `/management` to those it names. Give your own routers here, or call `include_router` on it. Raises one
+    `Misconfigured` with everything that only a web framework can know; what is included later is checked when
+    the lifespan starts.
     """
     opened = app.settings.api.metrics if metrics is None else metrics
     api = UnoAPI(app, metrics=opened, title=title or _title(app), **options)
@@ -72,7 +78,11 @@ class UnoAPI(FastAPI):
         self.operations = Operations(app.endpoints, app.bus, app.host.handle_async, app.policies, stores=stores)
         app.health_check.version = app.version or options.get("version", "")
         self._answers = health_endpoints(app.health_check) | ({"/metrics": prometheus(app)} if metrics else {})
+        if app.settings.api.management:
+            _require_gate(app)
+            self._answers |= management_endpoints(app.settings.api.management)
         self._amended: dict[str, Any] | None = None
+        self._describing = Lock()
         self.presence = Presence()
         # FastAPI asks for each request whether somebody has configured OpenTelemetry: 7 µs.
         options.setdefault("telemetry", {"tracing": False, "metrics": False, "logs": False})
@@ -115,12 +125,30 @@ class UnoAPI(FastAPI):
         within = Door(stack, self.router, self.operations) if plain else stack
         return Attended(Entrance(within, self.uno.settings.api.max_body_bytes), self.presence)
 
+    def setup(self) -> None:
+        super().setup()
+        for n, route in enumerate(self.router.routes):
+            if isinstance(route, Route) and route.path == self.openapi_url:
+                self.router.routes[n] = Route(route.path, self._described(route.endpoint), include_in_schema=False)
+
+    def _described(self, answer: Answer) -> Answer:
+        """`answer`, when the description is there: making it computes for long."""
+
+        @wraps(answer)
+        async def openapi(request: Request) -> Response:
+            if self._amended is None:
+                await in_thread(self.openapi)
+            return await answer(request)
+
+        return openapi
+
     def openapi(self) -> dict[str, Any]:
-        document = super().openapi()
-        if document is not self._amended:
-            amend(document)
-            self._amended = document
-        return document
+        with self._describing:
+            document = super().openapi()
+            if document is not self._amended:
+                amend(document)
+                self._amended = document
+            return document
 
     def check(self) -> None:
         """Raise everything that is wrong with the routes."""
@@ -161,6 +189,21 @@ class UnoAPI(FastAPI):
                 f"{name} is registered with on_event, which never runs beside a lifespan; "
                 "use App(lifespan=...) or a module's on_load and on_unload.",
             )
+
+
+def _require_gate(app: App) -> None:
+    """That somebody can be let in, and others not."""
+    access = app.settings.api.management
+    if access == "open" and app.settings.env == "production":
+        raise Misconfigured(
+            'UNO_API_MANAGEMENT is "open", and UNO_ENV is production: everybody would see what the process is doing; '
+            'name a permission there, or "authenticated".'
+        )
+    if access != "open" and app.auth is None:
+        raise Misconfigured(
+            f"UNO_API_MANAGEMENT is {access!r}, and nobody who calls is authenticated, so nobody could look; "
+            "give App(auth=...), or leave it empty."
+        )
 
 
 @asynccontextmanager

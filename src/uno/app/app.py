@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uno.aio import AsyncManager, get_async_manager
+from uno.aio import AsyncManager, BlockingGuard, get_async_manager
 from uno.aio.resource_manager import figures_of_pool
 from uno.app.endpoints import endpoint, endpoint_problems
 from uno.app.mistakes import middleware_problems, refuse_mistakes
@@ -166,6 +166,9 @@ class App:
             stack.push_async_callback(manager.leaving)
             if self.works:
                 await stack.enter_async_context(self._working(manager))
+            if self.settings.guarded:
+                # Last: while it starts and stops, it may block.
+                stack.enter_context(BlockingGuard(self.settings.guarded))
             yield self
 
     async def _register(self, stack: AsyncExitStack, manager: AsyncManager) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from uno.aio.threads import thread_figures
 from uno.app.around import checked
 from uno.app.asked import needs_a_database, unlisted
 from uno.audit import AuditBook, AuditTrail
@@ -205,6 +206,7 @@ def wire(
     telemetry = Telemetry.of(app.settings.otel)
     metrics, tracer = telemetry.metrics, telemetry.tracer
     _host_figures(metrics, hosted)
+    metrics.gauge("uno_threads", "Calls in thread pools, by state.", thread_figures, label="state")
     if opened is not None:
         _gauges(metrics, opened)
     units = None if opened is None else Units(opened, [AuditBook()])

@@ -11,6 +11,8 @@ migrations.py  uno db, too: the migrations of an application
 environment.py what the env.py of a folder of migrations calls
 dead.py        uno dead: deliveries that were given up
 doctor.py      uno doctor, and what it looks at
+tasks.py       uno tasks, uno resources: a running process
+asking.py      what they ask it over HTTP
 demo.py        uno demo
 check.py       uno demo --check: drives the demo over HTTP
 databases.py   which database a command works on, and how it is shown

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from uno.app import App
     from uno.data import Database
+    from uno.settings import Settings
 
 VERSION = {"postgresql": "SHOW server_version", "sqlite": "SELECT sqlite_version()"}
 # Tables whose policies do not hold for whoever connects, and why.
@@ -58,7 +59,16 @@ async def _examine(reference: str, app: "App", progress: Progress) -> dict[str, 
     if database is not None:
         report_progress(database, progress)
         report |= await _database(app, database)
+    told = opened(app.settings)
+    report["problems" if app.settings.env == "production" else "warnings"] += told
     return report
+
+
+def opened(settings: "Settings") -> list[str]:
+    """What everybody may see who reaches the port, and should not in production."""
+    if settings.api.management != "open":
+        return []
+    return ['UNO_API_MANAGEMENT is "open": everybody who reaches the port sees what the process is doing.']
 
 
 async def _database(app: "App", database: "Database") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from uno.cli.migrations import migrations
 from uno.cli.modules import graph, modules
 from uno.cli.serving import run, worker
 from uno.cli.showing import messages, routes
+from uno.cli.tasks import resources, tasks
 from uno.errors import UnoError
 from uno.redact import one_line, redact
 
@@ -62,7 +63,7 @@ def _uno(
 
 
 _cli = typer.Typer(cls=_Commands, callback=_uno, no_args_is_help=True, context_settings={"max_content_width": 100})
-for _command in (demo, run, worker, routes, messages, modules, graph, check, doctor):
+for _command in (demo, run, worker, routes, messages, modules, graph, check, doctor, tasks, resources):
     _cli.command()(_command)
 db.add_typer(migrations)
 _cli.add_typer(db, name="db")

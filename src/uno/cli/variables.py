@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from uno.settings import Section
 
 # Those that are read elsewhere than in the settings.
-_OTHERS = ("UNO_DATA_DIR", "UNO_DEBUG", "UNO_TEST_POSTGRES_URL", "UNO_INVENTORY_WEBHOOK")
+_OTHERS = ("UNO_DATA_DIR", "UNO_DEBUG", "UNO_TEST_POSTGRES_URL", "UNO_TOKEN", "UNO_INVENTORY_WEBHOOK")
 _SIMILAR = 0.7
 
 

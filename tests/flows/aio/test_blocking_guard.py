@@ -1,9 +1,13 @@
 """Calls that block the event loop are found with their line, and nothing else is."""
 
 import asyncio
+import gc
 import json
 import logging
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -121,6 +125,46 @@ async def test_many_short_calls_are_not_a_long_one() -> None:
     with BlockingGuard() as guard:
         await asyncio.gather(*(short() for _ in range(100)))
         await guard.settled()
+    assert not guard.found
+
+
+class Slow:
+    """What takes long to be forgotten."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        blocks()
+
+
+async def test_a_collection_of_garbage_is_nobodys_fault() -> None:
+    with BlockingGuard() as guard:
+        Slow()
+        gc.collect()
+        await guard.settled()
+    assert not guard.found
+
+
+async def test_a_machine_under_load_accuses_nobody() -> None:
+    """Each processor has more to do than it can; whoever waits for one has not blocked."""
+
+    async def short() -> None:
+        until = time.thread_time() + 0.005
+        while time.thread_time() < until:
+            pass
+
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6 * (os.cpu_count() or 1))]
+    try:
+        with BlockingGuard() as guard:
+            for _ in range(60):
+                await asyncio.create_task(short())
+                await asyncio.sleep(0.001)
+            await guard.settled()
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
     assert not guard.found
 
 

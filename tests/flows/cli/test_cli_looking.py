@@ -163,3 +163,14 @@ def test_the_doctor_warns_where_policies_do_not_hold(uno: Any, shop: str, create
     warning = "! The row-level security of public.uno_document does not hold for the role "
     assert (warning in done.stdout) is secured
     assert "✓ All is well." in done.stdout
+
+
+def test_the_doctor_warns_of_management_that_is_open_to_everybody(uno: Any, tmp_path: Path) -> None:
+    (tmp_path / "plain.py").write_text("from uno.app import App\napp = App()\n")
+    for env, code, where in (("development", 0, "warnings"), ("production", 1, "problems")):
+        done = uno("doctor", "plain:app", "--json", UNO_API_MANAGEMENT="open", UNO_ENV=env, UNO_TOKEN="hunter2")
+        report = json.loads(done.stdout)
+        assert (done.returncode, len(report[where])) == (code, 1)
+        assert report[where][0].startswith('UNO_API_MANAGEMENT is "open": everybody who reaches the port')
+        assert report["unread"] == {}
+        assert "hunter2" not in done.stdout

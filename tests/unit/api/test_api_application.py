@@ -262,6 +262,7 @@ async def calls_of(api: FastAPI, path: str) -> int:
     return count
 
 
+@pytest.mark.may_block
 async def test_the_last_of_many_routes_takes_no_more_calls_than_the_first() -> None:
     app = many(300)
     api = asgi(app)

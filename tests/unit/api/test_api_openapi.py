@@ -1,5 +1,6 @@
 """What OpenAPI says, and that it is true."""
 
+import threading
 from collections import Counter
 from types import new_class
 from typing import Any, cast
@@ -182,3 +183,25 @@ def test_an_application_with_hundreds_of_queries_has_its_document() -> None:
     queries = [query(number) for number in range(200)]
     app = App(Module("many", handlers=[handler(one) for one in queries], routes=queries))
     assert len(asgi(app).openapi()["paths"]) == 200
+
+
+def test_the_description_is_made_in_a_thread_and_once(app: App) -> None:
+    api: Any = asgi(app)
+    make, made = api.openapi, []
+
+    def recorded() -> dict[str, Any]:
+        is_there = api.openapi_schema is not None
+        made.append((threading.current_thread().name.partition("_")[0], is_there))
+        found: dict[str, Any] = make()
+        return found
+
+    api.openapi = recorded
+    with TestClient(api) as client:
+        asked = [threading.Thread(target=client.get, args=("/openapi.json",)) for _ in range(4)]
+        for one in asked:
+            one.start()
+        for one in asked:
+            one.join()
+        document = client.get("/openapi.json").json()
+    assert document == make()
+    assert {thread for thread, is_there in made if not is_there} == {"uno.work"}

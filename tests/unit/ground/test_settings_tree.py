@@ -268,3 +268,26 @@ def test_another_file_of_variables_can_be_named() -> None:
     Path("other.env").write_text("UNO_API_PORT=1\nUNO_API__HOST=h\n")
     settings = cast(Any, ApiSettings)(_env_file="other.env")
     assert (settings.port, settings.host) == (1, "h")
+
+
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [
+        ({}, 0.05),
+        ({"UNO_ENV": "production"}, 0),
+        ({"UNO_ENV": "test"}, 0),
+        ({"UNO_BLOCKING_LIMIT": "0"}, 0),
+        ({"UNO_ENV": "production", "UNO_BLOCKING_LIMIT": "0.2"}, 0.2),
+    ],
+)
+def test_calls_that_block_are_looked_for_in_development(
+    given: dict[str, str], limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert load().guarded == limit
+
+
+def test_a_blank_permission_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_API_MANAGEMENT", "  ")
+    assert load().api.management == ""

@@ -78,6 +78,7 @@ async def test_over_http_a_bad_token_is_401_and_the_application_never_sees_the_r
     assert seen["secret"] == 0
 
 
+@pytest.mark.may_block
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 async def test_a_public_key_is_no_secret(algorithm: str) -> None:
     key = ASYMMETRIC[algorithm]()

@@ -96,6 +96,7 @@ async def test_leeway_is_for_clocks_that_differ(at: At) -> None:
     assert await provider.validate_token(made) is None
 
 
+@pytest.mark.may_block
 @pytest.mark.parametrize("algorithm", KEYS)
 async def test_who_has_the_public_key_can_check_and_not_make(algorithm: str, tmp_path: Path) -> None:
     key = KEYS[algorithm]()

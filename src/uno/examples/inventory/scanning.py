@@ -1,9 +1,8 @@
 """Looking at what is installed."""
 
-import asyncio
-
 from pydantic import Field
 
+from uno.aio import in_thread
 from uno.bus import command_handler
 from uno.data import Repository
 from uno.domain import ValueObject
@@ -41,7 +40,7 @@ class ScanEnvironment(Command[ScanSummary]):
 @command_handler(ScanEnvironment)
 async def scan_environment(command: ScanEnvironment, packages: Repository[Package]) -> ScanSummary:
     """All of it is one unit of work: the inventory is never half of what is installed."""
-    environment = await asyncio.to_thread(read_environment, command.path)
+    environment = await in_thread(read_environment, command.path)
     stored = {package.id: package for package in await packages.find()}
     discovered = updated = 0
     for distribution in environment.distributions:

@@ -1,0 +1,55 @@
+"""No test here, and nothing that it calls, keeps the event loop for 50 ms: otherwise it fails, with the line.
+
+That must not depend on the machine or on the order of the tests. So the limit grows where the machine is slower than
+the one it was set on; waiting for a processor and collecting garbage do not count (the guard sees to it); and a test
+in which something is imported for the first time is not judged. A test that blocks because that is its subject, or
+puts a large application together in its loop, says `@pytest.mark.may_block`. Tests in tests/flows start processes and
+servers from within their loops, and have the guard only where they ask for it.
+"""
+
+import inspect
+import sys
+import time
+from collections.abc import AsyncIterator
+from functools import cache
+
+import pytest
+
+from uno.testing.blocking import failing_when_blocked
+
+LIMIT = 0.05
+# Seconds of a processor that `_work` took where the limit was set.
+_THERE = 0.003
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "may_block: this test may keep the event loop from everything else")
+
+
+def _work() -> float:
+    begun = time.thread_time()
+    sum(number * number for number in range(100_000))
+    return time.thread_time() - begun
+
+
+@cache
+def limit() -> float:
+    """In seconds, on this machine."""
+    return LIMIT * max(1.0, min(_work() for _ in range(3)) / _THERE)
+
+
+@pytest.fixture
+async def judged() -> AsyncIterator[None]:
+    known = len(sys.modules)
+    async with failing_when_blocked(limit()) as guard:
+        yield
+        if len(sys.modules) != known:
+            await guard.settled()
+            guard.found.clear()
+
+
+@pytest.fixture(autouse=True)
+def _unblocked(request: pytest.FixtureRequest) -> None:
+    marked = request.node.get_closest_marker("may_block")
+    if marked is None and inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("judged")
