@@ -57,7 +57,7 @@ def test_a_worker_that_is_stopped_leaves_no_delivery_running(
     with background("run", shop, "--port", "0", UNO_DB_URL=created) as running:
         assert place(running.wait_for(r"Serving on (\S+)")[1], "slow").status_code == 200
         assert running.stop() == 0
-    with background("worker", shop, UNO_DB_URL=created) as working:
+    with background("worker", shop, UNO_DB_URL=created, UNO_GRACE="1") as working:
         working.wait_for("shipping slow")
         assert working.stop(number) == 0
     wait_until(created, {"ready": 1})
