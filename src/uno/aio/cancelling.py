@@ -93,8 +93,8 @@ class _Work:
         sync.lend(self.task)
 
     def set_deadline(self, end: float) -> None:
-        """In place of what the caller had."""
-        self._context.run(deadline.current.set, end)
+        """In place of what the caller had, whose alarms go on knowing of commits."""
+        self._context.run(deadline.current.set, deadline.Limit(end, self._context.get(deadline.current)))
         around = context.get()
         if around is not None and around.deadline is not None:
             self._context.run(context.enter, around.replace(deadline=None))

@@ -6,7 +6,7 @@ from typing import Self
 
 from uno import clock
 from uno.errors import Misconfigured, TimedOut
-from uno.resilience.alarm import Alarm, interrupted
+from uno.resilience.alarm import Alarm
 from uno.resilience.arguments import require_numbers
 from uno.telemetry.signals import emit
 
@@ -62,7 +62,7 @@ class timeout:
         # What looked at the deadline itself, or was done in a drive, where nothing can be interrupted.
         if ended or _is_plain(kind, alarm) or (error is None and not alarm.timed and alarm.late):
             emit("timeout.expired", timeout=self.message, seconds=self.seconds)
-            raise interrupted(error if ended else None, self.message) from error
+            raise alarm.interrupted(self.message) from error
 
 
 def _is_plain(kind: type[BaseException] | None, alarm: Alarm) -> bool:

@@ -12,8 +12,7 @@ from sqlalchemy import Engine, event
 
 from uno import clock, context, sync
 from uno.errors import OutcomeUnknown, TimedOut, UnoError
-from uno.resilience import deadline
-from uno.resilience.alarm import committed
+from uno.resilience import alarm, deadline
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -79,11 +78,12 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
         task, done = loop.create_task(work), loop.create_future()
     finally:
         committing.reset(under_way)
+    alarm.committing(task)
     # asyncio.shield() by hand, in half its time: this runs for every commit.
     task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     try:
         await done
-    except asyncio.CancelledError as cancelled:
+    except asyncio.CancelledError:
         while not task.done():
             try:
                 await asyncio.wait([task])
@@ -92,7 +92,6 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             log.warning("the commit of a cancelled message failed: %s", error)
-        committed(cancelled, asyncio.CancelledError() if task.cancelled() else error)
         raise
     task.result()
 

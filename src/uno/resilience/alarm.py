@@ -1,68 +1,56 @@
 """The one timer behind `Timeout` and `uno.aio.timeout`, which also sets the deadline for what is called inside."""
 
 import asyncio
+from typing import cast
 
 from uno import clock
-from uno.errors import Misconfigured, OutcomeUnknown, TimedOut, UnoError
-from uno.resilience import deadline
+from uno.errors import Misconfigured, TimedOut, UnoError
+from uno.resilience import commits, deadline
 
-# On a cancellation: how that ended which could not be interrupted.
-_OUTCOME = "__uno_outcome__"
-
-
-class CommittedLate(TimedOut):
-    """It was interrupted while it committed, and what it wrote is stored: a retry must not do it again."""
+# Those under way that were begun before it rang.
+Commits = dict[commits.Commit, None]
 
 
-def committed(cancelled: asyncio.CancelledError, error: BaseException | None) -> None:
-    """A commit was waited for in spite of this cancellation, and ended with `error`, or well."""
-    if error is None or isinstance(error, OutcomeUnknown):
-        vars(cancelled)[_OUTCOME] = error
-
-
-def interrupted(cancelled: BaseException | None, message: str) -> UnoError:
-    """The error for who is told that it took too long: it says so where something is stored, or may be."""
-    known = {} if cancelled is None else vars(cancelled)
-    if _OUTCOME not in known:
-        return TimedOut(message)
-    unknown: OutcomeUnknown | None = known[_OUTCOME]
-    return unknown or CommittedLate(f"{message.removesuffix('.')}; its commit was under way, and has succeeded.")
-
-
-class Alarm:
+class Alarm(deadline.Limit):
     """From when it is made it cancels the task after `seconds`, or when the surrounding deadline comes before; once.
 
     It is what `asyncio.timeout` does, in less time: it counts the cancellations that are older than itself, and takes
     back its own. Where nothing can be interrupted, in a drive, it has no timer, only `end`.
     """
 
-    __slots__ = ("_counted", "_handle", "_task", "_token", "end", "rang")
+    outer: "Alarm | None"
+
+    __slots__ = ("_commits", "_counted", "_handle", "_task", "_token", "rang", "timed")
 
     def __init__(self, seconds: float) -> None:
         # The clock by hand, here and in RateLimiter: this is on the way of every call.
         now = clock._clock.monotonic()
-        end, outer = now + seconds, deadline.ambient()
-        if outer is not None and outer < end:
-            end = outer
-        # On `clock.monotonic()`.
+        end, nearest = now + seconds, deadline.ambient()
+        if nearest is not None and nearest < end:
+            end = nearest
         self.end = end
+        self.outer = None if nearest is None else _around()
         self.rang = False
+        self._commits: Commits | None = None
         loop = asyncio._get_running_loop()
         if loop is None or (clock.driver.get() is not None and clock.driven()):
+            # Whether it can interrupt what is awaited.
+            self.timed = False
             self._task = None
         else:
+            self.timed = True
             self._task = task = asyncio.current_task(loop)
             if task is None:
                 raise Misconfigured("A timeout interrupts the task that it is in, and this is no task but a callback.")
             self._counted = task.cancelling()
             # Not call_later(), which takes half as long again.
             self._handle = loop.call_at(loop.time() + end - now, self._ring)
-        self._token = deadline.current.set(end)
+        self._token = deadline.current.set(self)
 
     @property
-    def timed(self) -> bool:
-        """Whether it can interrupt what is awaited."""
-        return self._task is not None
+    def over(self) -> bool:
+        """Whether it interrupts nobody any more."""
+        return self._task is None
 
     @property
     def late(self) -> bool:
@@ -80,9 +68,50 @@ class Alarm:
             deadline.current.reset(self._token)
         except ValueError:  # a generator that another task closes has no deadline in this one
             pass
-        if self._task is None:
+        task, self._task = self._task, None
+        if task is None:
             return False
         self._handle.cancel()
         if not self.rang:
             return False
-        return self._task.uncancel() <= self._counted and isinstance(error, asyncio.CancelledError)
+        return task.uncancel() <= self._counted and isinstance(error, asyncio.CancelledError)
+
+    def watch(self, commit: commits.Commit) -> None:
+        """It is under way: who is interrupted meanwhile is told how it ends."""
+        if self._commits is None:
+            self._commits = {}
+        self._commits[commit] = None
+        commit.add_done_callback(self._ended)
+
+    def _ended(self, commit: commits.Commit) -> None:
+        if not self.rang and self._commits is not None:
+            del self._commits[commit]
+
+    def interrupted(self, message: str) -> UnoError:
+        """The error for who is told that it took too long: it says so where something is stored, or may be."""
+        return commits.interrupted(self._commits, message) if self._commits else TimedOut(message)
+
+
+def committing(commit: commits.Commit) -> None:
+    """A task that commits begins here: the alarms around it, also around the tasks that began this one, know of it."""
+    alarm = _around()
+    while alarm is not None:
+        if not alarm.rang:
+            alarm.watch(commit)
+        alarm = alarm.outer
+
+
+def _around() -> Alarm | None:
+    """The nearest that may interrupt somebody yet."""
+    found = alarm = _ringing(deadline.current.get())
+    while alarm is not None:
+        # What is over is let go: tasks may begin one another for ever, each in a limit of its own.
+        alarm.outer = _ringing(alarm.outer)
+        alarm = alarm.outer
+    return found
+
+
+def _ringing(limit: deadline.Limit | None) -> Alarm | None:
+    while limit is not None and limit.over:
+        limit = limit.outer
+    return cast(Alarm | None, limit)  # all others are over

@@ -4,18 +4,33 @@ from contextvars import ContextVar
 
 from uno import clock, context
 
-# On `clock.monotonic()`, in seconds; set by Timeout, the nearest in time wins.
-current: ContextVar[float | None] = context.left_behind(ContextVar("uno.resilience.deadline", default=None), None)
+
+class Limit:
+    """A moment `end` on `clock.monotonic()`, in seconds; `outer` is a limit around it that may still interrupt it."""
+
+    __slots__ = ("end", "outer")
+
+    def __init__(self, end: float, outer: "Limit | None" = None) -> None:
+        self.end = end
+        self.outer = outer
+
+    @property
+    def over(self) -> bool:
+        """Whether it interrupts nobody any more."""
+        return True
+
+
+# Set by timeouts; the nearest in time wins. Tasks that are made inside have it, too.
+current: ContextVar[Limit | None] = context.left_behind(ContextVar("uno.resilience.deadline", default=None), None)
 
 
 def ambient() -> float | None:
     """The moment on `clock.monotonic()` by which this has to be over, if there is one."""
-    inner = current.get()
-    surrounding = context.get()
+    limit, surrounding = current.get(), context.get()
     outer = None if surrounding is None else surrounding.deadline
-    if inner is None or (outer is not None and outer < inner):
+    if limit is None or (outer is not None and outer < limit.end):
         return outer
-    return inner
+    return limit.end
 
 
 def remaining() -> float | None:

@@ -15,7 +15,6 @@ from typing import Any
 from uno import ids
 from uno.errors import Misconfigured, OutcomeUnknown, UnoError
 from uno.resilience import deadline as deadlines
-from uno.resilience.alarm import CommittedLate
 from uno.resilience.arguments import (
     COROUTINE,
     exceptions_of,
@@ -25,6 +24,7 @@ from uno.resilience.arguments import (
     require_numbers,
 )
 from uno.resilience.budget import RetryBudget
+from uno.resilience.commits import CommittedLate
 from uno.resilience.faults import is_fault, is_verdict, told_to_wait
 from uno.resilience.shapes import Guard, pause
 from uno.resilience.timeout import FinishedLate, Timeout
@@ -37,6 +37,7 @@ log = get_logger("uno.retry")
 _MARK = "__uno_retried__"
 # Errors that are looked at for it, at most.
 _MOST = 64
+_MAY_BE_DONE = (OutcomeUnknown, FinishedLate, CommittedLate)
 
 
 class _Occasions:
@@ -195,7 +196,7 @@ class RetryPolicy(Guard):
         return longest * ids.fraction() if self.jitter else longest
 
     def _repeatable(self, error: BaseException) -> bool:
-        if not is_verdict(error) or isinstance(error, OutcomeUnknown | FinishedLate | CommittedLate):
+        if not is_verdict(error) or _may_be_done(error):
             return False
         if isinstance(error, UnoError) and isinstance(error, self._named):
             return True
@@ -246,6 +247,13 @@ class RetryPolicy(Guard):
 
 def _error(failed: Exception | Failure) -> Exception:
     return failed.error if isinstance(failed, Failure) else failed
+
+
+def _may_be_done(error: BaseException) -> bool:
+    """Whether another attempt may do something twice; of a group of errors, whether one of them says so."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(_MAY_BE_DONE) is not None
+    return isinstance(error, _MAY_BE_DONE)
 
 
 def _retried_since(error: BaseException, before: int) -> bool:

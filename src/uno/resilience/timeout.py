@@ -7,7 +7,7 @@ from types import CoroutineType
 from typing import Any
 
 from uno.errors import Misconfigured, TimedOut, UnoError
-from uno.resilience.alarm import Alarm, interrupted
+from uno.resilience.alarm import Alarm
 from uno.resilience.arguments import COROUTINE, not_a_function, require_numbers
 from uno.resilience.shapes import Guard
 from uno.result import Failure
@@ -49,7 +49,7 @@ class Timeout(Guard):
                 found = await found
         except BaseException as error:
             if alarm.stop(error):
-                raise self._late(partial(interrupted, error)) from error
+                raise self._late(alarm.interrupted) from error
             raise
         alarm.stop()
         # What failed stays what it is, raised or not.

@@ -1,15 +1,15 @@
 """One deadline: what `timeout` gives holds for SQL and for what is nested in it, and a commit tells how it ended."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from sqlalchemy import text
 
-from uno.aio import cancellable, retry, timeout, timeout_handler
+from uno.aio import AsyncLock, TaskGroup, cancellable, retry, timeout, timeout_handler
 from uno.data import Database, UnitOfWork
 from uno.errors import TimedOut
-from uno.resilience.alarm import CommittedLate
+from uno.resilience.commits import CommittedLate
 from uno.testing.postgres import DatabaseFarm
 
 # Seconds: enough for a statement, less than a commit takes here, as a constraint waits in the end.
@@ -64,23 +64,60 @@ async def test_nothing_is_asked_once_the_limit_is_over(database: Database) -> No
                 await stored(database)
 
 
-async def test_who_is_late_in_a_commit_learns_that_it_is_stored_and_does_not_do_it_twice(database: Database) -> None:
+Work = Callable[[], Awaitable[None]]
+
+
+async def _plainly(work: Work) -> None:
+    await work()
+
+
+async def _locked(work: Work) -> None:
+    async with AsyncLock("orders"):
+        await work()
+
+
+async def _in_a_group(work: Work) -> None:
+    async with TaskGroup() as group:
+        group.create_task(cancellable(work)())
+
+
+async def _in_asyncios_group(work: Work) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cancellable(work)())
+
+
+async def _gathered(work: Work) -> None:
+    await asyncio.gather(cancellable(work)(), asyncio.sleep(0))
+
+
+@pytest.mark.parametrize(
+    "between", [_plainly, _locked, cancellable(_plainly), _in_a_group, _in_asyncios_group, _gathered]
+)
+async def test_who_is_late_in_a_commit_learns_that_it_is_stored_and_does_not_do_it_twice(
+    between: Callable[[Work], Awaitable[None]], database: Database
+) -> None:
     attempts: list[int] = []
 
-    @retry(max_attempts=3, base_delay=0)
-    @timeout_handler(LATE, "The order is late")
-    async def explicit() -> None:
+    async def store() -> None:
         attempts.append(1)
         async with UnitOfWork(database) as uow:
             await uow.execute(text("INSERT INTO entries VALUES (:id)"), {"id": len(attempts)})
 
+    @retry(max_attempts=3, base_delay=0)
+    @timeout_handler(LATE, "The order is late")
+    async def explicit() -> None:
+        await between(store)
+
     with pytest.raises(CommittedLate, match="The order is late; its commit was under way, and has succeeded"):
         await explicit()
     assert await stored(database) == [1]
+
+
+async def test_who_is_late_in_the_commit_of_a_transaction_learns_that_it_is_stored(database: Database) -> None:
     with pytest.raises(CommittedLate):
         async with timeout(LATE), database.transaction() as transaction:
             await transaction.execute(text("INSERT INTO entries VALUES (7)"))
-    assert await stored(database) == [1, 7]
+    assert await stored(database) == [7]
 
 
 async def test_a_unit_of_work_that_is_cancelled_while_it_commits_has_committed(database: Database) -> None:

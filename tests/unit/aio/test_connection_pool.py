@@ -262,7 +262,7 @@ async def test_who_waits_too_long_is_told_why(server: Server) -> None:
 async def test_nobody_waits_past_the_deadline(server: Server) -> None:
     pool = server.pool(max_size=1)
     async with pool.connection():
-        token = deadline.current.set(clock.monotonic() + 0.01)
+        token = deadline.current.set(deadline.Limit(clock.monotonic() + 0.01))
         try:
             with pytest.raises(TimedOut):
                 await pool.acquire(timeout=60)

@@ -11,7 +11,8 @@ from uno import clock, context, sync
 from uno.aio import AsyncLock, retry, timeout
 from uno.errors import Misconfigured, OutcomeUnknown, TimedOut
 from uno.resilience import RateLimiter, RateLimitExceeded, Timeout, deadline
-from uno.resilience.alarm import CommittedLate, committed
+from uno.resilience.alarm import committing
+from uno.resilience.commits import CommittedLate
 
 SOON, FOREVER = 0.005, 60.0
 
@@ -234,12 +235,22 @@ async def test_a_timeout_outside_of_a_task_is_refused() -> None:
     assert "no task but a callback" in str(found[0])
 
 
-async def _commit_with(error: BaseException | None) -> None:
+async def _commit_with(error: BaseException | None, interrupted: asyncio.Event | None = None) -> None:
     """What a commit does that is interrupted, and goes on."""
+    told = interrupted or asyncio.Event()
+
+    async def commit() -> None:
+        await told.wait()
+        if error is not None:
+            raise error
+
+    task = asyncio.create_task(commit())
+    committing(task)
     try:
-        await never()
-    except asyncio.CancelledError as cancelled:
-        committed(cancelled, error)
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        told.set()
+        await asyncio.wait([task])
         raise
 
 

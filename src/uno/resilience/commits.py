@@ -1,0 +1,34 @@
+"""What is said of commits that were under way when somebody was interrupted, so that nothing is done twice."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Any
+
+from uno.errors import OutcomeUnknown, TimedOut, UnoError
+
+Commit = asyncio.Task[Any]
+
+
+class CommittedLate(TimedOut):
+    """It was interrupted while it committed, and what it wrote is stored: a retry must not do it again."""
+
+
+def interrupted(commits: Collection[Commit], message: str) -> UnoError:
+    """The error for who is told that it took too long, in the middle of these."""
+    text, ended = message.removesuffix("."), [commit for commit in commits if commit.done()]
+    errors = [_error(commit) for commit in ended]
+    unknown = next((error for error in errors if isinstance(error, OutcomeUnknown)), None)
+    if unknown is not None:
+        return unknown
+    if len(ended) < len(commits):
+        return OutcomeUnknown(f"{text}; a commit is still under way.")
+    stored = errors.count(None)
+    if not stored:
+        return TimedOut(message)
+    if stored < len(errors):
+        return CommittedLate(f"{text}; of {len(errors)} commits that were under way {stored} succeeded.")
+    return CommittedLate(f"{text}; its commit was under way, and has succeeded.")
+
+
+def _error(commit: Commit) -> BaseException | None:
+    return asyncio.CancelledError() if commit.cancelled() else commit.exception()
