@@ -7,6 +7,7 @@ own, so that who gives up waiting takes nothing from the others.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
+from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from functools import partial
 from inspect import isawaitable
@@ -15,6 +16,7 @@ from types import FunctionType, MethodType, TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
+from uno.aio.flushing import collects
 from uno.aio.waits import limited
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience import deadline
@@ -87,7 +89,8 @@ class AsyncBatcher(Generic[T, R]):
     items of the same `key(item)` in one batch are one item. `max_concurrency` batches run at a time, in the order of
     their items; more than `max_pending` items wait outside. It belongs to the event loop that it is first used in,
     and its batches run in copies of `context`: without one they see no context variables of a caller, nor of who made
-    it. Close it with `aclose()` or `async with`, which finish what was added. Times are in seconds.
+    it. `aclose()` and `async with` finish what was added, and the manager of its event loop does so at the stop. Times
+    are in seconds.
     """
 
     def __init__(
@@ -123,6 +126,8 @@ class AsyncBatcher(Generic[T, R]):
         self._pending = 0
         self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._closed = False
+        # How many want no batch to wait for company.
+        self._hurries = 0
         self._empty: asyncio.Event | None = None
 
     # ── adding ──
@@ -203,6 +208,7 @@ class AsyncBatcher(Generic[T, R]):
         self._loop = self._taking = loop
         self._pending, self._open, self._due = 0, None, False
         self._ready, self._running, self._line, self._empty = deque(), set(), OrderedDict(), None
+        collects(loop, self)
         return loop
 
     def _check_around(self) -> None:
@@ -238,12 +244,13 @@ class AsyncBatcher(Generic[T, R]):
                 turn.set_result(None)
         if not self._pending and self._empty is not None:
             self._empty.set()
+            self._empty = None
 
     # ── running ──
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> _Batch[T, R]:
         batch = self._open = _Batch()
-        if self.max_wait_time > 0 and not self._closed:
+        if self.max_wait_time > 0 and not self._closed and not self._hurries:
             batch.timer = loop.call_later(self.max_wait_time, self._time_over, batch, context=self._context)
         else:
             batch.timer = loop.call_soon(self._time_over, batch, context=self._context)
@@ -270,6 +277,11 @@ class AsyncBatcher(Generic[T, R]):
                 self._run(self._ready.popleft())
             else:
                 self._seal()
+
+    def _go(self) -> None:
+        """Run what can be run, whether it has waited long enough or not."""
+        self._due = self._open is not None
+        self._start()
 
     def _run(self, batch: _Batch[T, R]) -> None:
         number = batch.count()
@@ -318,15 +330,42 @@ class AsyncBatcher(Generic[T, R]):
         What has not ended after `timeout` seconds is cancelled: its callers get `Unavailable`. Cancelled itself, it
         leaves the rest running.
         """
+        busy = self._is_busy()
+        self._closed, self._taking = True, None
+        if busy:
+            await self._flush(timeout)
+
+    shutdown = aclose
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Run what was added now, and wait for it and for what comes meanwhile, as `aclose` does; it takes more items.
+
+        The manager of the event loop does it at the stop.
+        """
+        if self._is_busy():
+            with self.hurried():
+                await self._flush(timeout)
+
+    @contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Inside the block no batch waits for more items."""
+        self._hurries += 1
+        self._go()
+        try:
+            yield
+        finally:
+            self._hurries -= 1
+
+    def _is_busy(self) -> bool:
+        """Whether there is something to finish. Raises `Misconfigured` where that cannot be waited for."""
         busy = self._loop is not None and not self._loop.is_closed() and bool(self._pending or self._line)
         if busy and self._loop is not asyncio.get_running_loop():
             raise Misconfigured(f"The batcher {self.name} belongs to another event loop: close it there.")
-        self._closed, self._taking = True, None
-        if not busy:
-            return
+        return busy
+
+    async def _flush(self, timeout: float | None) -> None:
         self._check_around()
-        self._due = self._open is not None
-        self._start()
+        self._go()
         if not self._pending:
             return
         empty = self._empty = self._empty or asyncio.Event()
@@ -334,8 +373,6 @@ class AsyncBatcher(Generic[T, R]):
             await empty.wait()
         else:
             await self._finished_within(timeout, empty)
-
-    shutdown = aclose
 
     async def _finished_within(self, seconds: float, empty: asyncio.Event) -> None:
         try:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from uno import clock
 from uno.aio.background import Work
+from uno.aio.flushing import flush_all, hurrying
 from uno.aio.resources import ResourceRegistry
 from uno.aio.restart import RestartPolicy
 from uno.aio.shield import outlasting, to_the_end
@@ -245,16 +246,29 @@ class AsyncManager:
             log.exception("somebody could not be told that the process stops")
 
     async def finish_tasks(self) -> None:
-        """Tell everybody to stop; background tasks have the rest of the grace period for ending, then are cancelled."""
+        """Tell everybody to stop; background tasks have the rest of the grace period for ending, then are cancelled.
+
+        Batches do not wait for more items from now on, and are finished after the tasks.
+        """
         self.request_shutdown("its work is done")
         running = self.tasks.running()
-        if running:
-            await asyncio.wait(running, timeout=self.remaining())
+        with hurrying():  # or a task would wait for a batch until its time is over
+            if running:
+                await asyncio.wait(running, timeout=self.remaining())
         late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in running if not task.done()]
         if late:
             emit("tasks.cancelled", tasks=late)
         self._takes_tasks = False
         await self.tasks.shutdown(LAST)
+        await self._finish_batches()
+
+    async def _finish_batches(self) -> None:
+        """Have done what batchers have collected: nobody comes for whom they would wait."""
+        seconds = self.remaining() + LAST
+        try:
+            await within(flush_all(seconds), seconds + LAST, "Finishing the batches", "let them end sooner")
+        except Exception:  # the rest has to stop all the same; the log has it
+            log.exception("batches were left unfinished")
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Stop: finish the tasks, run the shutdown hooks, close the resources, each in the reverse order.
@@ -278,6 +292,7 @@ class AsyncManager:
         await self.finish_tasks()
         for hook in reversed(self._on_stop):
             await _gathering(errors, within(done(hook), self.remaining() + CLOSING, _named(hook), "let it end sooner"))
+        await self._finish_batches()
         await _gathering(errors, self.resources.close(until=clock.monotonic() + self.remaining() + CLOSING))
         self._stage = Stage.STOPPED
         # What was added while it ran belongs to that run.

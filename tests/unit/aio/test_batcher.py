@@ -1,11 +1,9 @@
 """Items that are worked on together: who gets what, who waits, and what a cancelled caller takes along."""
 
 import asyncio
-import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar, copy_context
-from functools import partial
 from typing import Any
 
 import pytest
@@ -119,34 +117,6 @@ async def test_anything_but_one_result_for_each_item_is_an_error_that_says_so(re
         assert isinstance(one, BatchMismatch)
         assert isinstance(one, ValueError)
         assert "one" in str(one)
-
-
-def test_an_operation_written_with_def_is_refused_before_it_does_anything() -> None:
-    class Store:
-        def insert(self, rows: list[int]) -> list[int]:
-            raise AssertionError
-
-    def insert(table: str, rows: list[int]) -> list[int]:
-        raise AssertionError
-
-    for sync in (insert, partial(insert, "rows"), Store().insert):
-        with pytest.raises(Misconfigured, match=r"insert.* is none: write `async def`"):
-            AsyncBatcher(sync)  # type: ignore[arg-type]
-
-
-async def test_an_operation_may_be_whatever_gives_something_to_await() -> None:
-    class Store:
-        async def insert(self, table: str, rows: list[int]) -> list[int]:
-            return rows
-
-    @functools.wraps(Store.insert)
-    def wrapper(table: str, rows: list[int]) -> Any:
-        return Store().insert(table, rows)
-
-    for operation in (partial(Store().insert, "rows"), partial(wrapper, "rows"), lambda rows: Work()(rows), Work()):
-        assert await AsyncBatcher(operation, max_wait_time=0).add_item(1) in (1, 10)
-    with pytest.raises(BatchMismatch, match="has run, and returned a list that nobody can await"):
-        await AsyncBatcher(lambda rows: rows, max_wait_time=0).add_item(1)  # type: ignore[arg-type,return-value]
 
 
 async def test_an_operation_that_empties_its_list_changes_nothing() -> None:
@@ -334,23 +304,6 @@ async def test_an_operation_that_is_cancelled_from_outside_is_unavailable_to_its
         await AsyncBatcher(gives_up, max_wait_time=0).add_item(1)
 
 
-async def test_an_operation_that_waits_for_its_own_batcher_is_told_so() -> None:
-    async def nested(items: list[int]) -> Sequence[int]:
-        return [await batcher.add_item(item + 1) for item in items]
-
-    batcher: AsyncBatcher[int, int] = AsyncBatcher(nested, max_wait_time=0, name="tree")
-    with pytest.raises(Misconfigured, match="tree waits for the same batcher"):
-        await batcher.add_item(1)
-
-    async def closes(items: list[int]) -> Sequence[int]:
-        await closed.aclose()
-        return items
-
-    closed: AsyncBatcher[int, int] = AsyncBatcher(closes, max_wait_time=0, name="end")
-    with pytest.raises(Misconfigured, match="end waits for the same batcher"):
-        await closed.add_item(1)
-
-
 async def test_a_task_that_outlives_the_batch_that_started_it_may_add_items() -> None:
     started: list[asyncio.Task[int]] = []
     go = asyncio.Event()
@@ -460,28 +413,6 @@ def test_a_loop_that_ends_too_early_does_not_spoil_the_next() -> None:
 
     asyncio.run(leave())
     assert asyncio.run(batcher.add_item(2)) == 2
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"batch_operation": 3}, "batch_operation"),
-        ({"max_batch_size": 0}, "max_batch_size"),
-        ({"max_batch_size": 1.5}, "whole number"),
-        ({"max_wait_time": -1}, "max_wait_time"),
-        ({"max_wait_time": float("inf")}, "max_wait_time"),
-        ({"max_wait_time": "1"}, "max_wait_time"),
-        ({"key": "id"}, "key"),
-        ({"max_pending": 0}, "max_pending"),
-        ({"max_concurrency": True}, "max_concurrency"),
-    ],
-)
-def test_what_it_cannot_be_made_of_is_named(wrong: dict[str, Any], says: str) -> None:
-    async def echo(items: list[int]) -> list[int]:
-        return items
-
-    with pytest.raises(Misconfigured, match=says):
-        AsyncBatcher(**{"batch_operation": echo, **wrong})
 
 
 Step = tuple[str, int]
