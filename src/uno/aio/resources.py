@@ -22,6 +22,14 @@ T = TypeVar("T")
 Figures = Mapping[str, Any]
 
 
+class ResourceExists(Misconfigured, ValueError):
+    """The name is that of another resource."""
+
+
+class RegistryClosed(Misconfigured, RuntimeError):
+    """The resources are closed: what comes now would stay open for ever."""
+
+
 @dataclass(slots=True)
 class Entry:
     """A resource, and how it is started, closed and looked at; `needs` are the names of those before it."""
@@ -74,8 +82,9 @@ class ResourceRegistry:
         """Keep `resource`, start it if the registry runs, and give it back.
 
         It is started by `start` or an async method of that name, closed by `close`, or its `aclose` or `close`;
-        not `owned`, by neither. `metrics()` gives its figures. Raises `Misconfigured` where the name is another
-        resource's, a dependency is missing, or they depend on each other; and what its start raises.
+        not `owned`, by neither. `metrics()` gives its figures. Raises `ResourceExists` (a `ValueError`, too) where the
+        name is another resource's, `RegistryClosed` (a `RuntimeError`) after `close`, `Misconfigured` where a
+        dependency is missing or they depend on each other; and what its start raises.
         """
         self._refuse_closed(name)
         require_verb(f"the resource {name!r}", "start", start)
@@ -102,9 +111,13 @@ class ResourceRegistry:
         except BaseException:
             self._entries.pop(name, None)
             raise
-        if self._entries.get(name) is not entry:  # everything was closed while this one started
+        await self._undo_late(entry)
+
+    async def _undo_late(self, entry: Entry) -> None:
+        """Where it was closed, or taken out, while it started. Raises `RegistryClosed` if all of them were."""
+        if self._entries.get(entry.name) is not entry:
             await self._close_one(entry, None)
-            self._refuse_closed(name)
+            self._refuse_closed(entry.name)
 
     async def unregister(self, name: str) -> None:
         """Close it and forget it. Raises `Misconfigured` while others depend on it, and what its close raises."""
@@ -204,8 +217,10 @@ class ResourceRegistry:
             self._refuse_missing(entry)
         self._runs = True
         try:
-            for name in in_order(self._needs()):
-                await self._start(self._entries[name])
+            for entry in [self._entries[name] for name in in_order(self._needs())]:
+                if self._entries.get(entry.name) is entry:
+                    await self._start(entry)
+                    await self._undo_late(entry)
         except BaseException as error:
             await self._close_after(error)
             raise
@@ -302,7 +317,7 @@ class ResourceRegistry:
         if not isinstance(name, str) or not name:
             raise Misconfigured(f"A resource has a name, which comes first: register('cache', cache), not {name!r}.")
         if self._is_closed:
-            raise Misconfigured(f"The resources are closed, so {name!r} would stay open for ever; start them again.")
+            raise RegistryClosed(f"The resources are closed, so {name!r} would stay open for ever; start them again.")
 
 
 async def _told(entry: Entry, what: str, work: Any) -> None:
@@ -330,8 +345,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none yet"
 
 
-def _taken(name: str, there: object) -> Misconfigured:
-    return Misconfigured(
+def _taken(name: str, there: object) -> ResourceExists:
+    return ResourceExists(
         f"{name!r} is the name of another resource, a {type(there).__name__}: take another name, or unregister that "
         "one first. What is to be shared is asked for by its name: registry.breaker(name), .limiter(name), .pool(name)."
     )
