@@ -276,6 +276,27 @@ async def test_a_call_instead_of_a_function_is_refused() -> None:
         await ResourceRegistry().register("cache", object(), close=called)
 
 
+async def test_a_start_that_is_not_async_is_only_called_where_it_is_meant(story: list[str]) -> None:
+    class Old:
+        def start(self) -> None:
+            story.append("+old")
+
+        def close(self) -> None:
+            story.append("-old")
+
+    registry, old = ResourceRegistry(), Old()
+    await registry.start()
+    with pytest.raises(Misconfigured, match=r"The start\(\) of the resource 'old', a Old, is not async"):
+        await registry.register("old", old)
+    assert len(registry) == 0
+    await registry.register("meant", old, start=old.start)
+    await registry.register("running already", Old(), start=lambda: None)
+    await registry.register("somebody else's", Old(), owned=False)
+    await registry.register("a class", Old)
+    await registry.close()
+    assert story == ["+old", "-old", "-old"]
+
+
 async def test_a_closed_registry_takes_nothing_that_would_stay_open() -> None:
     registry = ResourceRegistry()
     await registry.close()
@@ -295,12 +316,20 @@ async def test_an_unknown_name_is_told_with_those_there_are(part: Callable[[str]
         await registry.unregister("cache")
 
 
-async def test_what_others_depend_on_is_not_taken_away(part: Callable[[str], Part]) -> None:
+async def test_what_others_depend_on_is_not_taken_away_or_after_them(
+    story: list[str], part: Callable[[str], Part]
+) -> None:
     registry = ResourceRegistry()
-    await registry.register("database", part("database"))
-    await registry.register("cache", part("cache"), depends_on="database")
-    with pytest.raises(Misconfigured, match="cache depends on the resource 'database'"):
+    await registry.start()
+    for name, needs in ("database", ()), ("cache", "database"), ("page", ("cache", "database")), ("other", ()):
+        await registry.register(name, part(name), depends_on=needs)
+    with pytest.raises(Misconfigured, match="cache, page depends on the resource 'database'"):
         await registry.unregister("database")
+    story.clear()
+    await registry.unregister("database", dependents=True)
+    assert story == ["-page", "-cache", "-database"]
+    assert list(registry.get_all_resources()) == ["other"]
+    await registry.close()
 
 
 # ── one of each name ──
