@@ -18,6 +18,8 @@ class Pooling(Protocol):
 
     def pool_use(self) -> Any: ...
 
+    async def ping(self) -> None: ...
+
     def session(self) -> Any: ...
 
 
@@ -63,7 +65,7 @@ class ResourceManager:
                 )
             if name not in self.registry:
                 await database.open()
-            await self.registry.register(name, database, metrics=figures_of_pool(database))
+            await self.registry.register(name, database, metrics=figures_of_pool(database), check=database.ping)
         found = {name: one for name, one in self.registry.get_all_resources().items() if hasattr(one, "pool_use")}
         if not found:
             raise Misconfigured("There is no database here; create_database_pools(Database(url)) opens one.")

@@ -3,8 +3,8 @@
 import asyncio
 
 from uno.aio.ending import end_within
-from uno.aio.manager import CLOSING, AsyncManager, get_async_manager
-from uno.aio.stopping import told_to_stop
+from uno.aio.manager import AsyncManager, get_async_manager
+from uno.aio.stopping import CLOSING, told_to_stop
 from uno.aio.verbs import Verb, done, require_verb, within
 
 
@@ -18,12 +18,13 @@ async def run_application(
 
     `grace` is how many seconds what was begun has for finishing (the manager's, 10 otherwise). Both functions may be
     async. What `startup_func` raises comes out after the cleanup; a signal while it starts cancels it. A second signal
-    ends the process at once. Raises `Misconfigured` for what cannot be called, and `TimedOut` where the cleanup hangs.
+    ends the process at once, and what does not end by itself, also after this, is ended with it two seconds after the
+    grace period. Raises `Misconfigured` for what cannot be called, and `TimedOut` where the cleanup hangs.
     """
     require_verb("run_application", "startup_func", startup_func)
     require_verb("run_application", "cleanup_func", cleanup_func)
     manager = get_async_manager()
-    with told_to_stop(manager.request_shutdown):
+    with told_to_stop(manager.request_shutdown, manager.remaining):
         async with manager.running(grace=grace):
             try:
                 if await _started(manager, startup_func):

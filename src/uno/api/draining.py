@@ -20,8 +20,7 @@ import uvicorn
 from uno import clock
 from uno.aio import AsyncManager
 from uno.aio.ending import end_within
-from uno.aio.manager import CLOSING
-from uno.aio.stopping import Asked, taking_signals
+from uno.aio.stopping import CLOSING, Asked, taking_signals
 from uno.aio.verbs import LAST, waiting
 from uno.errors import TimedOut
 from uno.telemetry import emit
@@ -43,6 +42,10 @@ class Draining:
         # The task of the application's lifespan, and what it was when that did not end.
         self.lifespan: asyncio.Task[Any] | None = None
         self.error: TimedOut | None = None
+
+    def left(self) -> float:
+        """Seconds that what was begun has for finishing."""
+        return self.manager.remaining() if self.manager.is_shutting_down() else self.grace
 
     def tell(self, reason: str) -> None:
         """Stop, in good order; to be called in the event loop. An application that is just starting gives up."""
@@ -169,7 +172,7 @@ def draining_uvicorn(manager: AsyncManager, *, grace: float, linger: float) -> I
     draining = Draining(server, manager, grace=grace, linger=lingering)
     draining.lifespan = asyncio.current_task()
     server.shutdown = draining.shutdown  # type: ignore[method-assign]
-    with taking_signals(_AskedTwice(asyncio.get_running_loop(), draining.tell)):
+    with taking_signals(_AskedTwice(asyncio.get_running_loop(), draining.tell, draining.left)):
         yield
 
 

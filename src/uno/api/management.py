@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,8 +17,9 @@ from uno.aio import (
     task_count,
     task_tree,
 )
+from uno.aio.monitor import Looked
 from uno.api.access import require_auth, require_permissions
-from uno.api.health import Answer, add_once
+from uno.api.health import Answer, add_once, refuse_app
 from uno.api.problems import problem_response
 from uno.errors import NotFound
 from uno.redact import clean, said
@@ -39,6 +40,7 @@ def create_resource_monitoring_endpoints(app: FastAPI, prefix: str = PREFIX, acc
     They are for those with the permission `access` only: for nobody, where nobody is authenticated. "authenticated"
     lets in everybody who is, "open" everybody. Raises `Misconfigured` if the application has one of the paths already.
     """
+    refuse_app("create_resource_monitoring_endpoints", app)
     add_once(app, management_endpoints(access, prefix))
 
 
@@ -54,8 +56,7 @@ def management_endpoints(access: str, prefix: str = PREFIX) -> dict[str, Answer]
 
     async def resources(request: Request) -> Response:
         let_in(request)
-        names = get_resource_registry().get_all_resources()
-        shown = {name: await _shown(name) for name in names}
+        shown = await _shown(get_resource_registry().get_all_resources())
         return JSONResponse({"pid": os.getpid(), "resources": shown}, headers=_NO_STORE)
 
     async def resource(request: Request) -> Response:
@@ -63,7 +64,7 @@ def management_endpoints(access: str, prefix: str = PREFIX) -> dict[str, Answer]
         name = request.path_params["name"]
         if name not in get_resource_registry():
             return problem_response(NotFound("resource", name), request.scope)
-        return JSONResponse(await _shown(name), headers=_NO_STORE)
+        return JSONResponse((await _shown([name]))[name], headers=_NO_STORE)
 
     async def health(request: Request) -> Response:
         let_in(request)
@@ -111,14 +112,19 @@ def _running(task: dict[str, Any]) -> bool:
     return task["state"] not in ("failed", "gave up")
 
 
-async def _shown(name: str) -> dict[str, Any]:
+async def _shown(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     registry = get_resource_registry()
-    figures: dict[str, Any] = dict(clean(registry.get_metrics()[name]))
-    health = await get_resource_monitor().health_of(name)
+    figures, needs = registry.get_metrics(), registry.dependencies()
+    looked = await get_resource_monitor().look(names)
+    return {name: _one(dict(clean(figures[name])), one, needs[name]) for name, one in looked.items()}
+
+
+def _one(figures: dict[str, Any], looked: Looked, needs: Iterable[str]) -> dict[str, Any]:
     return {
         "type": figures.pop("type", ""),
-        "health": health.value,
-        "depends_on": list(registry.dependencies()[name]),
+        "health": looked.health.value,
+        "message": looked.message,
+        "depends_on": list(needs),
         "figures": figures,
     }
 

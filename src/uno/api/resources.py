@@ -9,17 +9,24 @@ from starlette.types import Lifespan
 
 from uno.aio import AsyncManager, get_async_manager
 from uno.api.draining import draining_uvicorn
+from uno.api.health import refuse_app
 from uno.api.presence import Attended, Presence
+from uno.settings import load
 
 
-def setup_resource_management(app: FastAPI, *, grace: float = 10.0, linger: float = 1.0) -> None:
+def setup_resource_management(app: FastAPI, *, grace: float | None = None, linger: float | None = None) -> None:
     """Start the manager of the event loop with `app`, and stop it with it: tasks, hooks, resources.
 
     Told to stop, it goes on listening for `linger` seconds, in which readiness is 503; what was begun has `grace`
-    seconds. What `asgi(app)` gives does so by itself, as the settings of its `App` say. Call it before the start.
+    seconds. By default they are UNO_API_LINGER (1) and UNO_GRACE (10). What `asgi(app)` gives does so by itself, as the
+    settings of its `App` say. Call it before the start.
     """
+    refuse_app("setup_resource_management", app)
     if hasattr(app, "presence") or isinstance(app.router.lifespan_context, _Managed):
         return
+    settings = load()
+    grace = settings.grace if grace is None else grace
+    linger = settings.api.linger if linger is None else linger
     presence = Presence()
     app.add_middleware(Attended, presence=presence)
     app.router.lifespan_context = _Managed(app.router.lifespan_context, presence, grace, linger)

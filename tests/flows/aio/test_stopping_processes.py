@@ -63,6 +63,46 @@ def in_a_thread() -> None:
 """
 
 
+STUBBORN_PROGRAM = """
+import asyncio
+import time
+
+from uno.aio import get_async_manager, in_thread, run_application
+
+
+async def deaf():
+    print("stubborn", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+
+async def blocking():
+    print("stubborn", flush=True)
+    time.sleep(60)
+
+
+def work():
+    print("stubborn", flush=True)
+    time.sleep(60)
+
+
+async def in_a_thread():
+    def in_a_thread():
+        work()
+    await in_thread(in_a_thread)
+
+
+async def startup():
+    get_async_manager().create_task(STUBBORN())
+
+
+asyncio.run(run_application(startup, grace=0.5))
+"""
+
+
 @pytest.fixture
 def plain(served: Path) -> Path:
     """An application without a database that starts and stops at once."""
@@ -129,11 +169,14 @@ async def test_an_application_that_does_not_stop_is_left_behind_with_the_line_at
     )
 
 
+@pytest.mark.parametrize("command", ["uno.cli run plain:api --port 0", "uvicorn plain:api --port 0"])
 @pytest.mark.parametrize("stubborn", ["deaf", "blocking", "in_a_thread"])
-async def test_whatever_does_not_end_is_ended_after_the_grace_period(start: Start, plain: Path, stubborn: str) -> None:
+async def test_whatever_does_not_end_is_ended_after_the_grace_period(
+    start: Start, plain: Path, command: str, stubborn: str
+) -> None:
     plain.write_text(plain.read_text() + STUBBORN)
-    process = start("uno.cli", "run", "plain:api", "--port", "0", UNO_GRACE="0.5")
-    port = int((await process.wait_for(r"Serving on http://127.0.0.1:(\d+)\n"))[1])
+    process = start(*command.split(), UNO_GRACE="0.5")
+    port = int((await process.wait_for(r"on http://127.0.0.1:(\d+)\s"))[1])
     asking = asyncio.create_task(ask(port, f"/{stubborn}"))
     await process.wait_for("stubborn")
     process.tell()
@@ -142,6 +185,17 @@ async def test_whatever_does_not_end_is_ended_after_the_grace_period(start: Star
     assert "Timeout (0:00:02.5" in process.printed
     assert stubborn == "deaf" or f"in {stubborn}" in process.printed
     await asyncio.gather(asking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stubborn", ["deaf", "blocking", "in_a_thread"])
+async def test_so_is_a_program(start: Start, served: Path, stubborn: str) -> None:
+    (served / "program.py").write_text(STUBBORN_PROGRAM.replace("STUBBORN", stubborn))
+    process = start("program")
+    await process.wait_for("stubborn")
+    process.tell()
+    assert await process.exit_code() == 1
+    assert "Timeout (0:00:02.5" in process.printed
+    assert stubborn == "deaf" or f"in {stubborn}" in process.printed
 
 
 async def test_a_signal_while_it_starts_stops_the_start(start: Start, served: Path) -> None:
