@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Lifespan
 
-from uno.aio import AsyncManager, get_async_manager, get_resource_monitor, get_resource_registry
+from uno.aio import get_async_manager, get_resource_monitor, get_resource_registry
 from uno.api.access import require_auth, require_permissions
 from uno.api.draining import draining_uvicorn
 from uno.api.health import Answer, add_once
@@ -47,14 +47,17 @@ class _Managed:
 
     @asynccontextmanager
     async def __call__(self, app: Any) -> AsyncIterator[Any]:
+        manager, life = get_async_manager(), self._life(app)
+        async with draining_uvicorn(life, manager, grace=self._grace, linger=self._linger) as state:
+            yield state
+
+    @asynccontextmanager
+    async def _life(self, app: Any) -> AsyncIterator[Any]:
         async with get_async_manager().running(grace=self._grace) as manager, self._lifespan(app) as state:
-            with self._served(manager), draining_uvicorn(manager, grace=self._grace, linger=self._linger):
+            with self._presence.stopping_with(manager, self._linger):
                 yield state
             # Tasks end before what they may use.
             await manager.leaving()
-
-    def _served(self, manager: AsyncManager) -> Any:
-        return self._presence.stopping_with(manager, self._linger)
 
 
 def create_resource_monitoring_endpoints(app: FastAPI, prefix: str = "/management", access: str = MANAGEMENT) -> None:
