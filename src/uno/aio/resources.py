@@ -272,8 +272,7 @@ class ResourceRegistry:
         if entry.started or entry.start is None:
             return
         what = f"Starting the resource {entry.name!r}"
-        await _told(entry, "starting", within(done(entry.start), self.start_timeout, what, "is what it needs there?"))
-        entry.started = True
+        await _told(entry, "starting", within(_started(entry), self.start_timeout, what, "is what it needs there?"))
 
     async def close(self, *, until: float | None = None) -> None:
         """Close everything in the reverse order, each within its limit, all of them `until` then if that is given
@@ -344,6 +343,12 @@ class ResourceRegistry:
 def _require_name(name: Any) -> None:
     if not isinstance(name, str) or not name:
         raise Misconfigured(f"A resource has a name, which comes first: register('cache', cache), not {name!r}.")
+
+
+async def _started(entry: Entry) -> None:
+    # Also where nobody waits for it any more: there is something to close.
+    await done(cast(Verb, entry.start))
+    entry.started = True
 
 
 async def _told(entry: Entry, what: str, work: Any) -> None:

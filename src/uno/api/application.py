@@ -209,13 +209,9 @@ def _require_gate(app: App) -> None:
 @asynccontextmanager
 async def _lifespan(api: UnoAPI) -> AsyncIterator[None]:
     api.check()
-    settings = api.uno.settings
-    async with api.uno.lifespan():
-        manager, linger = get_async_manager(), settings.api.linger
-        with (
-            api.presence.stopping_with(manager, linger),
-            draining_uvicorn(manager, grace=settings.grace, linger=linger),
-        ):
+    settings, manager = api.uno.settings, get_async_manager()
+    async with draining_uvicorn(api.uno.lifespan(), manager, grace=settings.grace, linger=settings.api.linger):
+        with api.presence.stopping_with(manager, settings.api.linger):
             yield
 
 

@@ -11,9 +11,9 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -25,6 +25,7 @@ from uno.aio.verbs import LAST, waiting
 from uno.errors import TimedOut
 from uno.telemetry import emit
 
+T = TypeVar("T")
 log = logging.getLogger("uno.api")
 # Seconds that a connection without a request may still send one, and between two looks at those there are.
 _FRESH, _LOOK = 1.0, 0.02
@@ -38,7 +39,7 @@ class Draining:
         self.manager = manager
         self.grace = grace
         self.linger = min(linger, grace / 2)
-        self.was_told = False
+        self.was_told = self.has_started = self.gave_up = False
         # The task of the application's lifespan, and what it was when that did not end.
         self.lifespan: asyncio.Task[Any] | None = None
         self.error: TimedOut | None = None
@@ -49,8 +50,10 @@ class Draining:
 
     def tell(self, reason: str) -> None:
         """Stop, in good order; to be called in the event loop. An application that is just starting gives up."""
+        if self.was_told:
+            return
         self.was_told = True
-        if not self.server.started and self.lifespan is not None:
+        if not (self.server.started or self.has_started) and self.lifespan is not None:
             self.server.should_exit = True
             self.lifespan.cancel()
             return
@@ -61,8 +64,38 @@ class Draining:
         """Accept nothing new from now on."""
         self.server.should_exit = True
 
+    async def started(self, stack: AsyncExitStack, life: AbstractAsyncContextManager[T]) -> T | None:
+        """Enter `life`, and give what it gives; None where it was told to stop before that had started."""
+        if self.server.should_exit:  # while the application was imported
+            self._give_up()
+            return None
+        try:
+            found = await stack.enter_async_context(life)
+            if self.was_told:  # the cancellation arrives here at the latest
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.was_told or task is None or task.uncancel():
+                raise
+            self._give_up()
+            return None
+        self.has_started = True
+        return found
+
+    def _give_up(self) -> None:
+        """For uvicorn the start has succeeded, or it would end as after an error; but nobody is let in."""
+        log.info("told to stop before the application had started")
+        self.was_told = self.gave_up = True
+        self.server.config.http_protocol_class = _TurningAway
+        # It would raise them again at its end.
+        getattr(self.server, "_captured_signals", []).clear()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What the server does once it should exit, in place of its own."""
+        if self.gave_up:
+            self._close_sockets(sockets or [])
+            await self._end_lifespan()
+            return
         self.manager.request_shutdown("the server stops", grace=self.grace)
         await self._accept_the_last(sockets or [])
         await self._answer_the_last()
@@ -83,6 +116,9 @@ class Draining:
             await asyncio.sleep(0)
         # The socket may be a supervisor's, and somebody else's next.
         _let_in_line(self.server.config.backlog, listening)
+        self._close_sockets(sockets)
+
+    def _close_sockets(self, sockets: list[socket.socket]) -> None:
         for server in self.server.servers:
             server.close()
         for sock in sockets:
@@ -157,15 +193,19 @@ def _arrived(connections: Iterable[Any]) -> bool:
 # ── uvicorn on its own ──
 
 
-@contextmanager
-def draining_uvicorn(manager: AsyncManager, *, grace: float, linger: float) -> Iterator[None]:
-    """Inside the lifespan of an application that `uvicorn` serves: that server stops as uno's own does.
+@asynccontextmanager
+async def draining_uvicorn(
+    life: AbstractAsyncContextManager[T], manager: AsyncManager, *, grace: float, linger: float
+) -> AsyncIterator[T | None]:
+    """`life`, the lifespan of an application; where `uvicorn` serves that, its server stops as uno's own does.
 
-    With several workers each is such a server. Does nothing under other servers, and in threads.
+    With several workers each is such a server. Does nothing but `life` under other servers, and in threads. None is
+    what it gives where the server was told to stop before the application had started.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if not isinstance(server, uvicorn.Server):
-        yield
+        async with life as state:
+            yield state
         return
     # A reload is no stop that anybody has to hear of.
     lingering = 0.0 if server.config.should_reload else linger
@@ -173,7 +213,18 @@ def draining_uvicorn(manager: AsyncManager, *, grace: float, linger: float) -> I
     draining.lifespan = asyncio.current_task()
     server.shutdown = draining.shutdown  # type: ignore[method-assign]
     with taking_signals(_AskedTwice(asyncio.get_running_loop(), draining.tell, draining.left)):
-        yield
+        async with AsyncExitStack() as stack:
+            yield await draining.started(stack, life)
+
+
+class _TurningAway(asyncio.Protocol):
+    """For those who come to an application that has not started, and never will."""
+
+    def __init__(self, **_given: Any) -> None:
+        pass
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 class _AskedTwice(Asked):

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import Lifespan
 
-from uno.aio import AsyncManager, get_async_manager
+from uno.aio import get_async_manager
 from uno.api.draining import draining_uvicorn
 from uno.api.health import refuse_app
 from uno.api.presence import Attended, Presence
@@ -43,11 +43,14 @@ class _Managed:
 
     @asynccontextmanager
     async def __call__(self, app: Any) -> AsyncIterator[Any]:
+        manager, life = get_async_manager(), self._life(app)
+        async with draining_uvicorn(life, manager, grace=self._grace, linger=self._linger) as state:
+            yield state
+
+    @asynccontextmanager
+    async def _life(self, app: Any) -> AsyncIterator[Any]:
         async with get_async_manager().running(grace=self._grace) as manager, self._lifespan(app) as state:
-            with self._served(manager), draining_uvicorn(manager, grace=self._grace, linger=self._linger):
+            with self._presence.stopping_with(manager, self._linger):
                 yield state
             # Tasks end before what they may use.
             await manager.leaving()
-
-    def _served(self, manager: AsyncManager) -> Any:
-        return self._presence.stopping_with(manager, self._linger)

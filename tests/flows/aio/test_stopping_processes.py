@@ -198,14 +198,55 @@ async def test_so_is_a_program(start: Start, served: Path, stubborn: str) -> Non
     assert stubborn == "deaf" or f"in {stubborn}" in process.printed
 
 
-async def test_a_signal_while_it_starts_stops_the_start(start: Start, served: Path) -> None:
-    write(served, load=60)
-    process = start("uno.cli", "run", "plain:api", "--port", "0")
-    await process.wait_for("loading")
+MANAGED = """
+import asyncio
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from uno.api import setup_resource_management
+
+
+@asynccontextmanager
+async def lifespan(app):
+    print("loading", flush=True)
+    await asyncio.sleep(60)
+    yield
+
+
+api = FastAPI(lifespan=lifespan)
+setup_resource_management(api)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "source"),
+    [
+        (("uno.cli", "run"), None),
+        (("uvicorn",), None),
+        (("uvicorn", "--workers", 2), None),
+        (("uvicorn",), MANAGED),
+    ],
+)
+async def test_a_signal_while_it_starts_stops_the_start(
+    start: Start, served: Path, command: tuple[object, ...], source: str | None
+) -> None:
+    path = write(served, load=60)
+    if source is not None:
+        path.write_text(source)
+    process = start(*command, "plain:api", "--port", "0")
+    await process.wait_for("(?s)" + "loading.*" * (2 if "--workers" in command else 1))
     process.tell()
     assert await process.exit_code() == 0, process.printed
     assert "Serving on" not in process.printed
     assert "Traceback" not in process.printed
+
+
+async def test_a_signal_before_it_starts_under_uvicorn_alone_is_obeyed(start: Start, plain: Path) -> None:
+    plain.write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGTERM)\n" + plain.read_text())
+    (plain.parent / "late.py").write_text("def api():\n    import plain\n\n    return plain.api\n")
+    process = start("uvicorn", "--factory", "late:api", "--port", "0")
+    assert await process.exit_code() == 0, process.printed
+    assert "loading" not in process.printed
 
 
 async def test_it_handles_the_signals_itself_as_it_has_to_with_the_number_1(start: Start, plain: Path) -> None:
