@@ -4,7 +4,7 @@ import asyncio
 
 from uno import clock
 from uno.errors import Misconfigured, OutcomeUnknown, TimedOut, UnoError
-from uno.resilience import deadline
+from uno.resilience import cancels, deadline
 
 # On a cancellation: how that ended which could not be interrupted.
 _OUTCOME = "__uno_outcome__"
@@ -54,7 +54,7 @@ class Alarm:
             self._task = task = asyncio.current_task(loop)
             if task is None:
                 raise Misconfigured("A timeout interrupts the task that it is in, and this is no task but a callback.")
-            self._counted = task.cancelling()
+            self._counted = task.cancelling() - cancels.is_to_come(task)
             # Not call_later(), which takes half as long again.
             self._handle = loop.call_at(loop.time() + end - now, self._ring)
         self._token = deadline.current.set(end)

@@ -137,6 +137,25 @@ async def test_a_cancellation_in_the_moment_of_the_loss_is_not_swallowed(place: 
     assert place.taken == []
 
 
+async def test_a_cancellation_that_is_to_come_when_the_block_begins_is_not_swallowed(place: Place) -> None:
+    async def work() -> None:
+        await lock().acquire()
+        task.cancel()
+        async with lock():
+            try:
+                await never()
+            finally:
+                place.taken[0].lost()
+                await never()
+
+    task = asyncio.create_task(work())
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert task.cancelling() == 1
+    await rounds(10)
+    assert place.taken == []
+
+
 async def test_errors_of_a_block_are_not_hidden_by_the_loss(place: Place) -> None:
     with pytest.raises(ZeroDivisionError):
         async with lock():
