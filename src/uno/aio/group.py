@@ -18,15 +18,15 @@ from uno.aio.births import Birth, birth
 from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
+from uno.resilience.cancels import older
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
 Task: TypeAlias = asyncio.Task[Any]
 OnError = Literal["cancel", "collect"]
-# Nothing public tells an error without marking it as seen, whether it was seen, or of a cancel still to come.
+# Nothing public tells an error without marking it as seen, or whether it was seen.
 _error_of = attrgetter("_exception")
 _is_unseen = attrgetter("_log_traceback")
-_is_to_come = attrgetter("_must_cancel")
 _running_loop = asyncio._get_running_loop
 # Of tasks that failed, in the message of the error.
 _NAMED = 3
@@ -114,8 +114,8 @@ class TaskGroup:
             raise Misconfigured(f"{self} is entered outside a task; use `asyncio.run(main())` around it.")
         self._loop = asyncio.get_running_loop()
         self._parent: Task = parent
-        # Cancellations that are older than the group. One that is still to come will arrive inside.
-        self._older = parent.cancelling() - _is_to_come(parent)
+        # Cancellations that are older than the group.
+        self._older = older(parent)
         self._born = birth(2)
         self._open = True
         opened[self] = None

@@ -9,6 +9,7 @@ from uno import clock, sync
 from uno.aio.database_lock import Held
 from uno.aio.named import Shared
 from uno.aio.waits import Line
+from uno.resilience.cancels import older
 from uno.telemetry.signals import emit
 
 
@@ -91,7 +92,7 @@ class Hold:
 
     def enter_block(self) -> None:
         task = asyncio.current_task()
-        self._blocks.append((task or self.owner, 0 if task is None else task.cancelling()))
+        self._blocks.append((task or self.owner, 0 if task is None else older(task)))
 
     def leave_block(self, error: BaseException | None) -> bool:
         """Whether it was lost, and `error` is none, or the interruption that this made."""

@@ -11,14 +11,17 @@ from uno.aio.holds import Family, Hold, Lock, Owner, ended
 from uno.aio.named import Named
 from uno.aio.shield import to_the_end
 from uno.aio.waits import Waiter, check_seconds, task_of
-from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.errors import Misconfigured, OutcomeUnknown, TimedOut, Unavailable
 
 Scope = Literal["process", "database"]
 _SCOPES = get_args(Scope)
 
 
-class LockLost(Unavailable):
-    """The connection that held the lock is gone, so that others may have it: what it guarded was interrupted."""
+class LockLost(OutcomeUnknown):
+    """The connection that held the lock is gone, so that others may have it: what it guarded was interrupted.
+
+    Or had come to its end, and what it has written by then is stored: a retry does not do it again.
+    """
 
 
 class AsyncLock(Named[Family]):
@@ -31,7 +34,7 @@ class AsyncLock(Named[Family]):
     With `scope="database"` it is one lock for all processes that use the same PostgreSQL database, an advisory lock
     of a transaction. In a unit of work of that database it is of its transaction, and held until that ends. Otherwise
     it has a connection of its own while it is held, or waited for in the database; `database` says of which. If
-    that connection is lost, the block is interrupted, and ends with `LockLost`.
+    that connection is lost, the block is interrupted, and ends with `LockLost`, an `OutcomeUnknown`.
     """
 
     __slots__ = ("_entered", "database", "scope", "timeout")
@@ -90,7 +93,7 @@ class AsyncLock(Named[Family]):
             lock.taken(found)
             if found.is_lost:
                 await to_the_end(found.give_back())
-                raise self._lost()
+                raise Unavailable(f"{self.shown} was lost with its connection to the database as it was taken.")
         return found
 
     async def _take(self, place: Place, lock: Lock, hold: Hold, seconds: float | None) -> None:
@@ -148,7 +151,10 @@ class AsyncLock(Named[Family]):
             raise self._lost() from error
 
     def _lost(self) -> LockLost:
-        return LockLost(f"{self.shown} was lost with its connection to the database, so that others may have had it.")
+        return LockLost(
+            f"{self.shown} was lost with its connection to the database, so that others may have had it. What it "
+            "guarded may be done, in part or in all: look before it is done again."
+        )
 
     @property
     def _locks(self) -> list[Lock]:

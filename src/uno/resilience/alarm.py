@@ -5,7 +5,7 @@ from typing import cast
 
 from uno import clock
 from uno.errors import Misconfigured, TimedOut, UnoError
-from uno.resilience import commits, deadline
+from uno.resilience import cancels, commits, deadline
 
 # Those under way that were begun before it rang.
 Commits = dict[commits.Commit, None]
@@ -42,7 +42,7 @@ class Alarm(deadline.Limit):
             self._task = task = asyncio.current_task(loop)
             if task is None:
                 raise Misconfigured("A timeout interrupts the task that it is in, and this is no task but a callback.")
-            self._counted = task.cancelling()
+            self._counted = task.cancelling() - cancels.is_to_come(task)
             # Not call_later(), which takes half as long again.
             self._handle = loop.call_at(loop.time() + end - now, self._ring)
         self._token = deadline.current.set(self)

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import text
 from tests.flows.aio.locker import COUNT, NAME, lock_of, prepare
 
-from uno.aio import AsyncLock, LockLost, timeout
+from uno.aio import AsyncLock, LockLost, retry, timeout
 from uno.data import Database, UnitOfWork
 from uno.data.locks import number_of
-from uno.errors import Conflict, Misconfigured, TimedOut, Unavailable
+from uno.errors import Conflict, Misconfigured, OutcomeUnknown, TimedOut, Unavailable
 from uno.settings import DatabaseSettings
 from uno.testing.postgres import DatabaseFarm
 
@@ -23,6 +23,12 @@ Open = Callable[..., Awaitable[Database]]
 TERMINATE = """
 SELECT pg_terminate_backend(pid) FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+# A commit takes its time, as a constraint waits in the end.
+SLOW = """
+CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON counters DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION wait()
 """
 
 
@@ -83,6 +89,10 @@ def in_use(database: Database) -> int:
 
 async def waiting_for(admin: asyncpg.Connection) -> bool:
     return bool(await admin.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+
+async def committing(admin: asyncpg.Connection) -> bool:
+    return bool(await admin.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
 
 
 async def check_free(database: Database, other: Database) -> None:
@@ -251,6 +261,28 @@ async def test_a_holder_whose_connection_is_lost_is_interrupted(
             await admin.execute(TERMINATE)
             await asyncio.Event().wait()
     assert isinstance(caught.value, Unavailable)
+    await check_free(database, other)
+
+
+async def test_who_loses_its_lock_while_it_commits_does_not_do_it_twice(
+    database: Database, other: Database, admin: asyncpg.Connection
+) -> None:
+    await admin.execute(SLOW)
+    attempts: list[int] = []
+
+    @retry(max_attempts=3, base_delay=0)
+    async def store() -> None:
+        attempts.append(1)
+        async with lock_of(database), UnitOfWork(database) as uow:
+            await uow.execute(text("UPDATE counters SET number = number + 1"))
+
+    task = asyncio.create_task(store())
+    await until(lambda: committing(admin))
+    await admin.execute(TERMINATE)
+    with pytest.raises(OutcomeUnknown, match="'nightly import' was lost"):
+        await task
+    assert len(attempts) == 1
+    assert await other.query(COUNT) == [(1,)]
     await check_free(database, other)
 
 

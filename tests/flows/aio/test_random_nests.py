@@ -22,7 +22,7 @@ LINES = {
     "a cancellation from outside goes before errors": ("stopped is not None and outer:", "not failed and outer:"),
     "a cancellation while the group is left is noticed": ("                stopped = cancelled\n", ""),
     "older cancellations are not counted": (
-        "self._older = parent.cancelling() - _is_to_come(parent)",
+        "self._older = older(parent)",
         "self._older = 0",
     ),
     "the block of a failed group is cancelled": ("            self._parent.cancel()\n", ""),

@@ -6,8 +6,8 @@ from collections.abc import Callable, Hashable, Iterator
 
 import pytest
 
-from uno.aio import AsyncLock, LockLost, database_lock, timeout
-from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.aio import AsyncLock, LockLost, database_lock, retry, timeout
+from uno.errors import Misconfigured, OutcomeUnknown, TimedOut, Unavailable
 
 
 class Held:
@@ -113,13 +113,35 @@ async def test_a_lost_lock_interrupts_the_innermost_block_once(place: Place) -> 
 
 async def test_a_lock_that_is_lost_while_it_is_taken_is_not_taken(place: Place) -> None:
     place.lost_at_once = True
-    with pytest.raises(LockLost):
+    with pytest.raises(Unavailable, match="as it was taken") as caught:
         async with lock():
             raise AssertionError
+    assert not isinstance(caught.value, OutcomeUnknown)  # it may be repeated
     assert place.taken == []
     place.lost_at_once = False
     async with lock():
         pass
+
+
+@pytest.mark.parametrize("ends", ["well", "interrupted"])
+async def test_what_was_guarded_by_a_lost_lock_is_not_repeated(place: Place, ends: str) -> None:
+    attempts: list[int] = []
+
+    @retry(max_attempts=3, base_delay=0)
+    async def store() -> None:
+        async with lock():
+            attempts.append(1)
+            place.taken[0].lost()
+            try:
+                await never()
+            except asyncio.CancelledError:  # as a commit that is waited for, and whose outcome nobody asks for
+                if ends == "interrupted":
+                    raise
+
+    with pytest.raises(OutcomeUnknown, match="may be done"):
+        await store()
+    assert attempts == [1]
+    assert cancelling() == 0
 
 
 async def test_a_cancellation_in_the_moment_of_the_loss_is_not_swallowed(place: Place) -> None:
@@ -134,6 +156,25 @@ async def test_a_cancellation_in_the_moment_of_the_loss_is_not_swallowed(place: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert task.cancelling() == 1
+    assert place.taken == []
+
+
+async def test_a_cancellation_that_is_to_come_when_the_block_begins_is_not_swallowed(place: Place) -> None:
+    async def work() -> None:
+        await lock().acquire()
+        task.cancel()
+        async with lock():
+            try:
+                await never()
+            finally:
+                place.taken[0].lost()
+                await never()
+
+    task = asyncio.create_task(work())
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert task.cancelling() == 1
+    await rounds(10)
     assert place.taken == []
 
 

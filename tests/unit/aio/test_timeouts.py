@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from uno import clock, context, sync
-from uno.aio import AsyncLock, retry, timeout
+from uno.aio import AsyncLock, retry, timeout, timeout_handler
 from uno.errors import Misconfigured, OutcomeUnknown, TimedOut
 from uno.resilience import RateLimiter, RateLimitExceeded, Timeout, deadline
 from uno.resilience.alarm import committing
@@ -110,6 +110,53 @@ async def test_a_cancellation_that_was_counted_before_does_not_matter() -> None:
         return task.cancelling()
 
     assert await asyncio.create_task(work()) == 1
+
+
+async def _until_it_rings() -> None:
+    """Clean up for longer than there is time."""
+    before = cancelling()
+    try:
+        await never()
+    finally:
+        while cancelling() == before:
+            await asyncio.sleep(0)
+
+
+async def _in_a_block() -> None:
+    async with timeout(SOON):
+        await _until_it_rings()
+
+
+KINDS = [asyncio.Task, asyncio.tasks._PyTask]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("limited", [_in_a_block, timeout_handler(SOON)(_until_it_rings)])
+@pytest.mark.parametrize("when", ["before", "inside"])
+async def test_a_cancellation_is_not_swallowed_by_a_later_timeout(kind: Any, limited: Any, when: str) -> None:
+    async def work() -> None:
+        if when == "before":  # still to come when the timeout begins
+            task.cancel()
+        await limited()
+
+    task = kind(work(), loop=asyncio.get_running_loop())
+    await asyncio.sleep(0)
+    if when == "inside":
+        task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert task.cancelling() == 1
+
+
+async def test_a_limit_that_was_kept_cancels_nobody_later() -> None:
+    later = asyncio.Event()
+    for limit in (timeout(SOON), timeout(0)):
+        async with limit:
+            pass
+    await timeout_handler(SOON)(asyncio.sleep)(0)
+    asyncio.get_running_loop().call_later(2 * SOON, later.set)
+    await later.wait()
+    assert cancelling() == 0
 
 
 async def test_the_outer_limit_holds_inside_and_has_its_own_message() -> None:
