@@ -11,8 +11,7 @@ import aiocache
 import cashews
 
 from benchmarks.measure import Line, Rounds, Section, in_turns, main, ratio, repeated
-from uno import aio
-from uno.aio import AsyncBatcher, AsyncCache
+from uno.aio import AsyncBatcher, AsyncCache, TaskGroup, retry, timeout_handler
 
 # Passes of each loop in one round; the peers' hits are so slow that fewer do.
 HITS, FEW, ITEMS, CALLS = 200_000, 20_000, 20_000, 10_000
@@ -182,16 +181,13 @@ def called(f: Callable[[int], Awaitable[int]]) -> Loop:
 
 
 def others() -> dict[str, Callable[[], Awaitable[float]]]:
-    """What is measured once `uno.aio` has it."""
-    found: dict[str, Callable[[], Awaitable[float]]] = {}
-    if group := getattr(aio, "TaskGroup", None):
-        found["asyncio group"] = repeated(CALLS, grouped(asyncio.TaskGroup))
-        found["group"] = repeated(CALLS, grouped(group))
-    retry, limit = getattr(aio, "retry", None), getattr(aio, "timeout_handler", None)
-    if retry and limit:
-        found["by hand"] = repeated(CALLS, called(by_hand))
-        found["decorated"] = repeated(CALLS, called(retry(max_attempts=3)(limit(timeout_seconds=LONG)(answer))))
-    return found
+    decorated = retry(max_attempts=3)(timeout_handler(timeout_seconds=LONG)(answer))
+    return {
+        "asyncio group": repeated(CALLS, grouped(asyncio.TaskGroup)),
+        "group": repeated(CALLS, grouped(TaskGroup)),
+        "by hand": repeated(CALLS, called(by_hand)),
+        "decorated": repeated(CALLS, called(decorated)),
+    }
 
 
 def lines(figures: Rounds) -> list[Line]:
@@ -200,7 +196,7 @@ def lines(figures: Rounds) -> list[Line]:
     def line(what: str, one: str, other: str, limit: float | None = None) -> Line:
         return Line(what, ratio(figures, one, other), limit=limit, note=note[one])
 
-    found = [
+    return [
         Line("dict.get", median(figures["dict"]), "µs"),
         line("AsyncCache hit, × dict.get", "cache", "dict", 8.0),
         line(f"cashews {version('cashews')} hit in memory, × dict.get", "cashews", "dict"),
@@ -209,12 +205,9 @@ def lines(figures: Rounds) -> list[Line]:
         line("batcher.submit + gather, × bare futures + gather", "submit", "futures", 1.4),
         line("batcher.add_item, × a bare future in its task", "add", "tasks", 1.4),
         line("the same with a key", "add keyed", "tasks", 1.4),
+        line("TaskGroup spawn + join, × asyncio.TaskGroup", "group", "asyncio group", 1.3),
+        line("retry + timeout_handler, × asyncio.timeout + try", "decorated", "by hand", 1.2),
     ]
-    if "group" in figures:
-        found.append(line("TaskGroup spawn + join, × asyncio.TaskGroup", "group", "asyncio group", 1.3))
-    if "decorated" in figures:
-        found.append(line("retry + timeout_handler, × asyncio.timeout + try", "decorated", "by hand", 1.2))
-    return found
 
 
 async def measure(rounds: int) -> Section:
