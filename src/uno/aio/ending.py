@@ -3,11 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from uno.errors import Misconfigured
 
 T = TypeVar("T")
+# Whether a task failed and nobody has asked for its error; nothing public tells it.
+is_unseen = attrgetter("_log_traceback")
 
 
 async def end(*tasks: "asyncio.Task[Any]") -> None:
@@ -54,10 +57,5 @@ async def cancel_on_exit(task: "asyncio.Task[T]") -> AsyncIterator["asyncio.Task
         yield task
     finally:
         await end(task)
-    if not task.cancelled() and _is_unseen(task):
+    if not task.cancelled() and is_unseen(task):
         task.result()
-
-
-def _is_unseen(task: "asyncio.Task[Any]") -> bool:
-    """Whether it failed and nobody has asked for its error."""
-    return bool(task._log_traceback)
