@@ -64,30 +64,30 @@ def driven() -> bool:
 _system = SystemClock()
 # An attribute of the object is found twice as fast as one of its class.
 vars(_system)["monotonic"] = time.monotonic
-_clock: Clock = _system
+current: Clock = _system
 
 
 def now() -> datetime:
     """The current time, aware, in UTC."""
-    return _clock.now()
+    return current.now()
 
 
 def milliseconds() -> int:
     """The current time in whole milliseconds since 1970, UTC."""
-    if _clock is _system:
+    if current is _system:
         return time.time_ns() // 1_000_000
     # Rounded to microseconds first: a float just below a whole millisecond would lose one.
-    return round(_clock.now().timestamp() * 1_000_000) // 1000
+    return round(current.now().timestamp() * 1_000_000) // 1000
 
 
 def monotonic() -> float:
     """Seconds since some fixed moment; never goes back."""
-    return _clock.monotonic()
+    return current.monotonic()
 
 
 async def sleep(seconds: float) -> None:
     """Wait for `seconds`."""
-    await _clock.sleep(seconds)
+    await current.sleep(seconds)
 
 
 class Timeout(Protocol):
@@ -149,9 +149,9 @@ def timeout(seconds: float | None) -> Timeout:
 @contextmanager
 def use(clock: Clock) -> Iterator[Clock]:
     """Take the time from `clock` inside the block."""
-    global _clock
-    before, _clock = _clock, clock
+    global current
+    before, current = current, clock
     try:
         yield clock
     finally:
-        _clock = before
+        current = before

@@ -10,11 +10,13 @@ servers from within their loops, and have the guard only where they ask for it.
 import inspect
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from functools import cache
 
 import pytest
+from tests.unit.steered import Skipping, Steered
 
+from uno import clock
 from uno.testing.blocking import failing_when_blocked
 
 LIMIT = 0.05
@@ -53,3 +55,19 @@ def _unblocked(request: pytest.FixtureRequest) -> None:
     marked = request.node.get_closest_marker("may_block")
     if marked is None and inspect.iscoroutinefunction(getattr(request, "function", None)):
         request.getfixturevalue("judged")
+
+
+@pytest.fixture
+def steered() -> Iterator[Steered]:
+    """The time stands still until the test moves it."""
+    with clock.use(Steered()) as used:
+        assert isinstance(used, Steered)
+        yield used
+
+
+@pytest.fixture
+def skipping() -> Iterator[Skipping]:
+    """Nothing waits: sleeping moves the time."""
+    with clock.use(Skipping()) as used:
+        assert isinstance(used, Skipping)
+        yield used

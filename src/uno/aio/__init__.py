@@ -2,7 +2,7 @@
 
 Tasks      group, background (a named group of them), tasks (TaskManager), restart, ending; births, shown: what runs
 Limits     timeouts, decorators, cancelling, shield, contexts
-Locks      locks, semaphores, events over named (one thing per name and loop), holds, waits, database_lock
+Locks      locks, semaphores, events over named (one thing per name and loop), holds, lines, database_lock
 Batches    batch; cache over entries, flights, freshness and keys; shared_cache over redis_store
 Resources  resources, order, verbs, same_settings, pool, monitor, resource_manager
 Life       manager, stopping, running

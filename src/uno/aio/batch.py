@@ -17,7 +17,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
 from uno.aio.flushing import collects
-from uno.aio.waits import limited
+from uno.aio.lines import limited
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience import deadline
 from uno.resilience.arguments import require_counts, require_function, require_numbers

@@ -75,7 +75,7 @@ class AsyncCache:
         """
         try:
             entry = self._entries[key]
-            if clock._clock.monotonic() < entry.fresh and not force_refresh:
+            if clock.current.monotonic() < entry.fresh and not force_refresh:
                 entry.used = True
                 return entry.value  # type: ignore[no-any-return]
         except KeyError:

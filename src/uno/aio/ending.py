@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from uno import clock, sync
@@ -13,6 +14,8 @@ from uno.telemetry.signals import emit
 T = TypeVar("T")
 # Seconds that what was cancelled has for cleaning up, before it is taken for one that did not hear.
 PATIENCE = 10.0
+# Whether a task failed and nobody has asked for its error; nothing public tells it.
+is_unseen = attrgetter("_log_traceback")
 
 
 async def end(*tasks: "asyncio.Task[Any]") -> None:
@@ -74,10 +77,5 @@ async def cancel_on_exit(task: "asyncio.Task[T]") -> AsyncIterator["asyncio.Task
         yield task
     finally:
         await end(task)
-    if not task.cancelled() and _is_unseen(task):
+    if not task.cancelled() and is_unseen(task):
         task.result()
-
-
-def _is_unseen(task: "asyncio.Task[Any]") -> bool:
-    """Whether it failed and nobody has asked for its error."""
-    return bool(task._log_traceback)

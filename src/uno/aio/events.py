@@ -3,8 +3,8 @@
 import asyncio
 from functools import partial
 
+from uno.aio.lines import Line, Waiter, check_seconds
 from uno.aio.named import Named, Shared, keep
-from uno.aio.waits import Line, Waiter, check_seconds
 
 
 class _Event(Shared):

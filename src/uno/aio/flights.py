@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from uno import context
-from uno.aio.waits import limited
+from uno.aio.lines import limited
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience import deadline
 

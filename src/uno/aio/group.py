@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar
 
 from uno import clock
 from uno.aio.births import Birth, birth
+from uno.aio.ending import is_unseen
 from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
@@ -24,9 +25,8 @@ from uno.telemetry.signals import emit
 T = TypeVar("T")
 Task: TypeAlias = asyncio.Task[Any]
 OnError = Literal["cancel", "collect"]
-# Nothing public tells an error without marking it as seen, or whether it was seen.
+# Nothing public tells an error without marking it as seen.
 _error_of = attrgetter("_exception")
-_is_unseen = attrgetter("_log_traceback")
 _running_loop = asyncio._get_running_loop
 # Of tasks that failed, in the message of the error.
 _NAMED = 3
@@ -179,7 +179,7 @@ class TaskGroup:
 
     def _uncaught(self) -> list[BaseException]:
         """What nobody has seen of what the tasks raised, and what the block did; each once."""
-        failed = [task for task in self._failed if not self._collects or _is_unseen(task)]
+        failed = [task for task in self._failed if not self._collects or is_unseen(task)]
         found = {id(error): error for task in failed if (error := task.exception()) is not None}
         if self._block is not None:
             found[id(self._block)] = self._block
@@ -276,7 +276,7 @@ class TaskGroup:
     def _forget_seen(self) -> None:
         """What is not kept may fail, and be caught, for hours."""
         if self._kept is None and len(self._failed) >= self._many:
-            self._failed = [task for task in self._failed if _is_unseen(task)]
+            self._failed = [task for task in self._failed if is_unseen(task)]
             self._many = 2 * max(len(self._failed), _MANY)
 
     def _abort(self) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Protocol, TypeVar
 
 from uno import clock, sync
 from uno.aio.database_lock import Held
+from uno.aio.lines import Line
 from uno.aio.named import Shared
-from uno.aio.waits import Line
 from uno.resilience.cancels import older
 from uno.telemetry.signals import emit
 

@@ -8,9 +8,9 @@ from typing import Literal, Self, get_args
 from uno import clock, sync
 from uno.aio.database_lock import Place, place_of
 from uno.aio.holds import Family, Hold, Lock, Owner, ended
+from uno.aio.lines import Waiter, check_seconds, task_of
 from uno.aio.named import Named
 from uno.aio.shield import to_the_end
-from uno.aio.waits import Waiter, check_seconds, task_of
 from uno.errors import Misconfigured, OutcomeUnknown, TimedOut, Unavailable
 
 Scope = Literal["process", "database"]

@@ -7,8 +7,8 @@ from typing import Any, Self
 
 from uno import clock, sync
 from uno.aio.holds import Owner, ended
+from uno.aio.lines import Line, Waiter, check_seconds, task_of
 from uno.aio.named import Named, Shared
-from uno.aio.waits import Line, Waiter, check_seconds, task_of
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
 from uno.telemetry.signals import emit

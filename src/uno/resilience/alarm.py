@@ -24,7 +24,7 @@ class Alarm(deadline.Limit):
 
     def __init__(self, seconds: float) -> None:
         # The clock by hand, here and in RateLimiter: this is on the way of every call.
-        now = clock._clock.monotonic()
+        now = clock.current.monotonic()
         end, nearest = now + seconds, deadline.ambient()
         if nearest is not None and nearest < end:
             end = nearest

@@ -133,7 +133,7 @@ class RateLimiter(Guard):
             raise not_a_function(f)
         # try_acquire() by hand, and clock.monotonic(): these lines run for every call.
         own = self._own
-        now = clock._clock.monotonic()
+        now = clock.current.monotonic()
         there = own.tokens + (now - own.at) * self.rate
         if there > self.burst:
             there = self.burst

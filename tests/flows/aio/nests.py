@@ -5,15 +5,21 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from uno import clock
+from uno import clock, sync
+from uno.aio import AsyncLock, timeout
+from uno.aio.cancelling import Cancellable
 from uno.aio.group import GroupClosed, TaskGroup
+from uno.aio.shield import to_the_end
 from uno.aio.shown import opened
 
 DEEPEST, LONGEST = 4, 4
 # What a scope sends to its own task, and takes back; all other cancellations come from outside.
-OWN = ("_fail", "_on_timeout")
+OWN = ("_fail", "_on_timeout", "_ring")
+# Seconds: more than any nest takes, and as long as one waits for a lock, which may be in a circle.
+FOREVER, PATIENCE = 10_000.0, 2.0
 
 
 class Boom(Exception):
@@ -30,6 +36,10 @@ class Counted(asyncio.Task[Any]):
     outside = 0
     by_itself = False
 
+    def set_name(self, value: object) -> None:
+        if value is not None:  # Python 3.13 sets it where there is a task factory
+            super().set_name(value)
+
     def cancel(self, msg: Any = None) -> bool:
         if self.done():
             return False
@@ -39,7 +49,7 @@ class Counted(asyncio.Task[Any]):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Nobody waits for a time to come: it comes when nothing else is to be done."""
+    """Nobody waits for a time to come: it comes when nothing else is to be done. It is uno's clock, too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,6 +60,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._at
+
+    def monotonic(self) -> float:
+        return self._at
+
+    def now(self) -> datetime:
+        return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self._at)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
     def _run_once(self) -> None:
         inner: Any = self
@@ -76,7 +95,10 @@ class Step:
 
 
 LEAVES = ("pause", "fail", "cancel main", "cancel one", "cancel all", "spawn", "pause", "await", "completed", "all")
-SCOPES = ("group", "collect", "limited", "timeout", "late", "shield", "to the end", "catch", "finally")
+SCOPES = (
+    *("group", "collect", "limited", "asyncio timeout", "asyncio late", "timeout", "late", "timeout", "cancellable"),
+    *("shield", "to the end", "lock", "catch", "finally"),
+)
 
 
 def program(data: bytes) -> tuple[tuple[int, ...], tuple[Step, ...]]:
@@ -108,8 +130,11 @@ class Nest:
     """One run of a program; `wrong` says what did not hold."""
 
     group: type[Any] = TaskGroup
-    timeout: Callable[[float], Any] = clock.timeout
     closed: type[Exception] = GroupClosed
+    timeout: Callable[[float], Any] = timeout
+    cancellable: Callable[..., Any] = Cancellable
+    lock: Callable[..., Any] = AsyncLock
+    to_the_end: Callable[..., Any] = to_the_end
     wrong: list[str] = field(default_factory=list)
     main: Counted | None = None
     tasks: list[Counted] = field(default_factory=list)
@@ -128,6 +153,8 @@ class Nest:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         self._check(not left, f"left behind: {left}")
         self._check(not opened, f"still open: {list(opened)}")
+        for lock in map(self._named, range(4)):
+            self._check(not (lock.locked() or lock.waiting), f"{lock} is held, or waited for: {lock.waiting}")
         for task in self.tasks:
             self._judge(task)
         self.wrong += loop.complaints
@@ -248,15 +275,45 @@ class Nest:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 self._check(_has(inner.errors, task.exception()), f"the error of {task} is lost")
 
+    async def _asyncio_timeout(self, step: Step, group: Any, own: bool) -> None:
+        with suppress(TimeoutError):
+            await self._asyncio_late(step, group, own)
+
+    async def _asyncio_late(self, step: Step, group: Any, own: bool) -> None:
+        """A timeout whose error is not caught."""
+        async with clock.timeout(step.number):
+            await self._run(step.body, group, own=own)
+
     async def _timeout(self, step: Step, group: Any, own: bool) -> None:
         with suppress(TimeoutError):
-            async with self.timeout(step.number):
-                await self._run(step.body, group, own=own)
+            await self._late(step, group, own)
 
     async def _late(self, step: Step, group: Any, own: bool) -> None:
-        """A timeout whose error is not caught."""
         async with self.timeout(step.number):
             await self._run(step.body, group, own=own)
+
+    async def _lock(self, step: Step, group: Any, own: bool) -> None:
+        lock = self._named(step.number)
+        before = _depth(lock)
+        try:
+            async with lock:
+                self._check(_depth(lock) == (before or 0) + 1, f"{lock} has not been entered: {lock.owner_info}")
+                await self._run(step.body, group, own=own)
+        finally:
+            self._check(_depth(lock) == before, f"{lock} has been entered {_depth(lock)} times, not {before}")
+
+    def _named(self, number: int) -> Any:
+        return self.lock(f"lock {number}", timeout=PATIENCE)
+
+    async def _cancellable(self, step: Step, group: Any, own: bool) -> None:
+        await self.cancellable(cleanup_timeout=FOREVER).call(self._apart, step)
+
+    async def _apart(self, step: Step) -> None:
+        """In a task that others have made."""
+        task = asyncio.current_task()
+        assert isinstance(task, Counted)
+        self.tasks.append(task)
+        await self._run(step.body, None, own=False)
 
     async def _shield(self, step: Step, group: Any, own: bool) -> None:
         before = _cancelling()
@@ -270,16 +327,7 @@ class Nest:
                     raise
 
     async def _to_the_end(self, step: Step, group: Any, own: bool) -> None:
-        inner, stopped = self._task(self._run(step.body, None, own=False)), None
-        while not inner.done():
-            try:
-                await asyncio.wait([inner])
-            except asyncio.CancelledError as error:
-                stopped = error
-        if stopped is not None:
-            raise stopped
-        if not inner.cancelled():
-            inner.result()
+        await self.to_the_end(self._apart(step))
 
     async def _catch(self, step: Step, group: Any, own: bool) -> None:
         with suppress(Exception):
@@ -305,6 +353,12 @@ class Nest:
             raise
 
 
+def _depth(lock: Any) -> int | None:
+    """How often this task has entered it; None where it does not have it."""
+    owner, runner = lock.owner_info, sync.runner()
+    return owner.depth if owner is not None and owner.task == runner.get_name() else None
+
+
 def _has(errors: Iterable[BaseException], error: BaseException | None) -> bool:
     return any(error is one for one in errors)
 
@@ -317,4 +371,5 @@ def _cancelling() -> int:
 
 def judged(data: bytes, loop: VirtualLoop, **parts: Any) -> list[str]:
     """What does not hold of the nest that these bytes stand for."""
-    return loop.run_until_complete(Nest(**parts).judged(data))
+    with clock.use(loop):
+        return loop.run_until_complete(Nest(**parts).judged(data))

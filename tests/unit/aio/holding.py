@@ -6,12 +6,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 
-async def settled() -> None:
-    """Until every task has gone as far as it can."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 @contextlib.asynccontextmanager
 async def held(lock: Any, name: str = "holder") -> AsyncIterator[asyncio.Task[None]]:
     """Another task has it in the block."""

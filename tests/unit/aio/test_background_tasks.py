@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from tests.unit.aio.conftest import Steered, settled
+from tests.unit.steered import Steered, settled
 
 from uno import context
 from uno.aio import (
@@ -62,10 +62,10 @@ def found(name: str) -> TaskInfo:
 # ── the manager ──
 
 
-async def test_a_task_runs_in_a_named_group_and_is_shown_with_its_place(time: Steered) -> None:
+async def test_a_task_runs_in_a_named_group_and_is_shown_with_its_place(steered: Steered) -> None:
     async with TaskManager() as manager:
         task = manager.create_task(forever(), name="monitor", group="watching")
-        time.passed += 3
+        steered.passed += 3
         await settled()
         info = found("monitor")
         assert (info.group, info.state, info.age) == ("watching", "waiting", 3)
@@ -246,22 +246,22 @@ async def test_a_task_may_shut_down_the_manager_it_runs_in() -> None:
 POLICY = RestartPolicy(max_restarts=3, within=100, base_delay=1, jitter=False)
 
 
-async def test_what_fails_is_started_again_later_each_time(time: Steered, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_fails_is_started_again_later_each_time(steered: Steered, caplog: pytest.LogCaptureFixture) -> None:
     async with TaskManager() as manager:
         task = manager.create_task(failing(3), name="flaky", restart=POLICY)
         await settled()
         info = found("flaky")
         assert (info.state, info.restarts, info.error) == ("restarting", 1, "ValueError('2 more')")
-        await time.move(10)
+        await steered.move(10)
         assert task.result() == "well"
-    assert time.slept == [1, 2, 4]
+    assert steered.slept == [1, 2, 4]
     assert [record.__dict__["signal"] for record in caplog.records] == ["task.restarted"] * 3
 
 
-async def test_a_crash_loop_is_given_up_with_the_last_error(time: Steered, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_crash_loop_is_given_up_with_the_last_error(steered: Steered, caplog: pytest.LogCaptureFixture) -> None:
     async with TaskManager() as manager:
         task = manager.create_task(failing(9), name="hopeless", restart=POLICY)
-        await time.move(50)
+        await steered.move(50)
         error = task.exception()
         assert isinstance(error, CrashLoop)
         assert "hopeless ended 4 times within 100 s" in str(error)
@@ -271,19 +271,19 @@ async def test_a_crash_loop_is_given_up_with_the_last_error(time: Steered, caplo
     assert caplog.records[-1].__dict__["signal"] == "task.gave_up"
 
 
-async def test_what_ran_well_for_a_while_begins_anew(time: Steered) -> None:
+async def test_what_ran_well_for_a_while_begins_anew(steered: Steered) -> None:
     async def daily() -> None:
-        await time.sleep(150)
+        await steered.sleep(150)
         raise ValueError
 
     async with TaskManager() as manager:
         task = manager.create_task(daily, restart=POLICY)
-        await time.move(3000)
+        await steered.move(3000)
         assert not task.done()
-    assert set(time.slept) == {1, 150}
+    assert set(steered.slept) == {1, 150}
 
 
-async def test_what_ends_well_is_started_again_only_if_it_is_said(time: Steered) -> None:
+async def test_what_ends_well_is_started_again_only_if_it_is_said(steered: Steered) -> None:
     calls = []
 
     async def short() -> None:
@@ -292,12 +292,12 @@ async def test_what_ends_well_is_started_again_only_if_it_is_said(time: Steered)
     policy = RestartPolicy(max_restarts=None, base_delay=1, max_delay=1, jitter=False, on="always")
     async with TaskManager() as manager:
         task = manager.create_task(short, restart=policy)
-        await time.move(9.5)
+        await steered.move(9.5)
         assert len(calls) == 10
     assert task.cancelled()
 
 
-async def test_a_program_that_is_wrong_is_not_started_again(time: Steered) -> None:
+async def test_a_program_that_is_wrong_is_not_started_again(steered: Steered) -> None:
     async def wrong() -> None:
         raise Misconfigured("wrong")
 
@@ -305,10 +305,10 @@ async def test_a_program_that_is_wrong_is_not_started_again(time: Steered) -> No
         task = manager.create_task(wrong, restart=POLICY)
         await settled()
         assert isinstance(task.exception(), Misconfigured)
-    assert time.slept == []
+    assert steered.slept == []
 
 
-async def test_what_fails_while_it_is_cancelled_is_not_started_again(time: Steered) -> None:
+async def test_what_fails_while_it_is_cancelled_is_not_started_again(steered: Steered) -> None:
     async def clumsy() -> None:
         try:
             await forever()
@@ -320,10 +320,10 @@ async def test_what_fails_while_it_is_cancelled_is_not_started_again(time: Steer
     await settled()
     assert await manager.shutdown() == []
     assert isinstance(task.exception(), ValueError)
-    assert time.slept == []
+    assert steered.slept == []
 
 
-async def test_a_cancellation_nobody_asked_for_is_a_failure(time: Steered) -> None:
+async def test_a_cancellation_nobody_asked_for_is_a_failure(steered: Steered) -> None:
     inner: list[asyncio.Task[None]] = []
 
     async def work() -> str:
@@ -336,7 +336,7 @@ async def test_a_cancellation_nobody_asked_for_is_a_failure(time: Steered) -> No
 
     async with TaskManager() as manager:
         task = manager.create_task(work, restart=POLICY)
-        await time.move(5)
+        await steered.move(5)
         assert task.result() == "well"
 
 
@@ -478,7 +478,7 @@ async def test_what_is_no_task_cannot_be_cancelled_on_exit() -> None:
             pass
 
 
-async def test_a_managed_task_lives_as_long_as_the_block(time: Steered) -> None:
+async def test_a_managed_task_lives_as_long_as_the_block(steered: Steered) -> None:
     work = failing(1, then=None)
 
     async def flaky() -> None:
@@ -486,7 +486,7 @@ async def test_a_managed_task_lives_as_long_as_the_block(time: Steered) -> None:
         await forever()
 
     async with managed_background_task("monitoring", flaky, restart_on_failure=True) as task:
-        await time.move(2)
+        await steered.move(2)
         assert found("monitoring").restarts == 1
     assert task.cancelled()
     assert "monitoring" not in {info.name for info in list_tasks()}

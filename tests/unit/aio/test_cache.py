@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from tests.unit.resilience.conftest import Steered, settled, steered  # noqa: F401 - a fixture
+from tests.unit.steered import Steered, settled
 
 from uno import clock, context, ids, sync
 from uno.aio import AsyncCache
@@ -42,7 +42,7 @@ def exact(ttl: float = 10.0, *args: Any, **options: Any) -> AsyncCache:
     return AsyncCache(ttl, *args, **{"jitter": 0, **options})
 
 
-async def test_a_value_is_given_again_until_it_expires(steered: Steered, source: Source) -> None:  # noqa: F811
+async def test_a_value_is_given_again_until_it_expires(steered: Steered, source: Source) -> None:
     cache = exact(10.0)
     assert [await cache.get("a", source), await cache.get("a", source), await cache.get("b", source)] == [1, 1, 2]
     await steered.move(9.9)
@@ -63,7 +63,7 @@ async def test_a_forced_refresh_loads_anew(source: Source) -> None:
     assert [await cache.get("a", source, force_refresh=force) for force in (False, True, False)] == [1, 2, 2]
 
 
-async def test_each_value_lives_a_random_part_shorter(steered: Steered) -> None:  # noqa: F811
+async def test_each_value_lives_a_random_part_shorter(steered: Steered) -> None:
     cache = AsyncCache(10.0, jitter=0.5)
 
     async def load(key: int) -> int:
@@ -78,7 +78,7 @@ async def test_each_value_lives_a_random_part_shorter(steered: Steered) -> None:
 
 
 async def test_shortly_before_its_end_a_value_is_loaded_anew_while_everybody_gets_it(
-    steered: Steered,  # noqa: F811
+    steered: Steered,
     source: Source,
 ) -> None:
     cache = exact(10.0, 2.0)
@@ -97,7 +97,7 @@ async def test_shortly_before_its_end_a_value_is_loaded_anew_while_everybody_get
 
 
 async def test_who_finds_it_expired_while_it_is_refreshed_waits_for_that(
-    steered: Steered,  # noqa: F811
+    steered: Steered,
     source: Source,
 ) -> None:
     cache = exact(10.0, 2.0)
@@ -116,7 +116,7 @@ async def test_who_finds_it_expired_while_it_is_refreshed_waits_for_that(
     "error", [Unavailable("away"), TimedOut("late"), RateLimited(), OSError("reset"), ZeroDivisionError()]
 )
 async def test_an_old_value_stands_in_while_loading_fails(
-    steered: Steered,  # noqa: F811
+    steered: Steered,
     source: Source,
     error: Exception,
 ) -> None:
@@ -145,7 +145,7 @@ async def test_a_forced_refresh_that_fails_gives_the_old_value(source: Source) -
     assert await cache.get("a", source, force_refresh=True) == 1
 
 
-async def test_stale_values_can_be_refused(steered: Steered, source: Source) -> None:  # noqa: F811
+async def test_stale_values_can_be_refused(steered: Steered, source: Source) -> None:
     cache = exact(10.0, stale_for=0)
     await cache.get("a", source)
     source.error = Unavailable("away")
@@ -156,7 +156,7 @@ async def test_stale_values_can_be_refused(steered: Steered, source: Source) -> 
 
 @pytest.mark.parametrize("error", [NotFound("order", 1), Forbidden("not yours")])
 async def test_an_answer_is_no_reason_for_an_old_value(
-    steered: Steered,  # noqa: F811
+    steered: Steered,
     source: Source,
     error: Exception,
 ) -> None:
@@ -189,7 +189,7 @@ async def test_errors_are_not_remembered(source: Source) -> None:
 
 
 async def test_that_there_is_nothing_is_remembered_where_that_is_wanted(
-    steered: Steered,  # noqa: F811
+    steered: Steered,
     source: Source,
 ) -> None:
     cache = exact(10.0, 2.0, negative_ttl=1.0)
@@ -213,7 +213,7 @@ async def test_that_there_is_nothing_is_remembered_where_that_is_wanted(
         assert source.loads == loads
 
 
-async def test_a_negative_entry_never_stands_in(steered: Steered, source: Source) -> None:  # noqa: F811
+async def test_a_negative_entry_never_stands_in(steered: Steered, source: Source) -> None:
     cache = exact(negative_ttl=1.0)
     source.error = NotFound("order", "a")
     with pytest.raises(NotFound):
@@ -224,7 +224,7 @@ async def test_a_negative_entry_never_stands_in(steered: Steered, source: Source
         await cache.get("a", source)
 
 
-async def test_a_failure_is_given_back_and_not_kept(steered: Steered) -> None:  # noqa: F811
+async def test_a_failure_is_given_back_and_not_kept(steered: Steered) -> None:
     found: list[Any] = [Failure(Unavailable("away")), 1, Failure(Unavailable("away")), Failure(NotFound("order", 1))]
 
     async def load(key: str) -> Any:

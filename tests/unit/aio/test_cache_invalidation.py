@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 from tests.unit.aio.test_cache import Source, exact
-from tests.unit.resilience.conftest import Steered, settled
+from tests.unit.steered import Steered, settled
 
 from uno import clock
 from uno.aio import AsyncCache

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
-from tests.unit.aio.holding import held, settled
+from tests.unit.aio.holding import held
+from tests.unit.steered import settled
 
 from uno.aio import AsyncLock, AsyncSemaphore
 

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.unit.aio.holding import held, settled
+from tests.unit.aio.holding import held
+from tests.unit.steered import settled
 
 from uno.aio import AsyncEvent, AsyncLock, AsyncSemaphore, timeout
 from uno.aio.named import _loops, _names

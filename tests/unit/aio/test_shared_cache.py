@@ -14,7 +14,7 @@ from cashews.backends.redis.backend import _UNLOCK
 from fakeredis import TcpFakeServer
 from pydantic import BaseModel
 from redis import Redis
-from tests.unit.resilience.conftest import Steered
+from tests.unit.steered import Steered
 
 from uno import clock
 from uno.aio import SharedCache

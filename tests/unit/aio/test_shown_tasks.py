@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.unit.aio.conftest import Steered, settled
+from tests.unit.steered import Steered, settled
 
 from uno.aio import TaskGroup, TaskInfo, list_tasks, task_tree
 
@@ -22,13 +22,13 @@ async def outer(gate: asyncio.Event) -> None:
     await deep(gate)
 
 
-async def test_a_task_is_shown_with_its_group_its_age_and_its_places(time: Steered) -> None:
+async def test_a_task_is_shown_with_its_group_its_age_and_its_places(steered: Steered) -> None:
     gate = asyncio.Event()
     async with TaskGroup("orders") as group:
         group.create_task(outer(gate), name="charging")
         assert found("charging").state == "new"
         await settled()
-        time.passed += 7.5
+        steered.passed += 7.5
         info = found("charging")
         gate.set()
     assert (info.group, info.state, info.age, info.restarts) == ("orders", "waiting", 7.5, 0)
@@ -77,7 +77,7 @@ async def test_a_group_that_was_left_is_not_shown() -> None:
     assert "gone" not in json.dumps(task_tree())
 
 
-async def test_groups_inside_tasks_are_a_tree(time: Steered) -> None:
+async def test_groups_inside_tasks_are_a_tree(steered: Steered) -> None:
     gate = asyncio.Event()
 
     async def nested() -> None:
@@ -87,7 +87,7 @@ async def test_groups_inside_tasks_are_a_tree(time: Steered) -> None:
     async with TaskGroup("outer") as group:
         group.create_task(nested(), name="branch")
         await settled()
-        time.passed += 2
+        steered.passed += 2
         tree = task_tree()
         gate.set()
     assert drawn(tree) == ["outer/branch/inner/leaf"]

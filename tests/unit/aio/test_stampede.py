@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.unit.resilience.conftest import Steered, settled, steered  # noqa: F401 - a fixture
+from tests.unit.steered import Steered, settled
 
 from uno import clock, context
 from uno.aio import AsyncCache
@@ -184,7 +184,7 @@ async def test_a_thousand_forced_refreshes_are_one_load_after_the_one_under_way(
 
 
 async def test_a_crowd_that_finds_an_old_value_loads_once_and_gets_it_where_that_fails(
-    steered: Steered,  # noqa: F811
+    steered: Steered,
 ) -> None:
     cache, source = AsyncCache(60.0, jitter=0), Source()
     source.go.set()
@@ -199,7 +199,7 @@ async def test_a_crowd_that_finds_an_old_value_loads_once_and_gets_it_where_that
     assert source.loads == 2
 
 
-async def test_a_crowd_before_the_end_refreshes_once_and_waits_for_nothing(steered: Steered) -> None:  # noqa: F811
+async def test_a_crowd_before_the_end_refreshes_once_and_waits_for_nothing(steered: Steered) -> None:
     cache, source = AsyncCache(60.0, 10.0, jitter=0), Source()
     source.go.set()
     await cache.get("key", source)
@@ -260,7 +260,7 @@ async def test_a_loader_that_asks_for_its_own_key_is_told_so_and_not_left_hangin
     assert len(cache._flights) == 0
 
 
-async def test_a_loader_may_start_what_asks_for_its_key_later(steered: Steered) -> None:  # noqa: F811
+async def test_a_loader_may_start_what_asks_for_its_key_later(steered: Steered) -> None:
     # Without a limit, which would be the deadline of that, too.
     cache, later = AsyncCache(60.0, jitter=0, load_timeout=None), list[asyncio.Task[str]]()
     go = asyncio.Event()

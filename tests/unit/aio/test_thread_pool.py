@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from tests.unit.aio.conftest import settled
+from tests.unit.steered import settled
 
 from uno import clock, context
 from uno.aio import PoolClosed, ThreadPool, get_thread_pool, in_thread
