@@ -75,7 +75,7 @@ class SharedCache:
 
     async def invalidate(self, *keys: str) -> None:
         """Forget these, in all processes; what is being loaded for them is not kept. Raises `Unavailable`."""
-        self._flights.drop(lambda flight: flight.key in keys)
+        self._flights.drop_keys(keys)
         await self._store.forget(keys)
 
     async def invalidate_tags(self, *tags: str) -> None:

@@ -61,6 +61,31 @@ async def test_what_was_being_loaded_when_it_was_invalidated_is_not_kept(source:
     assert len(cache._flights) == 0
 
 
+class Counted:
+    """A key that is seen whenever somebody looks for it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.looked = 0
+
+    def __hash__(self) -> int:
+        self.looked += 1
+        return hash(self.number)
+
+
+async def test_to_invalidate_a_key_looks_at_no_other_that_is_being_loaded(source: Source) -> None:
+    cache, keys = exact(), [Counted(number) for number in range(100)]
+    source.go.clear()
+    loads = [asyncio.create_task(cache.get(key, source)) for key in keys]
+    await settled()
+    before = [key.looked for key in keys]
+    await cache.invalidate(keys[7])
+    assert [key.number for key, looked in zip(keys, before, strict=True) if key.looked != looked] == [7]
+    source.go.set()
+    await asyncio.gather(*loads)
+    assert len(cache) == 99
+
+
 async def test_another_tag_leaves_a_load_alone(source: Source) -> None:
     cache = exact()
     source.go.clear()
