@@ -150,6 +150,37 @@ async def test_events_that_name_letters_instead_of_a_list_are_told_so(source: So
         invalidates(OrderShipped, {})  # type: ignore[arg-type]
 
 
+class Remote:
+    """A cache of somebody else's that all processes share, and that has no name."""
+
+    async def invalidate(self, *keys: Any) -> None: ...
+
+    async def invalidate_tags(self, *tags: str) -> None: ...
+
+    async def clear(self) -> None: ...
+
+
+def test_a_worker_cannot_make_the_memory_of_another_process_forget() -> None:
+    with pytest.raises(Misconfigured, match="in the memory of each process.*Leave durable out, or use a SharedCache"):
+        invalidates(OrderShipped, exact(), durable=True)
+
+
+def test_what_a_worker_makes_forget_has_a_name() -> None:
+    with pytest.raises(Misconfigured, match="its cache has none: give it one as name="):
+        invalidates(OrderShipped, Remote(), durable=True)
+    Bus([invalidates(OrderShipped, Remote(), durable=True, name=name) for name in ("one", "other")])
+
+
+@pytest.mark.parametrize("what", ["keys", "tags"])
+def test_keys_and_tags_that_are_no_functions_of_the_event_are_refused_when_it_is_made(what: str) -> None:
+    async def later(event: OrderShipped) -> list[int]:
+        raise AssertionError
+
+    for wrong in (["x"], later):
+        with pytest.raises(Misconfigured, match=rf"{what} of invalidates\(OrderShipped, …\) is a function of the ev"):
+            invalidates(OrderShipped, exact(), **{what: wrong})
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(["get", "force", "change", "tag", "clear", "time"]), st.integers(0, 3)), max_size=40
 )
