@@ -175,8 +175,9 @@ def apart() -> Variables:
 
 
 def nobodys() -> Variables:
-    """The variables for work that is done for many at once: nothing of the message in which it was set up, or of any
-    whose part it is, so that nobody's is done in the name of another. They belong into what it is given to do.
+    """The variables for work that is done for many at once, in nobody's name: none of them is set.
+
+    Neither those of who set it up nor those of one of the many: what differs between them goes with what each asks for.
     """
     return Variables()
 

@@ -84,10 +84,9 @@ class AsyncCache:
 
     async def invalidate(self, *keys: Hashable) -> None:
         """Forget these; what is being loaded for them is not kept."""
-        wanted = frozenset(keys)
         with self._store.lock:
             self._changes += 1
-            self._flights.drop(lambda flight: flight.key in wanted)
+            self._flights.drop_keys(keys)
             self._store.remove(keys)
 
     async def invalidate_tags(self, *tags: str) -> None:

@@ -5,7 +5,7 @@ else notices; what it loads is no part of the unit of work of who asked first.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextvars import ContextVar
 from itertools import count
 from types import TracebackType
@@ -145,9 +145,19 @@ class Flights:
         """Nobody joins these flights any more, and what they bring is not kept."""
         for own in list(self._by_loop.values()):
             for flight in filter(outdated, list(own.values())):
-                flight.dropped = True
-                self._dropped.add(flight)
-                own.pop(flight.key, None)
+                self._drop(own, flight.key)
+
+    def drop_keys(self, keys: Iterable[Hashable]) -> None:
+        """The same for those of these keys, without looking at others."""
+        for own in list(self._by_loop.values()):
+            for key in keys:
+                self._drop(own, key)
+
+    def _drop(self, own: dict[Hashable, Flight], key: Hashable) -> None:
+        flight = own.pop(key, None)
+        if flight is not None:
+            flight.dropped = True
+            self._dropped.add(flight)
 
     def __len__(self) -> int:
         return len(self._dropped) + sum(map(len, self._by_loop.values()))

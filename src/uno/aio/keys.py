@@ -39,4 +39,4 @@ def _part(part: Any) -> Any:
         return {type(part).__name__: str(part)}
     if isinstance(part, list | tuple):
         return [_part(one) for one in part]
-    raise Misconfigured(f"A {type(part).__name__} cannot be a part of a key; use its id, or its values.")
+    raise Misconfigured(f"{type(part).__name__} objects cannot be parts of a key; use their ids, or their values.")

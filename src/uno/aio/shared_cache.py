@@ -75,24 +75,20 @@ class SharedCache:
 
     async def invalidate(self, *keys: str) -> None:
         """Forget these, in all processes; what is being loaded for them is not kept. Raises `Unavailable`."""
-        await self._forget(lambda flight: flight.key in keys, self._store.forget(keys))
+        await _before_and_after(partial(self._flights.drop_keys, keys), self._store.forget(keys))
 
     async def invalidate_tags(self, *tags: str) -> None:
         """Forget what has any of these tags; what is being loaded and may have one is not kept."""
         wanted = frozenset(tags)
-        outdated = lambda flight: flight.tags is None or not wanted.isdisjoint(flight.tags)  # noqa: E731
-        await self._forget(outdated, self._store.forget_tags(tags))
+
+        def may_have_one(flight: Flight) -> bool:
+            return flight.tags is None or not wanted.isdisjoint(flight.tags)
+
+        await _before_and_after(partial(self._flights.drop, may_have_one), self._store.forget_tags(tags))
 
     async def clear(self) -> None:
         """Forget everything."""
-        await self._forget(lambda flight: True, self._store.forget_all())
-
-    async def _forget(self, outdated: Callable[[Flight], bool], forgetting: Awaitable[None]) -> None:
-        self._flights.drop(outdated)
-        try:
-            await forgetting
-        finally:  # those that began meanwhile may have read what was there before
-            self._flights.drop(outdated)
+        await _before_and_after(partial(self._flights.drop, lambda flight: True), self._store.forget_all())
 
     async def aclose(self) -> None:
         """Cancel what is being loaded here and close the connections of this event loop."""
@@ -233,3 +229,12 @@ def _given(found: Stored) -> Any:
     if found.absent is not None:
         raise NotFound(*found.absent)
     return found.value
+
+
+async def _before_and_after(drop: Callable[[], None], forgetting: Awaitable[None]) -> None:
+    """Drop flights; once more at the end: those that began meanwhile may have read what was there before."""
+    drop()
+    try:
+        await forgetting
+    finally:
+        drop()

@@ -4,18 +4,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, tuple_
+from sqlalchemy import Select
 from sqlalchemy.orm import RelationshipProperty, selectinload
 from sqlalchemy.orm.attributes import set_committed_value
 
 from uno.data.database import Plan
 from uno.data.plan import MappedPlan
+from uno.data.portions import among, portions
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
 from uno.errors import Invalid
-
-# Keys in one statement: SQLite takes 32,766 parameters.
-_KEYS = 1_000
 
 
 def relationships(plan: Plan, names: Sequence[str]) -> list[RelationshipProperty[Any]]:
@@ -44,8 +42,8 @@ async def load(uow: UnitOfWork, plan: Plan, entities: Sequence[Any], names: Sequ
             await uow.flush()
         found: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
         keys = list(dict.fromkeys(plan.key_of(entity) for entity in entities))
-        for start in range(0, len(keys), _KEYS):
-            await _related(uow, plan, target, relation, keys[start : start + _KEYS], found)
+        for some in portions(keys):
+            await _related(uow, plan, target, relation, some, found)
         for entity in entities:
             others = found[plan.key_of(entity)]
             value = others if relation.uselist else next(iter(others), None)
@@ -69,9 +67,8 @@ def _statement(
     plan: MappedPlan, target: MappedPlan, relation: RelationshipProperty[Any], keys: Sequence[tuple[Any, ...]]
 ) -> Select[Any]:
     own = [getattr(plan.cls, name) for name in plan.key_names]
-    wanted = own[0].in_([key[0] for key in keys]) if len(own) == 1 else tuple_(*own).in_(keys)
     joined = chosen(*own, *target.columns).join_from(plan.cls, getattr(plan.cls, relation.key))
-    return joined.where(wanted).order_by(*(relation.order_by or ()))
+    return joined.where(among(own, keys)).order_by(*(relation.order_by or ()))
 
 
 def separate(uow: UnitOfWork, plan: Plan, names: Sequence[str]) -> bool:

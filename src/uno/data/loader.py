@@ -7,11 +7,12 @@ from inspect import unwrap
 from sys import maxsize
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import select
 
 from uno import context, sync
 from uno.aio import AsyncBatcher
 from uno.data.database import Database, Plan
+from uno.data.portions import KEYS, among, portions
 from uno.data.session_path import SessionPath
 from uno.data.unit_of_work import UnitOfWork, ambient_unit
 from uno.data.untyped import chosen
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Key = tuple[Any, ...]
-# Keys in one statement: SQLite takes 32,766 parameters.
-_KEYS = 1_000
 
 
 class Loader(Generic[T]):
@@ -42,7 +41,7 @@ class Loader(Generic[T]):
         self._plan: Plan = database.plan(repository.entity)
         name = f"loader of {repository.entity.__name__}"
         self._batcher = AsyncBatcher(
-            self._read, _KEYS, 0, key=_itself, max_pending=maxsize, name=name, context=copy_context()
+            self._read, KEYS, 0, key=_itself, max_pending=maxsize, name=name, context=copy_context()
         )
 
     async def load(self, id: Any) -> T:
@@ -131,8 +130,8 @@ async def read_many(uow: UnitOfWork, plan: Plan, keys: Sequence[Key]) -> dict[Ke
             found[key] = entity
         else:
             wanted.append(key)
-    for start in range(0, len(wanted), _KEYS):
-        for entity in await _rows(uow, plan, path, wanted[start : start + _KEYS]):
+    for some in portions(wanted):
+        for entity in await _rows(uow, plan, path, some):
             found[plan.key_of(entity)] = entity
     if path is None:
         for key in wanted:
@@ -154,13 +153,7 @@ def _known(uow: UnitOfWork, plan: Plan, path: SessionPath | None, key: Key) -> t
 
 async def _rows(uow: UnitOfWork, plan: Plan, path: SessionPath | None, keys: Sequence[Key]) -> list[Any]:
     if path is not None:
-        return await path.find(chosen(plan.cls).where(_among([getattr(plan.cls, n) for n in plan.key_names], keys)))
+        return await path.find(chosen(plan.cls).where(among([getattr(plan.cls, n) for n in plan.key_names], keys)))
     columns = [plan.table.c[name] for name in plan.key_row(tuple(plan.key_names))]
-    rows = await uow.read(select(*plan.columns).where(_among(columns, keys)))
+    rows = await uow.read(select(*plan.columns).where(among(columns, keys)))
     return [uow.tracked.loaded(plan, row) for row in rows]
-
-
-def _among(columns: Sequence[Any], keys: Sequence[Key]) -> ColumnElement[bool]:
-    if len(columns) == 1:
-        return columns[0].in_([key[0] for key in keys])  # type: ignore[no-any-return]
-    return tuple_(*columns).in_(keys)

@@ -22,7 +22,6 @@ from sqlalchemy import (
     literal,
     literal_column,
     select,
-    tuple_,
 )
 from sqlalchemy.orm import RelationshipProperty, aliased
 from sqlalchemy.sql.util import ClauseAdapter
@@ -30,14 +29,12 @@ from sqlalchemy.sql.util import ClauseAdapter
 from uno.data import wire
 from uno.data.paging import Order
 from uno.data.plan import MappedPlan
+from uno.data.portions import among, portions
 from uno.data.rendered import MORE, WHOLE, Renderer
 from uno.data.statement import fixed
 from uno.data.unit_of_work import UnitOfWork
 from uno.data.untyped import chosen
 from uno.errors import Invalid
-
-# Keys in one statement: SQLite takes 32,766 parameters.
-_KEYS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +82,8 @@ class Related:
         found: defaultdict[tuple[Any, ...], list[Any]] = defaultdict(list)
         if uow.tracked.touches(self.target):
             await uow.flush()
-        for start in range(0, len(keys), _KEYS):
-            await self._read(uow, keys[start : start + _KEYS], found)
+        for some in portions(keys):
+            await self._read(uow, some, found)
         if self.is_list:
             return {key: found[key] for key in keys}
         return {key: next(iter(found[key]), None) for key in keys}
@@ -94,9 +91,8 @@ class Related:
     async def _read(self, uow: UnitOfWork, keys: Sequence[Any], found: Mapping[Any, list[Any]]) -> None:
         owner, other = _twins(self.plan, self.target)
         own = [getattr(owner, name) for name in self.plan.key_names]
-        wanted = own[0].in_([key[0] for key in keys]) if len(own) == 1 else tuple_(*own).in_(keys)
         shown = [getattr(other, name) for name in self.names]
-        statement: Select[Any] = self._joined(chosen(*own, *shown), owner, other).where(wanted)
+        statement: Select[Any] = self._joined(chosen(*own, *shown), owner, other).where(among(own, keys))
         rows = await uow.read(statement.limit(len(keys) * self.most + 1))
         columns = {a.name: a.column for a in self.target.attributes}
         encoders = [wire.encoder(columns[name]) for name in self.names]

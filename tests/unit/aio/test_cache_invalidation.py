@@ -61,6 +61,31 @@ async def test_what_was_being_loaded_when_it_was_invalidated_is_not_kept(source:
     assert len(cache._flights) == 0
 
 
+class Counted:
+    """A key that is seen whenever somebody looks for it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.looked = 0
+
+    def __hash__(self) -> int:
+        self.looked += 1
+        return hash(self.number)
+
+
+async def test_to_invalidate_a_key_looks_at_no_other_that_is_being_loaded(source: Source) -> None:
+    cache, keys = exact(), [Counted(number) for number in range(100)]
+    source.go.clear()
+    loads = [asyncio.create_task(cache.get(key, source)) for key in keys]
+    await settled()
+    before = [key.looked for key in keys]
+    await cache.invalidate(keys[7])
+    assert [key.number for key, looked in zip(keys, before, strict=True) if key.looked != looked] == [7]
+    source.go.set()
+    await asyncio.gather(*loads)
+    assert len(cache) == 99
+
+
 async def test_another_tag_leaves_a_load_alone(source: Source) -> None:
     cache = exact()
     source.go.clear()
@@ -123,6 +148,37 @@ async def test_events_that_name_letters_instead_of_a_list_are_told_so(source: So
         await subscriber(OrderShipped(order_id=1))
     with pytest.raises(Misconfigured, match="takes a cache"):
         invalidates(OrderShipped, {})  # type: ignore[arg-type]
+
+
+class Remote:
+    """A cache of somebody else's that all processes share, and that has no name."""
+
+    async def invalidate(self, *keys: Any) -> None: ...
+
+    async def invalidate_tags(self, *tags: str) -> None: ...
+
+    async def clear(self) -> None: ...
+
+
+def test_a_worker_cannot_make_the_memory_of_another_process_forget() -> None:
+    with pytest.raises(Misconfigured, match="in the memory of each process.*Leave durable out, or use a SharedCache"):
+        invalidates(OrderShipped, exact(), durable=True)
+
+
+def test_what_a_worker_makes_forget_has_a_name() -> None:
+    with pytest.raises(Misconfigured, match="its cache has none: give it one as name="):
+        invalidates(OrderShipped, Remote(), durable=True)
+    Bus([invalidates(OrderShipped, Remote(), durable=True, name=name) for name in ("one", "other")])
+
+
+@pytest.mark.parametrize("what", ["keys", "tags"])
+def test_keys_and_tags_that_are_no_functions_of_the_event_are_refused_when_it_is_made(what: str) -> None:
+    async def later(event: OrderShipped) -> list[int]:
+        raise AssertionError
+
+    for wrong in (["x"], later):
+        with pytest.raises(Misconfigured, match=rf"{what} of invalidates\(OrderShipped, …\) is a function of the ev"):
+            invalidates(OrderShipped, exact(), **{what: wrong})
 
 
 STEPS = st.lists(

@@ -8,6 +8,7 @@ import pytest
 
 from uno import App, Module
 from uno.aio import AsyncBatcher, AsyncManager, get_async_manager, run_application
+from uno.api import asgi
 from uno.errors import Misconfigured, Unavailable
 
 # Longer than any test.
@@ -82,8 +83,10 @@ async def test_a_batch_that_does_not_end_is_cancelled_and_what_is_left_is_refuse
             ended.append("batch")
         return rows
 
+    # Held: an event loop does not keep what waits for nothing that it knows.
+    batcher = AsyncBatcher(hangs, max_wait_time=0)
     async with manager.running():
-        waiting = AsyncBatcher(hangs, max_wait_time=0).submit("a")
+        waiting = batcher.submit("a")
     with pytest.raises(Unavailable):
         await waiting
     assert ended == ["batch"]
@@ -124,7 +127,7 @@ async def test_a_batcher_takes_items_after_a_flush_and_waits_for_company_again()
 
 
 def test_an_application_of_any_kind_finishes_its_batches() -> None:
-    for life in (as_program, as_app):
+    for life in (as_program, as_app, as_server):
         table = Table()
         asyncio.run(life(table))
         assert table.told == ["a", "closed"], life.__name__
@@ -139,11 +142,21 @@ async def as_program(table: Table) -> None:
     await run_application(startup)
 
 
-async def as_app(table: Table) -> None:
+def _app(table: Table) -> App:
     @asynccontextmanager
     async def lifespan(app: App) -> AsyncIterator[None]:
         yield
         await table.aclose()
 
-    async with App(Module("shop"), lifespan=lifespan):
+    return App(Module("shop"), lifespan=lifespan)
+
+
+async def as_app(table: Table) -> None:
+    async with _app(table):
+        table.batcher.submit("a")
+
+
+async def as_server(table: Table) -> None:
+    api = asgi(_app(table))
+    async with api.router.lifespan_context(api):
         table.batcher.submit("a")
