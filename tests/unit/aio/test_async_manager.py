@@ -8,16 +8,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from uno.aio import (
     AsyncManager,
     as_task,
     get_async_manager,
     get_resource_manager,
+    get_resource_monitor,
     get_resource_registry,
     get_task_manager,
 )
 from uno.aio.manager import Stage
+from uno.data import Database
 from uno.errors import Misconfigured, TimedOut
 
 
@@ -551,6 +554,22 @@ async def test_started_twice_and_used_after_the_end_it_says_so() -> None:
         AsyncManager(grace=-1)
     with pytest.raises(Misconfigured, match="hook of the manager is a function"):
         manager.add_startup_hook(never())  # type: ignore[arg-type]
+
+
+async def test_without_a_database_the_resource_manager_opens_that_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("UNO_DB_URL", "sqlite:///:memory:")
+    async with get_async_manager().running():
+        pools = await get_resource_manager().create_database_pools()
+        assert await get_resource_manager().create_database_pools() == pools
+        assert isinstance(pools["database"], Database)
+        factory = await get_resource_manager().create_session_factory()
+        async with factory() as session:
+            assert (await session.execute(text("SELECT 1"))).scalar() == 1
+        assert await get_resource_monitor().health_of("database") == "healthy"
+    with pytest.raises(Misconfigured, match="is not open"):
+        await pools["database"].ping()
 
 
 async def test_the_resource_manager_is_a_view_of_it() -> None:
