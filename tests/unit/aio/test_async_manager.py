@@ -550,6 +550,8 @@ async def test_started_twice_and_used_after_the_end_it_says_so() -> None:
     async with AsyncManager().running() as running:
         with pytest.raises(Misconfigured, match="a coroutine or an async function without arguments, not 3"):
             running.create_task(wrong)
+        with pytest.raises(Misconfigured, match="The name comes last: register_resource"):
+            await running.register_resource("cache", wrong)
     with pytest.raises(Misconfigured, match="The grace of an AsyncManager is 0 seconds or more"):
         AsyncManager(grace=-1)
     with pytest.raises(Misconfigured, match="hook of the manager is a function"):
