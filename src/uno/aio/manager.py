@@ -122,6 +122,8 @@ class AsyncManager:
 
     async def register_resource(self, resource: T, name: str, **options: Any) -> T:
         """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`."""
+        if not isinstance(name, str):
+            raise Misconfigured(f"The name comes last: register_resource(cache, 'cache'), not {name!r}.")
         return await self.resources.register(name, resource, **options)
 
     def on_stopping(self, tell: Callable[[], None]) -> Callable[[], None]:
