@@ -26,9 +26,16 @@ from uno.aio.keys import cache_key
 from uno.aio.locks import AsyncLock, LockLost
 from uno.aio.manager import AsyncManager, get_async_manager
 from uno.aio.monitor import ResourceHealth, ResourceMonitor, get_resource_monitor
-from uno.aio.pool import ConnectionPool
+from uno.aio.pool import ConnectionPool, ConnectionPoolClosed
 from uno.aio.resource_manager import ResourceManager, get_resource_manager
-from uno.aio.resources import ResourceRegistry, get_resource_registry, managed_connection_pool, managed_resource
+from uno.aio.resources import (
+    RegistryClosed,
+    ResourceExists,
+    ResourceRegistry,
+    get_resource_registry,
+    managed_connection_pool,
+    managed_resource,
+)
 from uno.aio.restart import CrashLoop, RestartPolicy
 from uno.aio.running import run_application
 from uno.aio.semaphores import AsyncSemaphore
@@ -55,11 +62,14 @@ __all__ = [
     "BlockingCall",
     "BlockingGuard",
     "ConnectionPool",
+    "ConnectionPoolClosed",
     "CrashLoop",
     "GroupClosed",
     "GroupExists",
     "LockLost",
     "PoolClosed",
+    "RegistryClosed",
+    "ResourceExists",
     "ResourceHealth",
     "ResourceManager",
     "ResourceMonitor",

@@ -17,6 +17,7 @@ from uno.aio.background import Work
 from uno.aio.resources import ResourceRegistry
 from uno.aio.restart import RestartPolicy
 from uno.aio.shield import outlasting, to_the_end
+from uno.aio.stopping import CLOSING
 from uno.aio.tasks import BACKGROUND, TaskManager, get_task_manager
 from uno.aio.verbs import LAST, Verb, done, left_of, require_verb, waiting, within
 from uno.errors import Misconfigured
@@ -25,8 +26,6 @@ from uno.telemetry.signals import emit
 
 T = TypeVar("T")
 log = logging.getLogger("uno.lifecycle")
-# Seconds for closing what is open, after the grace period has been used up.
-CLOSING = 1.25
 
 
 class Stage(StrEnum):
@@ -56,8 +55,9 @@ class AsyncManager:
         self._on_stop: list[Verb] = []
         self._lasting: tuple[int | None, int | None] = None, None
         self._told: dict[object, Callable[[], None]] = {}
-        # How many running() blocks there are, and whether the first of them has started it.
+        # How many running() blocks there are, whether the first of them has started it, and which task is about to.
         self._users, self._is_theirs = 0, False
+        self._starter: asyncio.Task[Any] | None = None
         self._turn = asyncio.Lock()
         self._renew()
 
@@ -120,7 +120,9 @@ class AsyncManager:
         return self.tasks.create_task(work, name, group=group, restart=restart)
 
     async def register_resource(self, resource: T, name: str, **options: Any) -> T:
-        """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`."""
+        """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`, whose name is first."""
+        if not isinstance(name, str):
+            raise Misconfigured(f"The name comes last: register_resource(cache, 'cache'), not {name!r}.")
         return await self.resources.register(name, resource, **options)
 
     def on_stopping(self, tell: Callable[[], None]) -> Callable[[], None]:
@@ -208,12 +210,17 @@ class AsyncManager:
         try:
             for hook in self._on_start:
                 await done(hook)
+                self._refuse_stopped()
             await self.resources.start()
         except BaseException as error:
             await self._stop_after(error)
             raise
         if self._stage is Stage.STARTING:
             self._stage = Stage.RUNNING
+
+    def _refuse_stopped(self) -> None:
+        if self._ending is not None:
+            raise Misconfigured("The manager was shut down while it started, so that the start goes no further.")
 
     async def _stop_after(self, error: BaseException) -> None:
         try:
@@ -247,14 +254,19 @@ class AsyncManager:
     async def finish_tasks(self) -> None:
         """Tell everybody to stop; background tasks have the rest of the grace period for ending, then are cancelled."""
         self.request_shutdown("its work is done")
-        running = self.tasks.running()
-        if running:
-            await asyncio.wait(running, timeout=self.remaining())
-        late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in running if not task.done()]
+        await self._end_of_tasks()
+        late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in self.tasks.running()]
         if late:
             emit("tasks.cancelled", tasks=late)
         self._takes_tasks = False
         await self.tasks.shutdown(LAST)
+
+    async def _end_of_tasks(self) -> None:
+        """Until none runs, also of those that began meanwhile, or the grace period is over."""
+        left = 1.0
+        while left > 0 and (running := self.tasks.running()):
+            left = self.remaining()
+            await asyncio.wait(running, timeout=left)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Stop: finish the tasks, run the shutdown hooks, close the resources, each in the reverse order.
@@ -292,17 +304,29 @@ class AsyncManager:
         """Started for a block and stopped at its end; where it runs already, the one who began stops it."""
         if grace is not None:
             _require_grace(grace)
+        if self._starter is not None and self._starter is asyncio.current_task():
+            raise Misconfigured(
+                "A startup hook waits here for the start, which waits for the hook: leave running() out, it is inside."
+            )
         async with self._turn:
             if self._users == 0:
                 self.grace = self.grace if grace is None else grace
-                self._is_theirs = self._stage in (Stage.NEW, Stage.STOPPED)
-                if self._is_theirs:
-                    await self.start()
+                await self._begin()
             self._users += 1
         try:
             yield self
         finally:
             await to_the_end(self._leave())
+
+    async def _begin(self) -> None:
+        """Start it for the first block, unless somebody has started it by hand."""
+        self._is_theirs = self._stage in (Stage.NEW, Stage.STOPPED)
+        if self._is_theirs:
+            self._starter = asyncio.current_task()
+            try:
+                await self.start()
+            finally:
+                self._starter = None
 
     async def _leave(self) -> None:
         async with self._turn:

@@ -23,6 +23,10 @@ _CLOSING = 5.0
 _POOLS = (("sqlalchemy", "dispose"), ("uno", "pool_use"), ("asyncpg", "get_idle_size"))
 
 
+class ConnectionPoolClosed(Misconfigured, RuntimeError):
+    """The pool has been closed and gives no connection any more."""
+
+
 class Pooled(Generic[T]):
     """A connection, since when it is open, and when it was last known to work; on `clock.monotonic()`."""
 
@@ -116,20 +120,17 @@ class ConnectionPool(Generic[T]):
     async def acquire(self, timeout: float | None = None) -> T:
         """A connection, to be given to `release` afterwards; waits for `timeout` seconds, and not past the deadline.
 
-        First come, first served. Raises `TimedOut`, `Unavailable` where none can be opened, and `Misconfigured` after
-        `close`.
+        First come, first served. Raises `TimedOut`, `Unavailable` where none can be opened, and after `close`
+        `ConnectionPoolClosed`, which is also a `RuntimeError`.
         """
         self._enter_loop()
         limits = [seconds for seconds in (timeout, remaining()) if seconds is not None]
         if not limits:
             return await self._acquire()
-        limit = clock.timeout(max(0.0, min(limits)))
         try:
-            async with limit:
+            async with clock.timeout(max(0.0, min(limits))):
                 return await self._acquire()
         except TimeoutError as error:
-            if not limit.expired():
-                raise
             text = f"The pool {self.name!r} had no connection within {min(limits):g} s: {self._state()}."
             raise TimedOut(text) from error
 
@@ -145,7 +146,7 @@ class ConnectionPool(Generic[T]):
             self._waiting -= 1
         try:
             self._refuse_closed()
-            pooled = await self._usable() or await self._open()
+            pooled = await self._kept(await self._usable() or await self._open())
         except BaseException:
             self._places.release()
             raise
@@ -199,6 +200,13 @@ class ConnectionPool(Generic[T]):
         self._in_a_row = 0
         return Pooled(connection, clock.monotonic())
 
+    async def _kept(self, pooled: Pooled[T]) -> Pooled[T]:
+        """Nobody would close what was opened while the pool was closed."""
+        if self._is_closed:
+            await self._close(pooled)
+        self._refuse_closed()
+        return pooled
+
     async def _give_back(self, connection: T, *, doubtful: bool = False, broken: bool = False) -> None:
         pooled = self._used.pop(id(connection), None)
         if pooled is None and self._is_closed:
@@ -247,7 +255,7 @@ class ConnectionPool(Generic[T]):
         missing = self.min_size - len(self._idle) - len(self._used)
         try:
             for _ in range(missing):
-                self._idle.append(await self._open())
+                self._idle.append(await self._kept(await self._open()))
         except BaseException:
             await self._close_idle()
             raise
@@ -255,7 +263,7 @@ class ConnectionPool(Generic[T]):
     async def close(self, timeout: float = 5.0) -> None:
         """Close the connections that wait, and those in use when they are given back, or after `timeout` seconds.
 
-        Who waits for one gets `Misconfigured`. Closing it twice is allowed.
+        Who waits for one gets `ConnectionPoolClosed`. Closing it twice is allowed.
         """
         self._is_closed = True
         # Nobody gets a connection now, so that they need no place.
@@ -333,7 +341,7 @@ class ConnectionPool(Generic[T]):
 
     def _refuse_closed(self) -> None:
         if self._is_closed:
-            raise Misconfigured(f"The pool {self.name!r} is closed; make another one.")
+            raise ConnectionPoolClosed(f"The pool {self.name!r} is closed; make another one.")
 
     def _refuse_pools(self, connection: T) -> None:
         kind = type(connection)

@@ -18,7 +18,18 @@ class Pooling(Protocol):
 
     def pool_use(self) -> Any: ...
 
+    async def ping(self) -> None: ...
+
     def session(self) -> Any: ...
+
+
+_configured: Callable[[], Pooling | None] | None = None
+
+
+def fill(configured: Callable[[], Pooling | None]) -> None:
+    """How the database of the settings is made, which is the business of `uno.data`; None where they have none."""
+    global _configured
+    _configured = configured
 
 
 class ResourceManager:
@@ -50,11 +61,14 @@ class ResourceManager:
     async def create_database_pools(
         self, databases: "Pooling | Mapping[str, Pooling] | None" = None
     ) -> dict[str, Pooling]:
-        """The databases by name, opened and metered: those given, and those there are, as an application's "database".
+        """The databases by name, opened and metered: those given, and those there are, as an application's "database";
+        where there is none, that of UNO_DB_URL.
 
         Nothing is pooled twice: the pool is the engine's own, its size `UNO_DB_POOL_SIZE`. Raises `Misconfigured`
         where there is none.
         """
+        if databases is None and not self._pools() and _configured is not None:
+            databases = _configured()
         given = databases if isinstance(databases, Mapping) else {} if databases is None else {"database": databases}
         for name, database in given.items():
             if not hasattr(database, "pool_use"):
@@ -63,11 +77,15 @@ class ResourceManager:
                 )
             if name not in self.registry:
                 await database.open()
-            await self.registry.register(name, database, metrics=figures_of_pool(database))
-        found = {name: one for name, one in self.registry.get_all_resources().items() if hasattr(one, "pool_use")}
-        if not found:
-            raise Misconfigured("There is no database here; create_database_pools(Database(url)) opens one.")
-        return found
+            await self.registry.register(name, database, metrics=figures_of_pool(database), check=database.ping)
+        if found := self._pools():
+            return found
+        raise Misconfigured(
+            "There is no database here: set UNO_DB_URL and import uno.data, or create_database_pools(Database(url))."
+        )
+
+    def _pools(self) -> dict[str, Pooling]:
+        return {name: one for name, one in self.registry.get_all_resources().items() if hasattr(one, "pool_use")}
 
     async def create_session_factory(self, name: str = "database") -> Callable[[], Any]:
         """`async with factory() as session:` is a SQLAlchemy session of this database, in a transaction."""

@@ -12,6 +12,7 @@ from uno.aio.same_settings import require_same
 from uno.aio.shield import outlasting
 from uno.aio.verbs import Verb, closer, done, left_of, require_verb, starter, within
 from uno.errors import Misconfigured
+from uno.health import Check
 from uno.resilience.arguments import require_numbers
 from uno.resilience.breaker import CircuitBreaker
 from uno.resilience.bulkhead import Bulkhead
@@ -20,6 +21,14 @@ from uno.telemetry.signals import emit
 
 T = TypeVar("T")
 Figures = Mapping[str, Any]
+
+
+class ResourceExists(Misconfigured, ValueError):
+    """The name is that of another resource."""
+
+
+class RegistryClosed(Misconfigured, RuntimeError):
+    """The resources are closed: what comes now would stay open for ever."""
 
 
 @dataclass(slots=True)
@@ -38,6 +47,8 @@ class Entry:
 
     # Whether it outlives a stop: what was only asked for by name, and has nothing to close, as a breaker.
     is_kept: bool = False
+    # How it is, asked of itself.
+    check: Check | None = None
 
 
 class ResourceRegistry:
@@ -69,20 +80,28 @@ class ResourceRegistry:
         close: Verb | None = None,
         close_timeout: float | None = None,
         metrics: Callable[[], Figures] | None = None,
+        check: Verb | None = None,
         owned: bool = True,
     ) -> T:
         """Keep `resource`, start it if the registry runs, and give it back.
 
         It is started by `start` or an async method of that name, closed by `close`, or its `aclose` or `close`;
-        not `owned`, by neither. `metrics()` gives its figures. Raises `Misconfigured` where the name is another
-        resource's, a dependency is missing, or they depend on each other; and what its start raises.
+        not `owned`, by neither. `metrics()` gives its figures, `check()` says how it is as a function of
+        `ResourceMonitor.register_health_check` does. Raises `ResourceExists` (a `ValueError`, too) where the
+        name is another resource's, `RegistryClosed` (a `RuntimeError`) after `close`, `Misconfigured` where a
+        dependency is missing or they depend on each other; and what its start raises.
         """
-        self._refuse_closed(name)
-        require_verb(f"the resource {name!r}", "start", start)
-        require_verb(f"the resource {name!r}", "close", close)
-        begin, end = (starter(resource, start), closer(resource, close)) if owned else (None, None)
+        _require_name(name)
+        # What somebody else closes may be here before the start.
+        if owned:
+            self._refuse_closed(name)
+        for what, verb in ("start", start), ("close", close), ("check", check):
+            require_verb(f"the resource {name!r}", what, verb)
+        begin, end = (starter(name, resource, start), closer(resource, close)) if owned else (None, None)
         needs = (depends_on,) if isinstance(depends_on, str) else tuple(depends_on)
-        await self.put(Entry(name, resource, needs, begin, end, close_timeout, metrics, not begin))
+        entry = Entry(name, resource, needs, begin, end, close_timeout, metrics, not begin)
+        entry.check = None if check is None else Check(name, check)
+        await self.put(entry)
         return resource
 
     async def put(self, entry: Entry) -> None:
@@ -102,18 +121,31 @@ class ResourceRegistry:
         except BaseException:
             self._entries.pop(name, None)
             raise
-        if self._entries.get(name) is not entry:  # everything was closed while this one started
-            await self._close_one(entry, None)
-            self._refuse_closed(name)
+        await self._undo_late(entry)
 
-    async def unregister(self, name: str) -> None:
-        """Close it and forget it. Raises `Misconfigured` while others depend on it, and what its close raises."""
+    async def _undo_late(self, entry: Entry) -> None:
+        """Where it was closed, or taken out, while it started. Raises `RegistryClosed` if all of them were."""
+        if self._entries.get(entry.name) is not entry:
+            await self._close_one(entry, None)
+            self._refuse_closed(entry.name)
+
+    async def unregister(self, name: str, *, dependents: bool = False) -> None:
+        """Close it and forget it, with `dependents` after those that depend on it.
+
+        Without, raises `Misconfigured` while there are some; and what a close raises.
+        """
         entry = self._entry(name)
-        users = [other.name for other in self._entries.values() if name in other.needs]
-        if users:
-            raise Misconfigured(f"{', '.join(users)} depends on the resource {name!r}; unregister that first.")
-        del self._entries[name]
-        await self._close_one(entry, None)
+        users = [other for other in self._entries.values() if name in other.needs]
+        if users and not dependents:
+            names = ", ".join(user.name for user in users)
+            raise Misconfigured(f"{names} depends on the resource {name!r}; unregister that first.")
+        try:
+            for user in reversed(users):
+                if self._entries.get(user.name) is user:
+                    await self.unregister(user.name, dependents=True)
+        finally:
+            self._entries.pop(name, None)
+            await self._close_one(entry, None)
 
     def get(self, name: str) -> Any:
         """The resource of this name. Raises `Misconfigured` where there is none."""
@@ -126,6 +158,10 @@ class ResourceRegistry:
     def dependencies(self) -> dict[str, tuple[str, ...]]:
         """By name, what each was said to depend on."""
         return self._needs()
+
+    def check_of(self, name: str) -> Check | None:
+        """What was registered to say how this one is."""
+        return self._entry(name).check
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -204,8 +240,10 @@ class ResourceRegistry:
             self._refuse_missing(entry)
         self._runs = True
         try:
-            for name in in_order(self._needs()):
-                await self._start(self._entries[name])
+            for entry in [self._entries[name] for name in in_order(self._needs())]:
+                if self._entries.get(entry.name) is entry:
+                    await self._start(entry)
+                    await self._undo_late(entry)
         except BaseException as error:
             await self._close_after(error)
             raise
@@ -297,11 +335,14 @@ class ResourceRegistry:
                     f"{_listed(self._entries)}."
                 )
 
-    def _refuse_closed(self, name: Any) -> None:
-        if not isinstance(name, str) or not name:
-            raise Misconfigured(f"A resource has a name, which comes first: register('cache', cache), not {name!r}.")
+    def _refuse_closed(self, name: str) -> None:
         if self._is_closed:
-            raise Misconfigured(f"The resources are closed, so {name!r} would stay open for ever; start them again.")
+            raise RegistryClosed(f"The resources are closed, so {name!r} would stay open for ever; start them again.")
+
+
+def _require_name(name: Any) -> None:
+    if not isinstance(name, str) or not name:
+        raise Misconfigured(f"A resource has a name, which comes first: register('cache', cache), not {name!r}.")
 
 
 async def _started(entry: Entry) -> None:
@@ -335,8 +376,8 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none yet"
 
 
-def _taken(name: str, there: object) -> Misconfigured:
-    return Misconfigured(
+def _taken(name: str, there: object) -> ResourceExists:
+    return ResourceExists(
         f"{name!r} is the name of another resource, a {type(there).__name__}: take another name, or unregister that "
         "one first. What is to be shared is asked for by its name: registry.breaker(name), .limiter(name), .pool(name)."
     )
@@ -355,7 +396,7 @@ async def managed_resource(
     """`resource` in the registry of this event loop for a block: started at its beginning, closed and forgotten at its
     end. The options are those of `register`."""
     kept = get_resource_registry() if registry is None else registry
-    begin, end = starter(resource, start), closer(resource, close)
+    begin, end = starter(name, resource, start), closer(resource, close)
     await kept.put(Entry(name, resource, tuple(depends_on), begin, end, None, None, not begin))
     try:
         await kept.start_one(name)

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 from uno import clock
 from uno.aio.ending import end_within
-from uno.aio.manager import CLOSING, AsyncManager, Stage, get_async_manager
-from uno.aio.stopping import told_to_stop
+from uno.aio.manager import AsyncManager, Stage, get_async_manager
+from uno.aio.stopping import CLOSING, told_to_stop
 from uno.aio.verbs import Verb, done, require_verb, within
 
 
@@ -20,13 +20,14 @@ async def run_application(
 
     `grace` is how many seconds what was begun has for finishing (the manager's, 10 otherwise). Both functions may be
     async. What `startup_func` raises comes out after the cleanup. A signal while it starts cancels it, and while the
-    manager starts, the start of that: then neither function is called. A second signal ends the process at once. Raises
+    manager starts, the start of that: then neither function is called. A second signal ends the process at once, and
+    what does not end by itself, also after this, is ended with it two seconds after the grace period. Raises
     `Misconfigured` for what cannot be called, and `TimedOut` where the cleanup hangs.
     """
     require_verb("run_application", "startup_func", startup_func)
     require_verb("run_application", "cleanup_func", cleanup_func)
     manager = get_async_manager()
-    with told_to_stop(manager.request_shutdown):
+    with told_to_stop(manager.request_shutdown, manager.remaining):
         async with AsyncExitStack() as stack:
             if not await _entered(stack, manager, grace):
                 return

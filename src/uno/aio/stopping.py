@@ -13,19 +13,25 @@ from types import FrameType
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Seconds that the program has from the first signal to its end.
-_limit: float | None = None
+# Seconds after the grace period: for closing what is open, and until the process is ended in any case.
+CLOSING, ENDING = 1.25, 2.0
+# Whether there is nothing else for the process to do, once it was told to stop.
+_is_program = False
 
 
 @contextmanager
-def told_to_stop(tell: Callable[[str], Any]) -> Iterator[None]:
+def told_to_stop(tell: Callable[[str], Any], grace: Callable[[], float]) -> Iterator[None]:
     """Inside the block the first SIGINT or SIGTERM calls `tell("SIGTERM")` in the running event loop; the next one ends
     the process at once, with the exit code 128 + its number.
+
+    `grace()` is how many seconds what was begun has for finishing, when the first one comes. Two seconds after them the
+    process is ended in any case, also after the block: with 1, and the stacks of its threads. A task that does not hear
+    that it is cancelled, or blocks its thread or the event loop, would keep it for ever.
 
     Handlers are set, not left to the system: for the process with the number 1 that would ignore them. In another
     thread than the main one, where Python takes no signals, it does nothing.
     """
-    with taking_signals(Asked(asyncio.get_running_loop(), tell)):
+    with taking_signals(Asked(asyncio.get_running_loop(), tell, grace)):
         yield
 
 
@@ -47,16 +53,18 @@ def taking_signals(asked: "Asked") -> Iterator[None]:
 class Asked:
     """The handler of a signal."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[str], Any]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, tell: Callable[[str], Any], grace: Callable[[], float]) -> None:
         self._loop = loop
         self._tell = tell
+        self._grace = grace
         self.number: int | None = None
 
     def __call__(self, number: int, _frame: FrameType | None) -> None:
         if self.number is not None and self.is_second(number):
             leave(number)
-        if self.number is None and _limit is not None:
-            faulthandler.dump_traceback_later(_limit, exit=True)
+        if self.number is None:
+            # To its descriptor: what stands for standard error may have none.
+            faulthandler.dump_traceback_later(self._grace() + ENDING, exit=True, file=2)
         self.number = number
         # In no context: this has interrupted somebody who has nothing to do with it.
         self._loop.call_soon_threadsafe(self._tell, signal.Signals(number).name, context=Context())
@@ -73,17 +81,16 @@ def leave(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
-def end_within(seconds: float) -> None:
-    """For a whole program: so long after the first signal it ends in any case, with 1 and the stacks of its threads.
-
-    A handler that does not hear that it is cancelled, or blocks its thread or the event loop, would keep it for ever.
-    """
-    global _limit
-    _limit = seconds
+def go_on() -> None:
+    """What was told to stop has, and the process may have other things to do."""
+    if not _is_program and threading.current_thread() is threading.main_thread():
+        faulthandler.cancel_dump_traceback_later()
 
 
 def end_when_told() -> None:
-    """Before there is an event loop: SIGTERM ends the program as SIGINT does, also where it has the number 1."""
+    """For a whole program, before there is an event loop: SIGTERM ends it as SIGINT does, also with the number 1."""
+    global _is_program
+    _is_program = True
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _end)
 

@@ -9,6 +9,7 @@ from uno import clock
 from uno.aio.births import waits, waits_at
 from uno.aio.ending import end_within
 from uno.errors import Misconfigured, TimedOut
+from uno.sync import is_async
 
 T = TypeVar("T")
 Verb = Callable[[], Any]
@@ -17,10 +18,20 @@ LAST = 0.25
 _CLOSERS = ("aclose", "close")
 
 
-def starter(resource: Any, given: Verb | None) -> Verb | None:
-    """What starts it. Only an async `start` is taken for one: that of a thread is something else."""
-    found = given or getattr(resource, "start", None)
-    return found if given is not None or inspect.iscoroutinefunction(found) else None
+def starter(name: str, resource: Any, given: Verb | None) -> Verb | None:
+    """What starts it: its async `start`, unless told otherwise. Raises `Misconfigured` for one that is not async: that
+    of a thread is something else, and may have been called already."""
+    # Of a class it would be that of no instance.
+    found = given or (None if inspect.isclass(resource) else getattr(resource, "start", None))
+    if given is not None or is_async(found):
+        return found
+    if callable(found):
+        kind = type(resource).__name__
+        raise Misconfigured(
+            f"The start() of the resource {name!r}, a {kind}, is not async, so uno does not know whether it is meant: "
+            f"register({name!r}, …, start=it.start) calls it, start=lambda: None does not."
+        )
+    return None
 
 
 def closer(resource: Any, given: Verb | None) -> Verb | None:

@@ -21,8 +21,7 @@ import uvicorn
 from uno import clock
 from uno.aio import AsyncManager
 from uno.aio.ending import end_within
-from uno.aio.manager import CLOSING
-from uno.aio.stopping import Asked, taking_signals
+from uno.aio.stopping import CLOSING, Asked, taking_signals
 from uno.aio.verbs import LAST, waiting
 from uno.errors import TimedOut
 from uno.telemetry import emit
@@ -50,9 +49,13 @@ class Draining:
         # The end of the grace period.
         self._deadline = math.inf
 
-    def _left(self, after: float = 0.0) -> float:
+    def _until(self, after: float = 0.0) -> float:
         """Seconds until the end of the grace period, or until so many later."""
         return max(0.0, self._deadline + after - clock.monotonic())
+
+    def left(self) -> float:
+        """Seconds that what was begun has for finishing."""
+        return self.manager.remaining() if self.manager.is_shutting_down() else self.grace
 
     def tell(self, reason: str) -> None:
         """Stop, in good order; to be called in the event loop. An application that is just starting gives up."""
@@ -136,9 +139,9 @@ class Draining:
         connections = self.server.server_state.connections
         if getattr(self.server.config, "ssl", None) is not None:
             # Who was just accepted is not among them before the end of the handshake.
-            await asyncio.sleep(min(_FRESH, self._left()))
+            await asyncio.sleep(min(_FRESH, self._until()))
         fresh_until = clock.monotonic() + _FRESH
-        while self._left() > 0:
+        while self._until() > 0:
             is_early = clock.monotonic() < fresh_until
             if not (is_early and any(map(_is_fresh, connections))) and not _arrived(connections):
                 break
@@ -148,13 +151,13 @@ class Draining:
 
     async def _finish(self) -> None:
         state, longer = self.server.server_state, 0.0
-        while state.tasks and (left := self._left()) > 0:
+        while state.tasks and (left := self._until()) > 0:
             await asyncio.wait(set(state.tasks), timeout=left)
         if state.tasks:
             longer = _ANSWERING
             await self._cut_off(set(state.tasks))
         # The last bytes of an answer leave after its handler.
-        while state.connections and self._left(longer) > 0:  # noqa: ASYNC110 - there is no event
+        while state.connections and self._until(longer) > 0:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_LOOK)
         for connection in list(state.connections):
             connection.transport.abort()
@@ -163,11 +166,11 @@ class Draining:
         emit("request.cut_off", requests=len(late))
         for task in late:
             task.cancel()
-        await asyncio.wait(late, timeout=max(LAST, self._left(_ANSWERING)))
+        await asyncio.wait(late, timeout=max(LAST, self._until(_ANSWERING)))
 
     async def _end_lifespan(self) -> None:
         ending = asyncio.create_task(self.server.lifespan.shutdown(), name="uno lifespan")
-        await asyncio.wait([ending], timeout=self._left(CLOSING + LAST))
+        await asyncio.wait([ending], timeout=self._until(CLOSING + LAST))
         if ending.done():
             ending.result()
             return
@@ -254,7 +257,8 @@ async def draining_uvicorn(
     draining = Draining(server, manager, grace=grace, linger=lingering)
     draining.lifespan = asyncio.current_task()
     server.shutdown = draining.shutdown  # type: ignore[method-assign]
-    with taking_signals(_AskedTwice(asyncio.get_running_loop(), draining.tell)), logged_once():
+    asked = _AskedTwice(asyncio.get_running_loop(), draining.tell, draining.left)
+    with taking_signals(asked), logged_once():
         async with AsyncExitStack() as stack:
             yield await draining.started(stack, life)
 

@@ -5,6 +5,7 @@ live that of those which decide whether the process is restarted: a missing data
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -12,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from uno.aio import get_async_manager, get_resource_monitor, get_resource_registry
+from uno.aio import get_async_manager, get_resource_monitor
 from uno.api.collisions import Sole, refuse_clash, taken, watch
 from uno.api.problems import OK, UNAVAILABLE
 from uno.app import App
@@ -49,13 +50,23 @@ def add_health_endpoints(app: FastAPI, health: HealthCheck | App, prefix: str = 
 
 
 def create_health_endpoint(app: FastAPI, health: HealthCheck | None = None, path: str = "/health") -> None:
-    """Add one endpoint with the report of all checks; without `health` it says how the resources are."""
-    asked = health or HealthCheck(checks=_of_resources)
+    """Add one endpoint with the report of all checks; without `health` of those of the `App` behind it, if there is
+    one, and of the resources."""
+    refuse_app("create_health_endpoint", app)
+    asked = health or HealthCheck(checks=partial(_of_application, getattr(app.state, "uno", None)))
     add_once(app, {path: _reporting(_unless_stopping(asked.check_async))})
 
 
-def _of_resources() -> list[Check]:
-    return [get_resource_monitor().check()] if len(get_resource_registry()) else []
+def _of_application(app: App | None) -> list[Check]:
+    monitor = get_resource_monitor()
+    resources = [monitor.check()] if monitor.names() else []
+    return resources if app is None else [*app.health_check.checks, *resources]
+
+
+def refuse_app(function: str, app: object) -> None:
+    """Raises `Misconfigured` for an `App` where its ASGI application is meant."""
+    if isinstance(app, App):
+        raise Misconfigured(f"{function}() takes what answers requests: api = asgi(app), then {function}(api).")
 
 
 def add_once(app: FastAPI, answers: dict[str, Answer]) -> None:

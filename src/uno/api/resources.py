@@ -1,6 +1,6 @@
 """Resources of a FastAPI application: started and closed with it, and looked at by whoever may."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,27 +10,34 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Lifespan
 
 from uno.aio import get_async_manager, get_resource_monitor, get_resource_registry
+from uno.aio.monitor import Looked
 from uno.api.access import require_auth, require_permissions
 from uno.api.draining import draining_uvicorn
-from uno.api.health import Answer, add_once
+from uno.api.health import Answer, add_once, refuse_app
 from uno.api.presence import Attended, Presence
 from uno.api.problems import problem_response
 from uno.errors import NotFound
 from uno.redact import clean
+from uno.settings import load
 
 # The permission that `create_resource_monitoring_endpoints` asks for unless told otherwise.
 MANAGEMENT = "management"
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
-def setup_resource_management(app: FastAPI, *, grace: float = 10.0, linger: float = 1.0) -> None:
+def setup_resource_management(app: FastAPI, *, grace: float | None = None, linger: float | None = None) -> None:
     """Start the manager of the event loop with `app`, and stop it with it: tasks, hooks, resources.
 
     Told to stop, it goes on listening for `linger` seconds, in which readiness is 503; what was begun has `grace`
-    seconds. What `asgi(app)` gives does so by itself, as the settings of its `App` say. Call it before the start.
+    seconds. By default they are UNO_API_LINGER (1) and UNO_GRACE (10). What `asgi(app)` gives does so by itself, as the
+    settings of its `App` say. Call it before the start.
     """
+    refuse_app("setup_resource_management", app)
     if hasattr(app, "presence") or isinstance(app.router.lifespan_context, _Managed):
         return
+    settings = load()
+    grace = settings.grace if grace is None else grace
+    linger = settings.api.linger if linger is None else linger
     presence = Presence()
     app.add_middleware(Attended, presence=presence)
     app.router.lifespan_context = _Managed(app.router.lifespan_context, presence, grace, linger)
@@ -66,20 +73,21 @@ def create_resource_monitoring_endpoints(app: FastAPI, prefix: str = "/managemen
     They are for those with the permission `access` only: for nobody, where nobody is authenticated. "authenticated"
     lets in everybody who is, "open" everybody. Raises `Misconfigured` if the application has one of the paths already.
     """
+    refuse_app("create_resource_monitoring_endpoints", app)
     let_in = _gate(access)
     prefix = prefix.rstrip("/")
 
     async def resources(request: Request) -> Response:
         let_in(request)
-        names = get_resource_registry().get_all_resources()
-        return JSONResponse({"resources": {name: await _shown(name) for name in names}}, headers=_NO_STORE)
+        found = await _shown(get_resource_registry().get_all_resources())
+        return JSONResponse({"resources": found}, headers=_NO_STORE)
 
     async def resource(request: Request) -> Response:
         let_in(request)
         name = request.path_params["name"]
         if name not in get_resource_registry():
             return problem_response(NotFound("resource", name), request.scope)
-        return JSONResponse(await _shown(name), headers=_NO_STORE)
+        return JSONResponse((await _shown([name]))[name], headers=_NO_STORE)
 
     async def health(request: Request) -> Response:
         let_in(request)
@@ -89,14 +97,19 @@ def create_resource_monitoring_endpoints(app: FastAPI, prefix: str = "/managemen
     add_once(app, {prefix + path: answer for path, answer in answers.items()})
 
 
-async def _shown(name: str) -> dict[str, Any]:
+async def _shown(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     registry = get_resource_registry()
-    figures: dict[str, Any] = dict(clean(registry.get_metrics()[name]))
-    health = await get_resource_monitor().health_of(name)
+    figures, needs = registry.get_metrics(), registry.dependencies()
+    looked = await get_resource_monitor().look(names)
+    return {name: _one(dict(clean(figures[name])), one, needs[name]) for name, one in looked.items()}
+
+
+def _one(figures: dict[str, Any], looked: Looked, needs: Iterable[str]) -> dict[str, Any]:
     return {
         "type": figures.pop("type", ""),
-        "health": health.value,
-        "depends_on": list(registry.dependencies()[name]),
+        "health": looked.health.value,
+        "message": looked.message,
+        "depends_on": list(needs),
         "figures": figures,
     }
 

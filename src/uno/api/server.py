@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno.aio import get_async_manager
-from uno.aio.stopping import told_to_stop
+from uno.aio.stopping import go_on, told_to_stop
 from uno.api.draining import Draining, logged_once
 from uno.errors import Unavailable
 
@@ -60,7 +60,8 @@ async def serve(
     """Serve until SIGINT or SIGTERM; then readiness is 503, and `linger` seconds later nothing new is accepted.
 
     What was accepted has `shutdown_timeout` seconds from the signal for finishing, then it is cancelled and the
-    application stops; a second signal ends the process at once. `sock` is a socket of `listen`, else one is made.
+    application stops; a second signal ends the process at once, and what does not even stop then is ended with it two
+    seconds later. `sock` is a socket of `listen`, else one is made.
     `ready(url)` is called when requests are answered. Raises `Unavailable` if the port is taken, `TimedOut` where the
     application does not stop, and what its start or stop raised.
     """
@@ -78,6 +79,7 @@ async def serve(
         finally:
             sock.close()
             await server.let_go()
+            go_on()
     error = server.draining.error or watched.error
     # Told to stop, an application that was just starting is cancelled.
     if error is not None and not (server.draining.was_told and isinstance(error, asyncio.CancelledError)):
@@ -110,7 +112,7 @@ class _Server(uvicorn.Server):
 
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Ours: uvicorn would raise the signal again at the end, and the caller has to close things, too."""
-        return told_to_stop(self.draining.tell)
+        return told_to_stop(self.draining.tell, self.draining.left)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self.draining.shutdown(sockets)

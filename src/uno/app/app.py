@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from uno.aio import AsyncManager, get_async_manager
+from uno.aio import AsyncManager, ResourceRegistry, get_async_manager
 from uno.aio.resource_manager import figures_of_pool
 from uno.app.endpoints import endpoint, endpoint_problems
 from uno.app.mistakes import middleware_problems, refuse_mistakes
@@ -155,8 +155,9 @@ class App:
             stack.callback(setattr, self, "_is_running", False)
             await self._wiring.start(stack, self.migrations)
             manager = get_async_manager()
+            # Before its hooks, which may register what depends on it.
+            await self._register(stack, manager.resources)
             await stack.enter_async_context(manager.running(grace=self.settings.grace))
-            await self._register(stack, manager)
             for module in self.modules:
                 await self._wiring.host.load(module)
                 stack.push_async_callback(self._wiring.host.unload, module)
@@ -168,12 +169,19 @@ class App:
                 await stack.enter_async_context(self._working(manager))
             yield self
 
-    async def _register(self, stack: AsyncExitStack, manager: AsyncManager) -> None:
-        """The database among the resources, to be looked at: it is opened and closed here."""
+    async def _register(self, stack: AsyncExitStack, resources: ResourceRegistry) -> None:
+        """The database among the resources, to be looked at and depended on: it is opened and closed here."""
         database, name = self.database, "database"
-        if database is not None and name not in manager.resources:
-            await manager.resources.register(name, database, metrics=figures_of_pool(database), owned=False)
-            stack.push_async_callback(manager.resources.unregister, name)
+        if database is None or name in resources:
+            return
+        figures = figures_of_pool(database)
+        await resources.register(name, database, metrics=figures, check=database.ping, owned=False)
+
+        @stack.push_async_callback
+        async def forget() -> None:
+            # A manager that somebody else has started keeps what depends on it.
+            if name in resources and resources.get(name) is database:
+                await resources.unregister(name, dependents=True)
 
     @asynccontextmanager
     async def _working(self, manager: AsyncManager) -> AsyncIterator[None]:

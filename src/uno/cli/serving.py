@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from uno.app import App
     from uno.settings import Settings
 
-# Seconds for closing everything, after the grace period.
-CLOSING = 2.0
 Host = Annotated[str | None, typer.Option(help="The address to listen on; by default UNO_API_HOST, or 127.0.0.1.")]
 Port = Annotated[
     int | None,
@@ -36,7 +34,6 @@ def run(
     _end_when_told()
     loaded = load(app)
     settings = loaded.app.settings
-    _end_within(settings.grace)
     host = host or settings.api.host
     if not open and loaded.app.auth is None and not is_loopback(host):
         raise Misconfigured(
@@ -72,7 +69,6 @@ def worker(app: Reference) -> None:
     """Deliver an application's events to its durable subscribers."""
     _end_when_told()
     loaded = load(app).app
-    _end_within(loaded.settings.grace)
     database = of_app(loaded, app)
     configure_logs(loaded.settings)
     warn_of_unread()
@@ -88,7 +84,7 @@ async def _deliver(app: "App", progress: Progress) -> None:
     from uno.aio.stopping import told_to_stop
 
     manager = get_async_manager()
-    with told_to_stop(manager.request_shutdown):
+    with told_to_stop(manager.request_shutdown, lambda: app.settings.grace):
         async with app:
             progress.stop()
             worker = app.worker()
@@ -106,12 +102,6 @@ def _end_when_told() -> None:
     from uno.aio.stopping import end_when_told
 
     end_when_told()
-
-
-def _end_within(grace: float) -> None:
-    from uno.aio.stopping import end_within
-
-    end_within(grace + CLOSING)
 
 
 def announce(app: "App", progress: Progress) -> None:

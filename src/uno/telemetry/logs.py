@@ -11,6 +11,7 @@ import structlog
 from uno import context
 from uno.errors import Misconfigured
 from uno.redact import clean, flat, one_line
+from uno.telemetry.signals import Told
 from uno.telemetry.spans import is_trace_id
 
 _OF_MANY_LINES = ("exception", "stack", "stack_info")
@@ -30,6 +31,8 @@ def _set_aside(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> M
 def _add_fields(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What a record got as `extra`."""
     record = event.get("_record")
+    if record is not None and isinstance(record.msg, Told):
+        event["event"] = record.msg.sentence
     for name, value in vars(record).items() if record is not None else ():
         if name not in _OF_RECORDS:
             event[f"extra_{name}" if name in _OWN or name in _MARKS else name] = value

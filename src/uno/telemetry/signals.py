@@ -3,8 +3,10 @@
 import logging
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+from uno.redact import clean, flat
 from uno.telemetry.catalogue import SIGNALS
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -14,16 +16,33 @@ _counts: Counter[str] = Counter()
 _lock = threading.Lock()
 
 
+class Told(str):
+    """The sentence with its fields, for formatters that show only the message; `sentence` is for those that do not."""
+
+    __slots__ = ("sentence",)
+    sentence: str
+
+    @classmethod
+    def of(cls, sentence: str, fields: Mapping[str, Any]) -> "Told":
+        shown = ", ".join(f"{name}={flat(value)}" for name, value in clean(fields).items())
+        made = cls(f"{sentence}: {shown}" if shown else sentence)
+        made.sentence = sentence
+        return made
+
+
 def emit(name: str, /, **fields: Any) -> None:
     """Tell that `name` happened: a log line and a count. Raises `KeyError` for a name the catalogue does not have.
 
-    A field called like an attribute of log records gets the signal's first word before its name.
+    The fields are attributes of the record, and stand in its message without secrets; `configure_logging` shows them
+    once. One called like an attribute of log records gets the signal's first word before its name.
     """
     signal = SIGNALS[name]
     count(name)
     subject = name.partition(".")[0]
     extra = {f"{subject}_{key}" if key in _TAKEN else key: value for key, value in fields.items()}
-    logging.getLogger(f"uno.{subject}").log(_LEVELS[signal.level], signal.text, extra={"signal": name, **extra})
+    logger, level = logging.getLogger(f"uno.{subject}"), _LEVELS[signal.level]
+    if logger.isEnabledFor(level):
+        logger.log(level, Told.of(signal.text, fields), extra={"signal": name, **extra})
 
 
 def count(name: str) -> None:

@@ -240,14 +240,15 @@ class Load:
     placed: set[str] = field(default_factory=set)
     refused: int = 0
     sent: int = 0
-    # Nobody sends anything more, as where a load balancer has seen that nobody is ready.
-    is_over: bool = False
+    # When those asked, on `time.monotonic()`, who were cut off on a connection on which nobody had answered yet: the
+    # system has taken it, and perhaps no process.
+    unheard: list[float] = field(default_factory=list)
     _idle: list[Line] = field(default_factory=list)
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         began, asking = loop.time(), set[asyncio.Task[None]]()
-        while not (self.refused or self.is_over):
+        while not self.refused:
             await asyncio.sleep(max(0.0, began + self.sent / self.rate - loop.time()))
             task = asyncio.create_task(self._one(f"order-{self.sent}" if self.sent % self.of == 0 else None))
             asking.add(task)
@@ -269,11 +270,13 @@ class Load:
     @property
     def waiting(self) -> int:
         """Requests that are not answered yet."""
-        return self.sent - sum(self.answers.values()) - len(self.failed) - self.refused
+        return self.sent - sum(self.answers.values()) - len(self.failed) - len(self.unheard) - self.refused
 
     async def _one(self, order: str | None) -> None:
+        asked = time.monotonic()
+        used = self._free()
         try:
-            line = self._free() or await Line.to(self.port)
+            line = used or await Line.to(self.port)
         except Refused:
             self.refused += 1
             return
@@ -284,7 +287,10 @@ class Load:
                 status, headers, _ = await line.ask("POST", "/orders", f'{{"order_id": "{order}"}}')
         except (OSError, asyncio.IncompleteReadError) as error:
             line.close()
-            self.failed.append(f"{order}: {error!r}")
+            if used is None:
+                self.unheard.append(asked)
+            else:
+                self.failed.append(f"{order}: {error!r}")
             return
         self.answers[status] += 1
         if status == 200 and order is not None:

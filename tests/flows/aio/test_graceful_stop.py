@@ -51,6 +51,7 @@ async def test_sigterm_under_load_with_running_jobs_and_an_open_stream(start: St
 
     # Nobody who was accepted is failed.
     assert load.failed == []
+    assert load.unheard == []
     assert set(load.answers) == {200}
     # Everybody is told.
     assert ready - told <= 1.0

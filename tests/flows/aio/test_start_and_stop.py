@@ -4,13 +4,28 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
-from uno.aio import get_async_manager, get_resource_registry
+import pytest
+from tests.flows.proxy import Proxy
+
+from uno.aio import get_async_manager, get_resource_monitor, get_resource_registry
 from uno.app import App, Module
+from uno.data import Database, schema
 from uno.testing.postgres import DatabaseFarm
 
 TIMES = 50
+
+
+class Broker:
+    def __init__(self, story: list[str]) -> None:
+        self._story = story
+
+    async def start(self) -> None:
+        self._story.append("+broker")
+
+    async def close(self) -> None:
+        self._story.append("-broker")
 
 
 class Connection:
@@ -52,6 +67,59 @@ async def listener() -> AsyncIterator[int]:
 
     async with await asyncio.start_server(hear, "127.0.0.1") as server:
         yield server.sockets[0].getsockname()[1]
+
+
+class OnDatabase(Module):
+    def __init__(self, story: list[str]) -> None:
+        super().__init__("shop")
+        self._story = story
+
+    async def on_load(self) -> None:
+        await get_resource_registry().register("broker", Broker(self._story), depends_on=["database"])
+
+
+@pytest.mark.parametrize("outside", [False, True])
+async def test_a_resource_of_a_module_may_depend_on_the_database(outside: bool) -> None:
+    story: list[str] = []
+    async with get_async_manager().running() if outside else nullcontext():
+        for _ in range(2):
+            async with App(OnDatabase(story), database="sqlite:///:memory:"):
+                assert story == ["+broker"]
+            # Before the database, also where the manager runs on.
+            assert story == ["+broker", "-broker"]
+            assert "database" not in get_resource_registry()
+            story.clear()
+
+
+async def test_so_may_one_of_a_startup_hook() -> None:
+    story: list[str] = []
+    manager = get_async_manager()
+
+    @manager.add_startup_hook
+    async def hook() -> None:
+        if not story:  # it stays for those who start the manager of this process later
+            await manager.register_resource(Broker(story), "broker", depends_on="database")
+
+    async with App(database="sqlite:///:memory:"):
+        assert get_resource_registry().dependencies()["broker"] == ("database",)
+    assert story == ["+broker", "-broker"]
+
+
+async def test_a_database_that_is_away_is_not_called_healthy() -> None:
+    async with DatabaseFarm() as farm:
+        url = await farm.create()
+        async with Database(url) as database:
+            await schema.create(database)
+        proxy = Proxy(url)
+        await proxy.start()
+        async with App(database=proxy.url):
+            monitor = get_resource_monitor()
+            assert await monitor.health_of("database") == "healthy"
+            await proxy.stop()
+            found = (await monitor.get_health_summary())["resources"]["database"]
+            assert found["health"] == "unhealthy"
+            assert found["message"]
+        await farm.drop(url)
 
 
 def descriptors() -> int:

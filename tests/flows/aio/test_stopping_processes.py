@@ -1,8 +1,12 @@
 """Processes that are told to stop: by one signal and by two, early and late, under uvicorn alone, as workers."""
 
 import asyncio
+import os
 import re
+import shutil
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +64,46 @@ async def blocking() -> None:
 def in_a_thread() -> None:
     print("stubborn", flush=True)
     time.sleep(60)
+"""
+
+
+STUBBORN_PROGRAM = """
+import asyncio
+import time
+
+from uno.aio import get_async_manager, in_thread, run_application
+
+
+async def deaf():
+    print("stubborn", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+
+
+async def blocking():
+    print("stubborn", flush=True)
+    time.sleep(60)
+
+
+def work():
+    print("stubborn", flush=True)
+    time.sleep(60)
+
+
+async def in_a_thread():
+    def in_a_thread():
+        work()
+    await in_thread(in_a_thread)
+
+
+async def startup():
+    get_async_manager().create_task(STUBBORN())
+
+
+asyncio.run(run_application(startup, grace=0.5))
 """
 
 
@@ -129,11 +173,14 @@ async def test_an_application_that_does_not_stop_is_left_behind_with_the_line_at
     )
 
 
+@pytest.mark.parametrize("command", ["uno.cli run plain:api --port 0", "uvicorn plain:api --port 0"])
 @pytest.mark.parametrize("stubborn", ["deaf", "blocking", "in_a_thread"])
-async def test_whatever_does_not_end_is_ended_after_the_grace_period(start: Start, plain: Path, stubborn: str) -> None:
+async def test_whatever_does_not_end_is_ended_after_the_grace_period(
+    start: Start, plain: Path, command: str, stubborn: str
+) -> None:
     plain.write_text(plain.read_text() + STUBBORN)
-    process = start("uno.cli", "run", "plain:api", "--port", "0", UNO_GRACE="0.5")
-    port = int((await process.wait_for(r"Serving on http://127.0.0.1:(\d+)\n"))[1])
+    process = start(*command.split(), UNO_GRACE="0.5")
+    port = int((await process.wait_for(r"on http://127.0.0.1:(\d+)\s"))[1])
     asking = asyncio.create_task(ask(port, f"/{stubborn}"))
     await process.wait_for("stubborn")
     process.tell()
@@ -142,6 +189,17 @@ async def test_whatever_does_not_end_is_ended_after_the_grace_period(start: Star
     assert "Timeout (0:00:02.5" in process.printed
     assert stubborn == "deaf" or f"in {stubborn}" in process.printed
     await asyncio.gather(asking, return_exceptions=True)
+
+
+@pytest.mark.parametrize("stubborn", ["deaf", "blocking", "in_a_thread"])
+async def test_so_is_a_program(start: Start, served: Path, stubborn: str) -> None:
+    (served / "program.py").write_text(STUBBORN_PROGRAM.replace("STUBBORN", stubborn))
+    process = start("program")
+    await process.wait_for("stubborn")
+    process.tell()
+    assert await process.exit_code() == 1
+    assert "Timeout (0:00:02.5" in process.printed
+    assert stubborn == "deaf" or f"in {stubborn}" in process.printed
 
 
 MANAGED = """
@@ -195,12 +253,33 @@ async def test_a_signal_before_it_starts_under_uvicorn_alone_is_obeyed(start: St
     assert "loading" not in process.printed
 
 
-async def test_it_handles_the_signals_itself_as_it_has_to_with_the_number_1(start: Start, plain: Path) -> None:
-    process = start("uno.cli", "run", "plain:api", "--port", "0")
-    await process.wait_for("Serving on")
-    assert set(SIGNALS) <= handled(process.running.pid)
-    process.tell()
-    assert await process.exit_code() == 0
+def as_number_one() -> tuple[str, ...]:
+    """What runs a command as the process with the number 1 of a container; nothing where the machine permits none."""
+    for rights in (), ("--user", "--map-root-user"):
+        way = ("unshare", *rights, "--pid", "--fork", "--kill-child")
+        if shutil.which(way[0]) and subprocess.run([*way, "true"], capture_output=True, check=False).returncode == 0:
+            return way
+    return ()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("command", ["uno.cli run plain:api --port 0", "uvicorn plain:api --port 0", "program"])
+async def test_with_the_number_1_it_stops_as_otherwise_since_it_handles_the_signals_itself(
+    start: Start, plain: Path, command: str, number: int
+) -> None:
+    (plain.parent / "program.py").write_text(PROGRAM.replace("WAIT", "pass"))
+    before = as_number_one()
+    process = start(*command.split(), before=before)
+    await process.wait_for("on http|started")
+    pid = process.running.pid
+    if before:
+        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        assert re.search(r"NSpid:.*\s1$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    # What it has no handlers for, a process with the number 1 never gets; so this says it everywhere.
+    assert set(SIGNALS) <= handled(pid)
+    os.kill(pid, number)
+    assert await process.exit_code() == 0, process.printed
+    assert "unloaded" in process.printed or "closed" in process.printed
 
 
 # ── clients ──
@@ -251,13 +330,16 @@ async def test_under_uvicorn_alone_nobody_who_was_accepted_is_failed(start: Star
     loading = asyncio.create_task(load.run())
     while load.sent < 50:
         await asyncio.sleep(0.02)
+    told = time.monotonic()
     process.tell()
     await first_503(port)
-    # The parent holds the port open, and with several workers nobody else can close it: who knocks later is reset.
-    load.is_over = workers > 1
+    # It goes on until nobody listens any more.
     code = await process.exit_code()
     await loading
     assert (code, load.failed, set(load.answers)) == (0, [], {200})
+    # The parent holds the port open, and with several workers nobody else can close it: who knocks after the linger is
+    # reset.
+    assert [asked for asked in load.unheard if workers == 1 or asked < told + 1.0] == []
     assert len(re.findall("cache closed", process.printed)) == workers
     assert "Traceback" not in process.printed
 

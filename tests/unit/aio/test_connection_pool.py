@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from uno import clock
-from uno.aio import ConnectionPool, ResourceRegistry, get_resource_registry, managed_connection_pool
+from uno.aio import (
+    ConnectionPool,
+    ConnectionPoolClosed,
+    ResourceRegistry,
+    get_resource_registry,
+    managed_connection_pool,
+)
 from uno.data import Database
 from uno.errors import Misconfigured, TimedOut, Unavailable
 from uno.resilience import deadline
@@ -330,15 +336,71 @@ async def test_who_waits_when_it_is_closed_is_told(server: Server) -> None:
     assert server.open == 0
 
 
-async def test_what_is_not_given_back_in_time_is_cut_off(server: Server) -> None:
+async def test_what_is_not_given_back_in_time_is_cut_off(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     pool = server.pool()
     held = await pool.acquire()
     await pool.close(timeout=0)
     assert not held.is_open
+    [record] = [r for r in caplog.records if getattr(r, "signal", "") == "pool.cut_off"]
+    assert (vars(record)["pool"], vars(record)["connections"]) == ("wires", 1)
     await pool.release(held)
     await pool.close()
-    with pytest.raises(Misconfigured, match="is closed; make another one"):
+    with pytest.raises(ConnectionPoolClosed, match="is closed; make another one"):
         await pool.acquire()
+    assert issubclass(ConnectionPoolClosed, RuntimeError)
+
+
+async def test_closing_ends_as_soon_as_all_are_given_back(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    pool = server.pool()
+    async with pool.connection():
+        pass
+    async with asyncio.timeout(30):
+        await pool.close(timeout=1234)
+    pool = server.pool()
+    held = await pool.acquire()
+    closing = asyncio.create_task(pool.close(timeout=1234))
+    await settled()
+    assert not closing.done()
+    await pool.release(held)
+    async with asyncio.timeout(30):
+        await closing
+    assert [r for r in caplog.records if getattr(r, "signal", "") == "pool.cut_off"] == []
+    assert server.open == 0
+
+
+@pytest.mark.parametrize("begin", ["acquire", "start"])
+async def test_what_is_being_opened_when_it_is_closed_is_closed(server: Server, begin: str) -> None:
+    server.gate = asyncio.Event()
+    pool = server.pool(min_size=3)
+    opening = asyncio.create_task(getattr(pool, begin)())
+    await settled()
+    await pool.close()
+    server.gate.set()
+    with pytest.raises(ConnectionPoolClosed):
+        await opening
+    assert (server.opened, server.open) == (1, 0)
+    assert pool.get_metrics()["in_use_connections"] == 0
+
+
+async def test_one_that_is_being_asked_when_it_is_closed_is_closed(server: Server, hand: Hand) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def works(_wire: Wire) -> bool:
+        asked.set()
+        await go_on.wait()
+        return True
+
+    pool = server.pool(validate_func=works)
+    async with pool.connection():
+        pass
+    hand.passed += 31
+    taking = asyncio.create_task(pool.acquire())
+    await asked.wait()
+    await pool.close()
+    go_on.set()
+    with pytest.raises(ConnectionPoolClosed):
+        await taking
+    assert server.open == 0
 
 
 async def test_a_managed_pool_lives_in_the_registry_for_its_block(server: Server) -> None:

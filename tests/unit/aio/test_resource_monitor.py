@@ -1,16 +1,21 @@
 """How the resources are: the worst decides, and what nobody can tell of does not."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from uno.aio import ConnectionPool, ResourceHealth, ResourceMonitor, ResourceRegistry
 from uno.errors import Misconfigured, Unavailable
-from uno.health import HealthCheck, HealthStatus
+from uno.health import HealthCheck, HealthCheckResult, HealthStatus
 
 
 async def refused() -> None:
     raise OSError("nobody there")
+
+
+def fail_with_a_secret() -> None:
+    raise OSError("postgresql://shop:hunter2@db/shop")
 
 
 async def fill(pool: ConnectionPool[Any], times: int) -> None:
@@ -77,6 +82,8 @@ async def test_figures_of_others_are_understood() -> None:
     monitor = ResourceMonitor(registry)
     assert await monitor.health_of("database") is ResourceHealth.DEGRADED
     assert await monitor.health_of("task") is ResourceHealth.UNHEALTHY
+    await registry.register("in memory", object(), metrics=lambda: {"limit": 1, "in_use": 1})
+    assert await monitor.health_of("in memory") is ResourceHealth.HEALTHY
 
 
 @pytest.mark.parametrize(
@@ -94,15 +101,59 @@ async def test_an_empty_registry_of_ones_own_is_the_one_that_is_looked_at() -> N
     assert monitor.registry is own
 
 
-async def test_a_question_that_fails_is_unhealthy_and_a_wrong_answer_an_error() -> None:
+async def test_a_question_that_fails_or_hangs_or_is_answered_wrongly_is_unhealthy_and_says_why() -> None:
     monitor = ResourceMonitor(ResourceRegistry())
     monitor.register_health_check("disk", refused)
-    assert await monitor.health_of("disk") is ResourceHealth.UNHEALTHY
-    monitor.register_health_check("disk", lambda: "fine")
-    with pytest.raises(Misconfigured, match="A health check gives a bool or a ResourceHealth, not 'fine'"):
-        await monitor.health_of("disk")
+    monitor.register_health_check("wrong", lambda: "fine")
+    monitor.register_health_check("hanging", asyncio.Event().wait, timeout=0.01)
+    monitor.register_health_check("no", lambda: False)
+    monitor.register_health_check("secret", fail_with_a_secret)
+    monitor.register_health_check("full", lambda: HealthCheckResult("full", HealthStatus.DEGRADED, "97 %"))
+    monitor.register_health_check("nobody knows", lambda: ResourceHealth.UNKNOWN)
+    summary = await monitor.get_health_summary()
+    found = {name: (one["health"], one["message"]) for name, one in summary["resources"].items()}
+    assert found == {
+        "disk": ("unhealthy", "nobody there"),
+        "wrong": ("unhealthy", "A health check gives a bool or a ResourceHealth, not 'fine'."),
+        "hanging": ("unhealthy", "no answer within 0.01 s"),
+        "no": ("unhealthy", "it said no"),
+        "secret": ("unhealthy", found["secret"][1]),
+        "full": ("degraded", "97 %"),
+        "nobody knows": ("unknown", ""),
+    }
+    assert "hunter2" not in found["secret"][1]
     with pytest.raises(Misconfigured, match="The health check of 'disk' is a function"):
         monitor.register_health_check("disk", True)  # type: ignore[arg-type]
+
+
+async def test_those_that_are_asked_are_asked_at_the_same_time() -> None:
+    met = asyncio.Barrier(2)
+
+    async def meet() -> None:
+        await met.wait()
+
+    registry = ResourceRegistry()
+    await registry.register("broker", object(), check=meet)
+    monitor = ResourceMonitor(registry)
+    monitor.register_health_check("disk", meet)
+    assert (await monitor.get_health_summary())["healthy_count"] == 2
+    assert monitor.remove_health_check("disk")
+    assert not monitor.remove_health_check("disk")
+    assert list(monitor.names()) == ["broker"]
+
+
+async def test_a_resource_is_as_bad_as_its_answer_or_its_figures() -> None:
+    registry, answer = ResourceRegistry(), ResourceHealth.HEALTHY
+    figures = {"limit": 10, "in_use": 9}
+    await registry.register("database", object(), metrics=lambda: figures, check=lambda: answer)
+    monitor = ResourceMonitor(registry)
+    assert await monitor.health_of("database") is ResourceHealth.DEGRADED
+    figures["in_use"] = 1
+    assert await monitor.health_of("database") is ResourceHealth.HEALTHY
+    answer = ResourceHealth.UNHEALTHY
+    assert await monitor.health_of("database") is ResourceHealth.UNHEALTHY
+    report = await HealthCheck(checks=[monitor.check()]).check_async()
+    assert (report.status, report.checks[0].message) == (HealthStatus.UNHEALTHY, "database is unhealthy")
 
 
 async def test_in_a_report_of_health_it_is_one_check_that_degrades() -> None:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from uno import clock
-from uno.aio import ConnectionPool, ResourceRegistry, get_resource_registry, managed_resource
+from uno.aio import (
+    ConnectionPool,
+    RegistryClosed,
+    ResourceExists,
+    ResourceRegistry,
+    get_resource_registry,
+    managed_resource,
+)
 from uno.aio.order import in_order
 from uno.errors import Misconfigured, TimedOut
 from uno.resilience import CircuitBreaker
@@ -250,8 +257,9 @@ async def test_a_name_is_one_resource() -> None:
     cache = object()
     await registry.register("cache", cache)
     assert await registry.register("cache", cache) is cache
-    with pytest.raises(Misconfigured, match=r"'cache' is the name of another resource, a object"):
+    with pytest.raises(ResourceExists, match=r"'cache' is the name of another resource, a object"):
         await registry.register("cache", object())
+    assert issubclass(ResourceExists, ValueError)
 
 
 async def test_a_resource_without_a_name_is_refused() -> None:
@@ -268,11 +276,33 @@ async def test_a_call_instead_of_a_function_is_refused() -> None:
         await ResourceRegistry().register("cache", object(), close=called)
 
 
+async def test_a_start_that_is_not_async_is_only_called_where_it_is_meant(story: list[str]) -> None:
+    class Old:
+        def start(self) -> None:
+            story.append("+old")
+
+        def close(self) -> None:
+            story.append("-old")
+
+    registry, old = ResourceRegistry(), Old()
+    await registry.start()
+    with pytest.raises(Misconfigured, match=r"The start\(\) of the resource 'old', a Old, is not async"):
+        await registry.register("old", old)
+    assert len(registry) == 0
+    await registry.register("meant", old, start=old.start)
+    await registry.register("running already", Old(), start=lambda: None)
+    await registry.register("somebody else's", Old(), owned=False)
+    await registry.register("a class", Old)
+    await registry.close()
+    assert story == ["+old", "-old", "-old"]
+
+
 async def test_a_closed_registry_takes_nothing_that_would_stay_open() -> None:
     registry = ResourceRegistry()
     await registry.close()
-    with pytest.raises(Misconfigured, match="The resources are closed, so 'cache' would stay open for ever"):
+    with pytest.raises(RegistryClosed, match="The resources are closed, so 'cache' would stay open for ever"):
         await registry.register("cache", object())
+    assert issubclass(RegistryClosed, RuntimeError)
     with pytest.raises(Misconfigured, match="The resources are closed"):
         registry.pool("broker", object, print)
 
@@ -286,12 +316,20 @@ async def test_an_unknown_name_is_told_with_those_there_are(part: Callable[[str]
         await registry.unregister("cache")
 
 
-async def test_what_others_depend_on_is_not_taken_away(part: Callable[[str], Part]) -> None:
+async def test_what_others_depend_on_is_not_taken_away_or_after_them(
+    story: list[str], part: Callable[[str], Part]
+) -> None:
     registry = ResourceRegistry()
-    await registry.register("database", part("database"))
-    await registry.register("cache", part("cache"), depends_on="database")
-    with pytest.raises(Misconfigured, match="cache depends on the resource 'database'"):
+    await registry.start()
+    for name, needs in ("database", ()), ("cache", "database"), ("page", ("cache", "database")), ("other", ()):
+        await registry.register(name, part(name), depends_on=needs)
+    with pytest.raises(Misconfigured, match="cache, page depends on the resource 'database'"):
         await registry.unregister("database")
+    story.clear()
+    await registry.unregister("database", dependents=True)
+    assert story == ["-page", "-cache", "-database"]
+    assert list(registry.get_all_resources()) == ["other"]
+    await registry.close()
 
 
 # ── one of each name ──
@@ -397,6 +435,66 @@ async def test_one_that_starts_while_everything_closes_is_closed_too(story: list
     with pytest.raises(Misconfigured, match="The resources are closed"):
         await adding
     assert story == ["+slow", "-slow"]
+
+
+async def test_those_that_start_while_everything_closes_are_closed_too(
+    story: list[str], part: Callable[[str], Part]
+) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(Part):
+        async def start(self) -> None:
+            reached.set()
+            await go_on.wait()
+            await super().start()
+
+    registry = ResourceRegistry()
+    await registry.register("slow", Slow("slow", story))
+    await registry.register("next", part("next"))
+    starting = asyncio.create_task(registry.start())
+    await reached.wait()
+    await registry.close()
+    go_on.set()
+    with pytest.raises(RegistryClosed):
+        await starting
+    assert story == ["+slow", "-slow"]
+
+
+async def test_one_that_is_taken_out_while_another_starts_is_not_started(
+    story: list[str], part: Callable[[str], Part]
+) -> None:
+    registry = ResourceRegistry()
+    await registry.register("first", object(), start=lambda: registry.unregister("second"))
+    await registry.register("second", part("second"))
+    await registry.start()
+    assert story == []
+    await registry.close()
+
+
+async def test_a_start_waits_for_a_close_that_is_under_way(story: list[str], part: Callable[[str], Part]) -> None:
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        reached.set()
+        await go_on.wait()
+        story.append("-slow")
+
+    registry = ResourceRegistry()
+    registry.breaker("payments")
+    await registry.register("slow", object(), close=slow)
+    await registry.start()
+    closing = asyncio.create_task(registry.close())
+    await reached.wait()
+    starting = asyncio.create_task(registry.start())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not starting.done()
+    go_on.set()
+    await starting
+    await registry.register("again", part("again"))
+    assert story == ["-slow", "+again"]
+    await closing
+    await registry.close()
 
 
 async def test_for_a_block_a_closed_registry_is_good_enough(story: list[str], part: Callable[[str], Part]) -> None:

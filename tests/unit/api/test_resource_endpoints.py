@@ -1,6 +1,6 @@
 """The resources of a FastAPI application: closed with it, and shown to those who may see them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from uno import clock
-from uno.aio import get_async_manager, get_resource_registry
+from uno.aio import ResourceMonitor, get_async_manager, get_resource_monitor, get_resource_registry
 from uno.api import (
     AuthMiddleware,
     AuthProvider,
@@ -19,8 +19,9 @@ from uno.api import (
     create_resource_monitoring_endpoints,
     setup_resource_management,
 )
-from uno.app import App
+from uno.app import App, Module
 from uno.errors import Misconfigured
+from uno.health import Check
 
 
 class Tokens(AuthProvider):
@@ -87,6 +88,63 @@ def test_health_without_checks_says_how_the_resources_are() -> None:
     assert found.json()["checks"][0]["message"] == "payments is unhealthy"
 
 
+@pytest.fixture
+def monitor() -> Iterator[ResourceMonitor]:
+    monitor = get_resource_monitor()
+    yield monitor
+    monitor.remove_health_check("disk")
+
+
+def test_health_without_resources_asks_what_is_registered_to_be_asked(monitor: ResourceMonitor) -> None:
+    app = FastAPI()
+    create_health_endpoint(app)
+    monitor.register_health_check("disk", lambda: 1 / 0)
+    with TestClient(app) as client:
+        found = client.get("/health")
+    assert (found.status_code, found.json()["status"]) == (503, "unhealthy")
+    assert found.json()["checks"][0]["message"] == "disk is unhealthy: division by zero"
+
+
+def test_health_of_an_app_has_its_own_checks_and_the_resources(monitor: ResourceMonitor) -> None:
+    api = asgi(App(Module("shop", checks=[Check("till", lambda: None)]), database="sqlite:///:memory:"))
+    create_health_endpoint(api)
+    monitor.register_health_check("disk", lambda: True)
+    with TestClient(api) as client:
+        found = client.get("/health").json()
+        assert {check["name"]: check["status"] for check in found["checks"]} == {
+            "database": "healthy",
+            "till": "healthy",
+            "resources": "healthy",
+        }
+        assert client.portal is not None
+        client.portal.call(api.state.uno.database.close)
+        found = client.get("/health")
+    assert found.status_code == 503
+    assert {check["name"] for check in found.json()["checks"] if check["status"] == "unhealthy"} == {
+        "database",
+        "resources",
+    }
+
+
+@pytest.mark.parametrize(
+    "function", [setup_resource_management, create_health_endpoint, create_resource_monitoring_endpoints]
+)
+def test_an_app_is_not_what_answers_requests(function: Callable[[Any], None]) -> None:
+    with pytest.raises(Misconfigured, match=rf"{function.__name__}\(\) takes what answers requests: api = asgi\(app\)"):
+        function(App())
+
+
+def test_the_grace_period_is_that_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNO_GRACE", "0.25")
+    app, own = FastAPI(), FastAPI()
+    setup_resource_management(app)
+    setup_resource_management(own, grace=3)
+    for one, grace in (app, 0.25), (own, 3):
+        with TestClient(one) as client:
+            assert client.portal is not None
+            assert client.portal.call(lambda: get_async_manager().grace) == grace
+
+
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
 def test_told_to_stop_it_is_not_ready_and_still_alive(path: str) -> None:
     with TestClient(asgi(App())) as client:
@@ -141,7 +199,7 @@ def test_what_is_shown_is_what_is_there() -> None:
     with TestClient(app) as client:
         client.get("/open")
         found = client.get("/ops/resources").json()["resources"]
-        assert found["cache"] == {"type": "Cache", "health": "unknown", "depends_on": [], "figures": {}}
+        assert found["cache"] == {"type": "Cache", "health": "unknown", "message": "", "depends_on": [], "figures": {}}
         assert found["payments"]["health"] == "unhealthy"
         assert client.get("/ops/resources/payments").json() == found["payments"]
         assert client.get("/ops/resources/nothing").status_code == 404

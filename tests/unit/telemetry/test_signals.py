@@ -1,15 +1,17 @@
 """Signals: one catalogue, and nobody emits what is not in it."""
 
 import ast
+import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 
 import uno
-from uno.telemetry import emit, signal_counts
+from uno.telemetry import configure_logging, emit, signal_counts
 from uno.telemetry.catalogue import SIGNALS
 
 SOURCES = Path(uno.__file__).parent
@@ -49,9 +51,41 @@ def test_a_signal_is_a_log_line_with_its_fields_and_is_counted(caplog: pytest.Lo
     with caplog.at_level(logging.DEBUG, logger="uno.gauge"):
         emit("gauge.failed", gauge="lag", error="no database")
     [record] = caplog.records
-    assert (record.name, record.levelname, record.message) == ("uno.gauge", "WARNING", SIGNALS["gauge.failed"].text)
+    text = f"{SIGNALS['gauge.failed'].text}: gauge=lag, error=no database"
+    assert (record.name, record.levelname, record.message) == ("uno.gauge", "WARNING", text)
     assert (vars(record)["signal"], vars(record)["gauge"]) == ("gauge.failed", "lag")
     assert signal_counts()["gauge.failed"] == before + 1
+
+
+@pytest.mark.parametrize("formatter", [logging.Formatter("%(message)s"), None])
+def test_what_it_is_about_is_on_the_line_once_and_without_secrets(
+    formatter: logging.Formatter | None, logged: Callable[..., list[str]]
+) -> None:
+    [line] = logged(formatter, gauge="lag\nof mail", error="postgresql://shop:hunter2@db/shop")
+    assert line.count("mail") == 1
+    assert r"lag\nof mail" in line
+    assert line.count("@db/shop") == 1
+    assert "hunter2" not in line
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[..., list[str]]]:
+    """The lines that a handler with this formatter, or uno's own, writes of a gauge that failed."""
+    root = logging.getLogger()
+    before = root.handlers, root.level, structlog.get_config()
+
+    def log(formatter: logging.Formatter | None, **fields: str) -> list[str]:
+        stream = io.StringIO()
+        handler = logging.StreamHandler(stream)
+        if formatter is not None:
+            handler.setFormatter(formatter)
+        configure_logging(handler=handler, json=True)
+        emit("gauge.failed", **fields)
+        return stream.getvalue().splitlines()
+
+    yield log
+    root.handlers, root.level = before[:2]
+    structlog.configure(**before[2])
 
 
 def test_a_name_that_is_not_in_the_catalogue_is_a_bug() -> None:
