@@ -287,7 +287,7 @@ class ResourceRegistry:
         async with entry.starting:
             if comes_late:
                 self._refuse_closed(entry.name)
-            if not entry.started and self._entries.get(entry.name) is entry:
+            if self._entries.get(entry.name) is entry and not entry.started:
                 what = f"Starting the resource {entry.name!r}"
                 work = within(_started(entry), self.start_timeout, what, "is what it needs there?")
                 await _told(entry, "starting", work)
