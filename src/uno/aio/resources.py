@@ -14,6 +14,7 @@ from uno.aio.shield import outlasting
 from uno.aio.verbs import Verb, closer, done, left_of, require_verb, starter, within
 from uno.errors import Misconfigured
 from uno.health import Check
+from uno.redact import said
 from uno.resilience.arguments import require_numbers
 from uno.resilience.breaker import CircuitBreaker
 from uno.resilience.bulkhead import Bulkhead
@@ -175,9 +176,14 @@ class ResourceRegistry:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get_metrics(self) -> dict[str, dict[str, Any]]:
-        """The figures of each, by name; at least its type."""
-        return {name: figures_of(entry) for name, entry in self._entries.items()}
+    def get_metrics(self, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """The figures of these, or of each, by name; at least its type, and an `error` where asking for them failed."""
+        wanted = tuple(self._entries if names is None else names)
+        return {name: _figures_or_error(self._entry(name)) for name in wanted}
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """Those of this one. Raises `Misconfigured` where there is none, and what asking for them raises."""
+        return figures_of(self._entry(name))
 
     # ── one of each name ──
 
@@ -389,6 +395,13 @@ def figures_of(entry: Entry) -> dict[str, Any]:
     if isinstance(resource, CircuitBreaker):
         return figures | {"state": resource.state.value, "failure_threshold": resource.failure_threshold}
     return figures
+
+
+def _figures_or_error(entry: Entry) -> dict[str, Any]:
+    try:
+        return figures_of(entry)
+    except Exception as error:  # whoever looks sees it, and the others all the same
+        return {"type": type(entry.resource).__name__, "error": said(error, repr)}
 
 
 def _listed(names: Iterable[str]) -> str:

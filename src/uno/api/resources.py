@@ -98,8 +98,8 @@ def create_resource_monitoring_endpoints(app: FastAPI, prefix: str = "/managemen
 
 
 async def _shown(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    registry = get_resource_registry()
-    figures, needs = registry.get_metrics(), registry.dependencies()
+    registry, names = get_resource_registry(), list(names)
+    figures, needs = registry.get_metrics(names), registry.dependencies()
     looked = await get_resource_monitor().look(names)
     return {name: _one(dict(clean(figures[name])), one, needs[name]) for name, one in looked.items()}
 

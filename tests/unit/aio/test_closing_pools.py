@@ -30,7 +30,7 @@ async def test_one_that_does_not_close_keeps_none_of_the_others_open(caplog: pyt
     assert sorted(closed) == [0, 2]
     # It ended when it was cancelled.
     assert "left behind" not in str(caught.value)
-    assert "test_connection_pool.py" in caplog.text
+    assert "test_closing_pools.py" in caplog.text
     assert "disconnect; it is left to the server" in caplog.text
 
 
