@@ -83,14 +83,18 @@ class ResourceMonitor:
         known = {name: self._known(name) for name in wanted}
         checks = {name: check for name in wanted if (check := self._check_of(name)) is not None}
         answers = (await report(Check(name, partial(_answer, one), one.timeout) for name, one in checks.items())).checks
-        said = {name: _looked(answer) for name, answer in zip(checks, answers, strict=True)}
-        return {name: _worse(said.get(name), known[name]) for name in wanted}
+        told = {name: _looked(answer) for name, answer in zip(checks, answers, strict=True)}
+        return {name: _worse(told.get(name), known[name]) for name in wanted}
 
-    def _known(self, name: str) -> ResourceHealth:
+    def _known(self, name: str) -> Looked:
         """What the figures say, where nobody was named to ask."""
         if name in self._asked:
-            return ResourceHealth.UNKNOWN
-        return health_of(self.registry.get(name), self.registry.get_metrics()[name])
+            return Looked(ResourceHealth.UNKNOWN)
+        resource = self.registry.get(name)
+        try:
+            return Looked(health_of(resource, self.registry.figures(name)))
+        except Exception as error:  # that is the answer; the others are looked at all the same
+            return Looked(ResourceHealth.UNHEALTHY, f"its figures cannot be had: {said(error, repr)}")
 
     def _check_of(self, name: str) -> Check | None:
         return self._asked.get(name) or self.registry.check_of(name)
@@ -196,11 +200,11 @@ def _looked(answer: HealthCheckResult) -> Looked:
     return Looked(health, answer.message, asked=True)
 
 
-def _worse(said: Looked | None, known: ResourceHealth) -> Looked:
+def _worse(told: Looked | None, known: Looked) -> Looked:
     """What it says of itself, unless its figures are worse."""
-    if said is None or overall([said.health, known]) is not said.health:
-        return Looked(known)
-    return said
+    if told is None or overall([told.health, known.health]) is not told.health:
+        return known
+    return told
 
 
 _monitor = ResourceMonitor()

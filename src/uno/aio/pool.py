@@ -5,12 +5,13 @@ import inspect
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from uno import clock
 from uno.aio.ending import end_within
 from uno.aio.shield import to_the_end
-from uno.aio.verbs import LAST, done, within
+from uno.aio.verbs import LAST, done, waiting, within
 from uno.errors import Misconfigured, TimedOut, Unavailable
 from uno.resilience.arguments import require_counts, require_function, require_numbers
 from uno.resilience.deadline import remaining
@@ -35,6 +36,10 @@ class Pooled(Generic[T]):
     def __init__(self, connection: T, now: float) -> None:
         self.connection = connection
         self.opened = self.checked = now
+
+
+def _error_of(task: "asyncio.Task[Any]") -> BaseException | None:
+    return asyncio.CancelledError() if task.cancelled() else task.exception()
 
 
 class ConnectionPool(Generic[T]):
@@ -281,14 +286,38 @@ class ConnectionPool(Generic[T]):
             await self._cut_off()
 
     async def _close_idle(self) -> None:
-        while self._idle:
-            await self._close(self._idle.pop())
+        await self._close_all([self._idle.pop() for _ in range(len(self._idle))])
 
     async def _cut_off(self) -> None:
         if self._used:
             emit("pool.cut_off", pool=self.name, connections=len(self._used))
-        while self._used:
-            await self._close(self._used.popitem()[1])
+        await self._close_all([self._used.popitem()[1] for _ in range(len(self._used))])
+
+    async def _close_all(self, pooled: list[Pooled[T]]) -> None:
+        """At the same time: one that hangs keeps none of the others open."""
+        self._closed += len(pooled)
+        if self.close_func is None or not pooled:
+            return
+        closing = [asyncio.create_task(done(partial(self.close_func, one.connection))) for one in pooled]
+        try:
+            await asyncio.wait(closing, timeout=_CLOSING)
+        except asyncio.CancelledError:  # whoever waits has no more time; half closed they would be open
+            await asyncio.wait(closing, timeout=LAST / 2)
+            raise
+        finally:
+            await self._end_closing(closing)
+
+    async def _end_closing(self, closing: "list[asyncio.Task[Any]]") -> None:
+        """What fails or hangs is of no use any more either way; the log says so."""
+        late = [task for task in closing if not task.done()]
+        errors = [error for task in closing if task not in late and (error := _error_of(task))]
+        hung = [f"it took too long{waiting(task.get_coro())}; it is left to the server" for task in late]
+        for text in [*map(repr, errors), *hung]:
+            emit("pool.close_failed", pool=self.name, error=text)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=LAST / 2)
 
     async def __aenter__(self) -> "ConnectionPool[T]":
         await self.start()

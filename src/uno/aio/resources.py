@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from uno.aio.order import in_order
@@ -13,6 +14,7 @@ from uno.aio.shield import outlasting
 from uno.aio.verbs import Verb, closer, done, left_of, require_verb, starter, within
 from uno.errors import Misconfigured
 from uno.health import Check
+from uno.redact import said
 from uno.resilience.arguments import require_numbers
 from uno.resilience.breaker import CircuitBreaker
 from uno.resilience.bulkhead import Bulkhead
@@ -47,8 +49,14 @@ class Entry:
 
     # Whether it outlives a stop: what was only asked for by name, and has nothing to close, as a breaker.
     is_kept: bool = False
+    # Held by whoever starts it.
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     # How it is, asked of itself.
     check: Check | None = None
+
+
+# The names of those in whose start this is.
+_starting: ContextVar[frozenset[str]] = ContextVar("uno.aio.resources.starting", default=frozenset())
 
 
 class ResourceRegistry:
@@ -116,8 +124,7 @@ class ResourceRegistry:
         try:
             in_order(self._needs())
             if self._runs:
-                self._refuse_missing(entry)
-                await self._start(entry)
+                await self._after_what_it_needs(entry)
         except BaseException:
             self._entries.pop(name, None)
             raise
@@ -169,9 +176,14 @@ class ResourceRegistry:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def get_metrics(self) -> dict[str, dict[str, Any]]:
-        """The figures of each, by name; at least its type."""
-        return {name: figures_of(entry) for name, entry in self._entries.items()}
+    def get_metrics(self, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """The figures of these, or of each, by name; at least its type, and an `error` where asking for them failed."""
+        wanted = tuple(self._entries if names is None else names)
+        return {name: _figures_or_error(self._entry(name)) for name in wanted}
+
+    def figures(self, name: str) -> dict[str, Any]:
+        """Those of this one. Raises `Misconfigured` where there is none, and what asking for them raises."""
+        return figures_of(self._entry(name))
 
     # ── one of each name ──
 
@@ -256,10 +268,14 @@ class ResourceRegistry:
 
     async def start_one(self, name: str) -> None:
         """Start this one, after those it depends on, also where the registry does not run."""
-        entry = self._entry(name)
+        await self._after_what_it_needs(self._entry(name))
+
+    async def _after_what_it_needs(self, entry: Entry) -> None:
         self._refuse_missing(entry)
         for needed in entry.needs:
             await self.start_one(needed)
+        # One that failed meanwhile is not there any more.
+        self._refuse_missing(entry)
         await self._start(entry)
 
     async def _close_after(self, error: BaseException) -> None:
@@ -269,10 +285,18 @@ class ResourceRegistry:
             error.add_note(f"Closing what was started failed, too: {another!r}")
 
     async def _start(self, entry: Entry) -> None:
-        if entry.started or entry.start is None:
+        """Start it once: who comes while somebody does waits for that."""
+        # Its own start may register what depends on it.
+        if entry.started or entry.start is None or entry.name in _starting.get():
             return
-        what = f"Starting the resource {entry.name!r}"
-        await _told(entry, "starting", within(_started(entry), self.start_timeout, what, "is what it needs there?"))
+        comes_late = entry.starting.locked()
+        async with entry.starting:
+            if comes_late:
+                self._refuse_closed(entry.name)
+            if self._entries.get(entry.name) is entry and not entry.started:
+                what = f"Starting the resource {entry.name!r}"
+                work = within(_started(entry), self.start_timeout, what, "is what it needs there?")
+                await _told(entry, "starting", work)
 
     async def close(self, *, until: float | None = None) -> None:
         """Close everything in the reverse order, each within its limit, all of them `until` then if that is given
@@ -346,6 +370,7 @@ def _require_name(name: Any) -> None:
 
 
 async def _started(entry: Entry) -> None:
+    _starting.set(_starting.get() | {entry.name})
     # Also where nobody waits for it any more: there is something to close.
     await done(cast(Verb, entry.start))
     entry.started = True
@@ -370,6 +395,13 @@ def figures_of(entry: Entry) -> dict[str, Any]:
     if isinstance(resource, CircuitBreaker):
         return figures | {"state": resource.state.value, "failure_threshold": resource.failure_threshold}
     return figures
+
+
+def _figures_or_error(entry: Entry) -> dict[str, Any]:
+    try:
+        return figures_of(entry)
+    except Exception as error:  # whoever looks sees it, and the others all the same
+        return {"type": type(entry.resource).__name__, "error": said(error, repr)}
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -7,12 +7,13 @@ is finished, within the grace period.
 
 import asyncio
 import logging
+import math
 import os
 import select
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import uvicorn
@@ -29,6 +30,8 @@ T = TypeVar("T")
 log = logging.getLogger("uno.api")
 # Seconds that a connection without a request may still send one, and between two looks at those there are.
 _FRESH, _LOOK = 1.0, 0.02
+# Seconds after the grace period that requests which are cancelled then have for a commit under way and their answer.
+_ANSWERING = 1.0
 
 
 class Draining:
@@ -43,6 +46,12 @@ class Draining:
         # The task of the application's lifespan, and what it was when that did not end.
         self.lifespan: asyncio.Task[Any] | None = None
         self.error: TimedOut | None = None
+        # The end of the grace period.
+        self._deadline = math.inf
+
+    def _until(self, after: float = 0.0) -> float:
+        """Seconds until the end of the grace period, or until so many later."""
+        return max(0.0, self._deadline + after - clock.monotonic())
 
     def left(self) -> float:
         """Seconds that what was begun has for finishing."""
@@ -92,14 +101,15 @@ class Draining:
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """What the server does once it should exit, in place of its own."""
+        if not self.gave_up:
+            self.manager.request_shutdown("the server stops", grace=self.grace)
+        self._deadline = clock.monotonic() + self.manager.remaining()
         if self.gave_up:
             self._close_sockets(sockets or [])
-            await self._end_lifespan()
-            return
-        self.manager.request_shutdown("the server stops", grace=self.grace)
-        await self._accept_the_last(sockets or [])
-        await self._answer_the_last()
-        await self._finish()
+        else:
+            await self._accept_the_last(sockets or [])
+            await self._answer_the_last()
+            await self._finish()
         await self._end_lifespan()
 
     async def _accept_the_last(self, sockets: list[socket.socket]) -> None:
@@ -127,8 +137,11 @@ class Draining:
     async def _answer_the_last(self) -> None:
         """Who has connected is about to ask, and what has arrived is read; who has asked before and is idle goes."""
         connections = self.server.server_state.connections
+        if getattr(self.server.config, "ssl", None) is not None:
+            # Who was just accepted is not among them before the end of the handshake.
+            await asyncio.sleep(min(_FRESH, self._until()))
         fresh_until = clock.monotonic() + _FRESH
-        while self.manager.remaining() > 0:
+        while self._until() > 0:
             is_early = clock.monotonic() < fresh_until
             if not (is_early and any(map(_is_fresh, connections))) and not _arrived(connections):
                 break
@@ -137,24 +150,27 @@ class Draining:
             connection.shutdown()
 
     async def _finish(self) -> None:
-        state = self.server.server_state
-        while state.tasks and (left := self.manager.remaining()) > 0:
+        state, longer = self.server.server_state, 0.0
+        while state.tasks and (left := self._until()) > 0:
             await asyncio.wait(set(state.tasks), timeout=left)
         if state.tasks:
-            emit("request.cut_off", requests=len(state.tasks))
-            late = set(state.tasks)
-            for task in late:
-                task.cancel()
-            await asyncio.wait(late, timeout=LAST)
+            longer = _ANSWERING
+            await self._cut_off(set(state.tasks))
         # The last bytes of an answer leave after its handler.
-        while state.connections and self.manager.remaining() > 0:  # noqa: ASYNC110 - there is no event
+        while state.connections and self._until(longer) > 0:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(_LOOK)
         for connection in list(state.connections):
             connection.transport.abort()
 
+    async def _cut_off(self, late: set[asyncio.Task[Any]]) -> None:
+        emit("request.cut_off", requests=len(late))
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late, timeout=max(LAST, self._until(_ANSWERING)))
+
     async def _end_lifespan(self) -> None:
         ending = asyncio.create_task(self.server.lifespan.shutdown(), name="uno lifespan")
-        await asyncio.wait([ending], timeout=self.manager.remaining() + CLOSING + LAST)
+        await asyncio.wait([ending], timeout=self._until(CLOSING + LAST))
         if ending.done():
             ending.result()
             return
@@ -166,9 +182,38 @@ class Draining:
             await end_within(self.lifespan, LAST)
 
 
+@contextmanager
+def logged_once() -> Iterator[None]:
+    """What uno has logged already, with its correlation id, uvicorn does not log again."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(_not_logged_yet)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_not_logged_yet)
+
+
+def _not_logged_yet(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    return not getattr(error, "__uno_logged__", False)
+
+
 def _is_fresh(connection: Any) -> bool:
-    """Whether nothing was asked on it yet; a WebSocket has no requests."""
-    return hasattr(connection, "cycle") and connection.cycle is None
+    """Whether nothing was asked on it yet, or a part of a request is there; a WebSocket has no requests."""
+    return hasattr(connection, "cycle") and (connection.cycle is None or _has_begun(connection))
+
+
+def _has_begun(connection: Any) -> bool:
+    """Whether a part of the next head was read: what parsers do not tell is found where uvicorn keeps it."""
+    if not getattr(connection.cycle, "response_complete", False):
+        return False
+    # httptools: the scope is that of the next request from its first byte on.
+    scope, answered = getattr(connection, "scope", None), getattr(connection.cycle, "scope", None)
+    if scope is not None and answered is not None and scope is not answered:
+        return True
+    # h11: it keeps a head until that is whole.
+    read, _ended = getattr(getattr(connection, "conn", None), "trailing_data", (b"", False))
+    return bool(read)
 
 
 def _let_in_line(most: int, listening: Iterable[Any]) -> None:
@@ -212,7 +257,8 @@ async def draining_uvicorn(
     draining = Draining(server, manager, grace=grace, linger=lingering)
     draining.lifespan = asyncio.current_task()
     server.shutdown = draining.shutdown  # type: ignore[method-assign]
-    with taking_signals(_AskedTwice(asyncio.get_running_loop(), draining.tell, draining.left)):
+    asked = _AskedTwice(asyncio.get_running_loop(), draining.tell, draining.left)
+    with taking_signals(asked), logged_once():
         async with AsyncExitStack() as stack:
             yield await draining.started(stack, life)
 

@@ -113,8 +113,8 @@ def _running(task: dict[str, Any]) -> bool:
 
 
 async def _shown(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    registry = get_resource_registry()
-    figures, needs = registry.get_metrics(), registry.dependencies()
+    registry, names = get_resource_registry(), list(names)
+    figures, needs = registry.get_metrics(names), registry.dependencies()
     looked = await get_resource_monitor().look(names)
     return {name: _one(dict(clean(figures[name])), one, needs[name]) for name, one in looked.items()}
 

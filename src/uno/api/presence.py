@@ -13,7 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno.aio import AsyncManager
 from uno.api.problems import problem_response
-from uno.errors import Unavailable
+from uno.errors import TimedOut, Unavailable
+from uno.resilience.alarm import interrupted
 from uno.telemetry import emit
 
 # Seconds between two looks at the requests that are being answered: a handler is cancelled by the second at the latest.
@@ -158,10 +159,12 @@ class Answering:
         if self._is_stream() and not self.answered:
             await self.send(_LAST)
 
-    async def refuse(self) -> None:
+    async def refuse(self, error: asyncio.CancelledError) -> None:
         """It was cancelled because the process stops, and its client is still there."""
         if self._begun is None:
-            problem = problem_response(Unavailable("The server stops; try again."), self._scope)
+            found = interrupted(error, "The server stops.")
+            told = Unavailable("The server stops; try again.") if type(found) is TimedOut else found
+            problem = problem_response(told, self._scope)
             await problem(self._scope, self.receive, self.send)
 
 
@@ -198,5 +201,5 @@ class Attended:
             return
         if self.presence.closing:
             error.__uno_logged__ = True  # type: ignore[attr-defined] # that some were cut off is told once for all
-            await request.refuse()
+            await request.refuse(error)
         raise error

@@ -5,7 +5,6 @@ raises its own error instead of a log full of traces.
 """
 
 import asyncio
-import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, suppress
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno.aio import get_async_manager
 from uno.aio.stopping import go_on, told_to_stop
-from uno.api.draining import Draining
+from uno.api.draining import Draining, logged_once
 from uno.errors import Unavailable
 
 # What is queued while all workers are busy.
@@ -69,20 +68,18 @@ async def serve(
     sock = sock or listen(host, port)
     watched = _Watched(asgi_app)
     server = _Server(watched, sock, ready, access_log, grace=shutdown_timeout, linger=linger)
-    logger = logging.getLogger("uvicorn.error")
-    logger.addFilter(_not_logged_yet)
     running = asyncio.ensure_future(_run(server, sock))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        server.should_exit = True
-        await running
-        raise
-    finally:
-        logger.removeFilter(_not_logged_yet)
-        sock.close()
-        await server.let_go()
-        go_on()
+    with logged_once():
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            server.should_exit = True
+            await running
+            raise
+        finally:
+            sock.close()
+            await server.let_go()
+            go_on()
     error = server.draining.error or watched.error
     # Told to stop, an application that was just starting is cancelled.
     if error is not None and not (server.draining.was_told and isinstance(error, asyncio.CancelledError)):
@@ -157,9 +154,3 @@ def _without_text(send: Send) -> Callable[[Message], Awaitable[None]]:
         await send({name: value for name, value in message.items() if name != "message"})
 
     return quiet
-
-
-def _not_logged_yet(record: logging.LogRecord) -> bool:
-    """uno has logged the exception of a request already, with its correlation id."""
-    error = record.exc_info[1] if record.exc_info else None
-    return not getattr(error, "__uno_logged__", False)

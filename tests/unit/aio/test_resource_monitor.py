@@ -162,3 +162,29 @@ async def test_in_a_report_of_health_it_is_one_check_that_degrades() -> None:
     report = await HealthCheck(checks=[ResourceMonitor(registry).check()]).readiness_async()
     assert report.status is HealthStatus.DEGRADED
     assert report.checks[0].message == "payments is unhealthy"
+
+
+async def test_one_whose_figures_cannot_be_had_is_unhealthy_and_hides_none_of_the_others() -> None:
+    asked: list[str] = []
+
+    def fail() -> dict[str, object]:
+        asked.append("mailer")
+        raise RuntimeError("no connection")
+
+    registry = ResourceRegistry()
+    await registry.register("mailer", object(), metrics=fail)
+    registry.breaker("payments")
+    monitor = ResourceMonitor(registry)
+    # Only the one that is asked for.
+    assert await monitor.health_of("payments") == "healthy"
+    assert asked == []
+    summary = await monitor.get_health_summary()
+    assert {name: one["health"] for name, one in summary["resources"].items()} == {
+        "mailer": "unhealthy",
+        "payments": "healthy",
+    }
+    assert summary["resources"]["mailer"]["message"] == "its figures cannot be had: RuntimeError('no connection')"
+    health = HealthCheck(checks=lambda: [monitor.check()])
+    assert (await health.check_async()).status is HealthStatus.DEGRADED
+    assert registry.get_metrics()["mailer"] == {"type": "object", "error": "RuntimeError('no connection')"}
+    assert registry.get_metrics()["payments"]["state"] == "closed"

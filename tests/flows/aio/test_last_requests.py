@@ -1,0 +1,136 @@
+"""Requests that arrive in the last moment before a process that was told to stop accepts nothing more."""
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.flows.aio.conftest import Line, Process, Refused, Start, ask, first_503
+
+APPLICATION = """
+import asyncio
+
+from uno.aio import get_async_manager
+from uno.api import asgi
+from uno.app import App
+from uno.data.deadlines import to_the_end
+
+api = asgi(App())
+manager = get_async_manager()
+
+
+@api.get("/quick")
+async def quick() -> str:
+    return "done"
+
+
+@api.get("/committing")
+async def committing() -> str:
+    await to_the_end(commit())
+    return "done"
+
+
+async def commit() -> None:
+    print("commit begins", flush=True)
+    while manager.remaining() > 0:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.4)
+    print("committed", flush=True)
+"""
+RUN = ("uno.cli", "run", "plain:api", "--port", "0")
+UVICORN = ("uvicorn", "plain:api", "--port", "0")
+SERVERS = pytest.mark.parametrize("command", [RUN, UVICORN])
+
+
+@pytest.fixture
+def plain(served: Path) -> Path:
+    path = served / "plain.py"
+    path.write_text(APPLICATION)
+    return path
+
+
+async def port_of(process: Process) -> int:
+    return int((await process.wait_for(r"(?:on|running on) https?://127.0.0.1:(\d+)"))[1])
+
+
+async def until_nobody_listens(port: int) -> None:
+    while True:
+        try:
+            (await Line.to(port)).close()
+        except Refused:
+            return
+        await asyncio.sleep(0.02)
+
+
+@SERVERS
+async def test_a_request_that_has_begun_to_arrive_on_a_used_connection_is_answered(
+    start: Start, plain: Path, command: tuple[str, ...]
+) -> None:
+    process = start(*command)
+    port = await port_of(process)
+    line = await Line.to(port)
+    assert (await line.ask("GET", "/quick"))[0] == 200
+    line.writer.write(b"GET /quick HTTP/1.1\r\nHo")
+    assert (await ask(port, "/quick"))[0] == 200
+    process.tell()
+    await until_nobody_listens(port)
+    line.writer.write(b"st: x\r\n\r\n")
+    status, headers = await line.head()
+    assert (status, headers["connection"]) == (200, "close")
+    line.close()
+    assert await process.exit_code() == 0
+
+
+@SERVERS
+async def test_a_commit_at_the_end_of_the_grace_period_is_finished_and_its_client_told(
+    start: Start, plain: Path, command: tuple[str, ...]
+) -> None:
+    process = start(*command, UNO_GRACE="1")
+    port = await port_of(process)
+    asking = asyncio.create_task(ask(port, "/committing"))
+    await process.wait_for("commit begins")
+    process.tell()
+    await first_503(port)
+    status, body = await asking
+    assert (status, "its commit was under way, and has succeeded" in body) == (504, True)
+    assert await process.exit_code() == 0
+    assert "committed" in process.printed
+    assert "Traceback" not in process.printed
+
+
+# ── TLS ──
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[str, str]:
+    """The files of a key and of its certificate."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    signed = made.not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1)).sign(key, hashes.SHA256())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (tmp_path / "key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    (tmp_path / "certificate").write_bytes(signed.public_bytes(pem))
+    return str(tmp_path / "key"), str(tmp_path / "certificate")
+
+
+async def test_who_is_in_the_middle_of_a_handshake_is_answered(
+    start: Start, plain: Path, certificate: tuple[str, str]
+) -> None:
+    key, signed = certificate
+    process = start(*UVICORN, "--ssl-keyfile", key, "--ssl-certfile", signed)
+    port = await port_of(process)
+    trusting = ssl.create_default_context(cafile=signed)
+    trusting.check_hostname = False
+    line = await Line.to(port)
+    process.tell()
+    await until_nobody_listens(port)
+    await line.writer.start_tls(trusting)
+    assert (await line.ask("GET", "/quick"))[0] == 200
+    line.close()
+    assert await process.exit_code() == 0
