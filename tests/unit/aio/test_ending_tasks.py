@@ -5,14 +5,34 @@ import contextlib
 from typing import Any
 
 import pytest
-from tests.unit.aio.conftest import settled
 
-from uno.aio import cancel_on_exit, cancellable, ending, managed_background_task
+from uno.aio import RestartPolicy, TaskManager, cancel_on_exit, cancellable, ending
 from uno.errors import Misconfigured
 
 
 async def forever() -> None:
     await asyncio.Event().wait()
+
+
+async def settled() -> None:
+    """Until every task has gone as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_what_hears_that_it_is_to_end_by_ending_well_is_not_started_again() -> None:
+    calls: list[int] = []
+
+    async def polite() -> None:
+        calls.append(1)
+        with contextlib.suppress(asyncio.CancelledError):
+            await forever()
+
+    manager = TaskManager()
+    manager.create_task(polite, restart=RestartPolicy(1, on="always", base_delay=0))
+    await settled()
+    assert await manager.shutdown(grace=0.1) == []
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("when", ["in the block", "at its end"])
@@ -27,7 +47,7 @@ async def test_who_is_cancelled_does_not_wait_for_ever_for_a_task_that_swallowed
         await forever()
 
     async def block() -> None:
-        async with managed_background_task("deaf", deaf):
+        async with cancel_on_exit(asyncio.create_task(deaf(), name="deaf")):
             await (forever() if when == "in the block" else settled())
 
     task = asyncio.create_task(block())
