@@ -91,6 +91,12 @@ def runner() -> object:
     return _lent.get(task, task) if _lent and task is not None else task
 
 
+def runner_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """The task that has lent itself to this one, and waits for it; itself where none has."""
+    found: asyncio.Task[Any] = _lent.get(task, task)
+    return found
+
+
 def lend(task: asyncio.Task[Any]) -> None:
     """From now on `task` counts as the one that runs here, which does nothing but wait for it."""
     mine: Any = runner()
