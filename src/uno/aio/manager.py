@@ -27,6 +27,8 @@ T = TypeVar("T")
 log = logging.getLogger("uno.lifecycle")
 # Seconds for closing what is open, after the grace period has been used up.
 CLOSING = 1.25
+# How often tasks that end may begin others, which end in their turn.
+_ROUNDS = 8
 
 
 class Stage(StrEnum):
@@ -247,14 +249,26 @@ class AsyncManager:
     async def finish_tasks(self) -> None:
         """Tell everybody to stop; background tasks have the rest of the grace period for ending, then are cancelled."""
         self.request_shutdown("its work is done")
-        running = self.tasks.running()
+        await self._finish(self.tasks)
+        await self._finish_later_ones()
+
+    async def _finish(self, tasks: TaskManager) -> None:
+        running = tasks.running()
         if running:
             await asyncio.wait(running, timeout=self.remaining())
         late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in running if not task.done()]
         if late:
             emit("tasks.cancelled", tasks=late)
         self._takes_tasks = False
-        await self.tasks.shutdown(LAST)
+        await tasks.shutdown(LAST)
+
+    async def _finish_later_ones(self) -> None:
+        """What others have begun while they ended, as `@as_task` does, and so on, but not for ever."""
+        for _ in range(_ROUNDS):
+            later = self._find_tasks()
+            if not later.running():
+                return
+            await self._finish(later)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Stop: finish the tasks, run the shutdown hooks, close the resources, each in the reverse order.
@@ -279,6 +293,7 @@ class AsyncManager:
         for hook in reversed(self._on_stop):
             await _gathering(errors, within(done(hook), self.remaining() + CLOSING, _named(hook), "let it end sooner"))
         await _gathering(errors, self.resources.close(until=clock.monotonic() + self.remaining() + CLOSING))
+        await self._finish_later_ones()
         self._stage = Stage.STOPPED
         # What was added while it ran belongs to that run.
         del self._on_start[self._lasting[0] :], self._on_stop[self._lasting[1] :]

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from uno.aio import RestartPolicy, TaskManager, cancel_on_exit, cancellable, ending
+from uno.aio import (
+    RestartPolicy,
+    TaskManager,
+    as_task,
+    cancel_on_exit,
+    cancellable,
+    ending,
+    get_async_manager,
+    get_task_manager,
+)
 from uno.errors import Misconfigured
 
 
@@ -72,3 +81,39 @@ async def test_no_task_waits_for_itself() -> None:
         await wait_for(asyncio.current_task())
     with pytest.raises(Misconfigured, match="would wait for itself"):
         await cancellable(wait_for)(asyncio.current_task())
+
+
+async def test_what_is_begun_while_the_manager_stops_ends_before_it_has_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    story: list[str] = []
+
+    @as_task("flushing")
+    async def flush(what: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            story.append(f"-{what}")
+
+    class Flushed:
+        async def close(self) -> None:
+            story.append("closing")
+            flush("of the resource")
+
+    async def work(left: int) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            flush(f"of task {left}")
+            if left:
+                get_task_manager().create_task(work(left - 1))
+                await settled()
+
+    async with get_async_manager().running(grace=0) as manager:
+        await manager.register_resource(Flushed(), "flushed")
+        manager.create_task(work(2))
+        await settled()
+    assert story[-2:] == ["closing", "-of the resource"]
+    assert set(story[:-2]) == {"-of task 2", "-of task 1", "-of task 0"}
+    assert get_task_manager().running() == []
+    assert "does not end" not in caplog.text
