@@ -95,7 +95,7 @@ def waiting_for(task: "asyncio.Task[Any]") -> "list[asyncio.Task[Any]]":
     found = [task]
     for one in found:
         owners = [group.owner for group in list(opened) if any(one is member for member, _ in group.running())]
-        found += {owner for owner in (*owners, sync.runner_of(one)) if owner is not None}.difference(found)
+        found += {owner for owner in (*owners, sync.holder_of(one)) if owner is not None}.difference(found)
     return found
 
 
