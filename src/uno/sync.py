@@ -11,12 +11,13 @@ import gc
 import inspect
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future, wait as wait_for
 from contextvars import Context, copy_context
 from functools import partial
 from types import CodeType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from uno import clock
 from uno.errors import Misconfigured, TimedOut
@@ -32,7 +33,7 @@ _NO_LOOP = (
 )
 _OURS = ("uno", "sqlalchemy", "contextlib", "asyncio", "anyio", "sniffio")
 # What a task runs for which other one: a unit of work and a lock are of that.
-_lent: dict[asyncio.Task[Any], Any] = {}
+_lent: "dict[asyncio.Task[Any], _Loan]" = {}
 # How often something may wait again, cleaning up.
 _REFUSALS = 100
 # Seconds: how often who waits looks whether the loop still runs, and for how long it may not begin.
@@ -88,14 +89,72 @@ def runner() -> object:
     if loop is None:
         return threading.current_thread()
     task = asyncio.current_task(loop)
-    return _lent.get(task, task) if _lent and task is not None else task
+    return _lent[task].runner if _lent and task in _lent else task
+
+
+class Kept(Protocol):
+    """What a task has taken, and has to give back."""
+
+    def hand_over(self, owner: asyncio.Task[Any]) -> None:
+        """From now on it is of this task."""
+
+
+class _Loan:
+    """A task counts as its `runner`. What it took is the `lender`'s, unless that does not wait for it any more."""
+
+    __slots__ = ("is_left", "kept", "lender", "runner")
+
+    def __init__(self, lender: asyncio.Task[Any], runner: Any) -> None:
+        self.lender = lender
+        self.runner = runner
+        self.is_left = False
+        # It goes with the last one who has it.
+        self.kept: weakref.WeakSet[Kept] = weakref.WeakSet()
 
 
 def lend(task: asyncio.Task[Any]) -> None:
     """From now on `task` counts as the one that runs here, which does nothing but wait for it."""
-    mine: Any = runner()
-    _lent[task] = mine
-    task.add_done_callback(_lent.pop)
+    lender: Any = asyncio.current_task()
+    _lent[task] = _Loan(lender, runner())
+    task.add_done_callback(_returned)
+
+
+def _returned(task: asyncio.Task[Any]) -> None:
+    loan = _lent.pop(task)
+    outer = None if loan.is_left else _lent.get(loan.lender)
+    if outer is not None:
+        outer.kept.update(loan.kept)
+
+
+def holder_of(task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    """The task that what this one takes belongs to: whoever has lent itself to it, and waits for it."""
+    while (loan := _lent.get(task)) is not None and not loan.is_left:
+        task = loan.lender
+    return task
+
+
+def holder() -> object:
+    """`holder_of` the task that runs here; where no event loop runs, its thread."""
+    found = runner()
+    task = asyncio.current_task() if _lent else None
+    return found if task is None else holder_of(task)
+
+
+def keep(thing: Kept) -> None:
+    """What runs here has taken it, and goes on having it should it be left behind."""
+    task = asyncio.current_task() if _lent else None
+    if task is not None and task in _lent:
+        _lent[task].kept.add(thing)
+
+
+def leave_behind(task: asyncio.Task[Any]) -> None:
+    """Nobody waits any more for a task that was lent: what it has taken it has itself."""
+    if task in _lent:
+        _lent[task].is_left = True
+    for one, loan in _lent.items():
+        owner = holder_of(one)
+        for thing in list(loan.kept):
+            thing.hand_over(owner)
 
 
 def shielded(work: Awaitable[T]) -> Awaitable[T]:

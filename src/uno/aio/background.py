@@ -70,7 +70,7 @@ class BackgroundGroup:
         """
         loop = self._require_open(work)
         named = name or _name(work)
-        restarts = None if restart is None else Restarts(_require(restart))
+        restarts = None if restart is None else Restarts(_require(restart, work))
         coro = _coroutine(work) if restarts is None else _supervised(_function(work), restarts, named, self.name)
         task = loop.create_task(coro, name=named, context=context or contexts.apart())
         self._live[task] = birth_outside()
@@ -257,9 +257,11 @@ def _function(work: Work[T]) -> Callable[[], Coroutine[Any, Any, T]]:
     )
 
 
-def _require(restart: RestartPolicy) -> RestartPolicy:
+def _require(restart: RestartPolicy, work: Any) -> RestartPolicy:
     given: Any = restart
     if not isinstance(given, RestartPolicy):
+        if asyncio.iscoroutine(work):
+            work.close()
         raise Misconfigured(f"restart is a RestartPolicy, not {given!r}.")
     return restart
 

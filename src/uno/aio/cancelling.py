@@ -23,8 +23,9 @@ class Cancellable(Guard):
 
     Whoever cancels again meanwhile, as shutdowns and timeouts around do, does not disturb what it does in `finally`.
     Then `cleanup(*args, **kwargs)`, with the arguments of the call, is awaited in what is left of that time. What runs
-    longer is cancelled. Deadlines of the caller do not hold for either. The caller's cancellation is always raised,
-    whatever they give or raise. The call has a task of its own, with the locks and the unit of work of its caller.
+    longer is cancelled; what does not end then either is left behind, with the locks it has taken. Deadlines of the
+    caller do not hold for either. The caller's cancellation is always raised, whatever they give or raise. The call has
+    a task of its own, with the locks and the unit of work of its caller.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Cancellable(Guard):
             task.cancel()
             if not await _ended(task, clock.monotonic() + self.cleanup_timeout):
                 emit("cleanup.left", function=self.name, seconds=self.cleanup_timeout)
+                sync.leave_behind(task)
                 return None
         error = None if task.cancelled() else task.exception()
         if error is not None:

@@ -1,13 +1,17 @@
 """`AsyncContextGroup`: several contexts that are left together, the last one first."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from sys import exc_info
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from uno.errors import Misconfigured
 
+P = ParamSpec("P")
 T = TypeVar("T")
+_AsyncExit = TypeVar("_AsyncExit", bound=AbstractAsyncContextManager[Any, Any] | Callable[..., Awaitable[Any]])
+_Exit = TypeVar("_Exit", bound=AbstractContextManager[Any, Any] | Callable[..., Any])
 
 
 class AsyncContextGroup(AsyncExitStack[bool | None]):
@@ -42,6 +46,28 @@ class AsyncContextGroup(AsyncExitStack[bool | None]):
         """The same for a synchronous one."""
         self._check_open()
         return super().enter_context(cm)
+
+    def push_async_exit(self, exit: _AsyncExit) -> _AsyncExit:
+        """Leave it, or call it as an `__aexit__`, at the end of the block."""
+        self._check_open()
+        return super().push_async_exit(exit)
+
+    def push(self, exit: _Exit) -> _Exit:
+        """The same for a synchronous one."""
+        self._check_open()
+        return super().push(exit)
+
+    def push_async_callback(
+        self, callback: Callable[P, Awaitable[T]], /, *args: P.args, **kwds: P.kwargs
+    ) -> Callable[P, Awaitable[T]]:
+        """Await `callback(*args, **kwds)` at the end of the block."""
+        self._check_open()
+        return super().push_async_callback(callback, *args, **kwds)
+
+    def callback(self, callback: Callable[P, T], /, *args: P.args, **kwds: P.kwargs) -> Callable[P, T]:
+        """Call it at the end of the block."""
+        self._check_open()
+        return super().callback(callback, *args, **kwds)
 
     def _check_open(self) -> None:
         if self._state != "open":

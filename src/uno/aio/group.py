@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, Self, TypeAlias, TypeVar
 from uno import clock
 from uno.aio.births import Birth, birth
 from uno.aio.ending import is_unseen
-from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened
+from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened, waiting_for
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
 from uno.resilience.cancels import older
@@ -227,10 +227,15 @@ class TaskGroup:
         return task
 
     def add_task(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
-        """Make a task that runs already one of this group; `max_concurrency` does not hold for it."""
+        """Make a task that runs already one of this group; `max_concurrency` does not hold for it.
+
+        Raises `GroupClosed`, and `Misconfigured` for a task that waits for the group, so that none would ever end.
+        """
         given: Any = task
         if not self._open or not asyncio.isfuture(given) or given.get_loop() is not self._loop:
             self._refuse(given)
+        if task in waiting_for(self._parent):
+            raise Misconfigured(f"{self} would wait for the task {task.get_name()}, which waits for the group.")
         if task not in self._live:
             self._live[task] = birth(2)
             if self._kept is not None:

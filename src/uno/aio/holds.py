@@ -49,6 +49,7 @@ class Hold:
     """A task has the lock, or is about to."""
 
     __slots__ = (
+        "__weakref__",
         "_blocks",
         "_family",
         "_told",
@@ -104,6 +105,13 @@ class Hold:
         self._told = None
         mine = task.uncancel() <= counted
         return error is None or (mine and isinstance(error, asyncio.CancelledError))
+
+    def hand_over(self, owner: asyncio.Task[Any]) -> None:
+        """It is of this task from now on, whose caller does not wait for it any more."""
+        if not self.is_over and owner is not self.owner:
+            self.owner.remove_done_callback(self.lock._owner_ended)
+            self.owner = owner
+            owner.add_done_callback(self.lock._owner_ended)
 
     def leave(self) -> bool:
         """Whether that was the last time."""
@@ -170,6 +178,7 @@ class Lock:
     def taken(self, hold: Hold) -> None:
         self.hold = hold
         hold.since = clock.monotonic()
+        sync.keep(hold)
         hold.owner.add_done_callback(self._owner_ended)
 
     def left(self, hold: Hold) -> None:

@@ -75,7 +75,7 @@ def check_seconds(owner: str, seconds: float | None) -> None:
 
 def task_of(shown: str) -> asyncio.Task[Any]:
     """The task that runs, or that waits for the one that runs for it. Raises `Misconfigured` in a callback."""
-    found = sync.runner()
+    found = sync.holder()
     if not isinstance(found, asyncio.Task):
         raise Misconfigured(f"{shown} belongs to a task, and this is none; use it in a coroutine that is awaited.")
     return found

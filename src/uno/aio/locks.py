@@ -118,7 +118,7 @@ class AsyncLock(Named[Family]):
 
         Raises `Misconfigured` where this task does not have it, `LockLost` where it has lost it.
         """
-        runner = sync.runner()
+        runner = sync.holder()
         hold = next((hold for lock in self._locks if (hold := lock.hold_of(runner)) is not None), None)
         if hold is None:
             raise Misconfigured(

@@ -27,6 +27,8 @@ from uno.telemetry.signals import emit
 
 T = TypeVar("T")
 log = logging.getLogger("uno.lifecycle")
+# How often tasks that end may begin others, which end in their turn.
+_ROUNDS = 8
 
 
 class Stage(StrEnum):
@@ -259,13 +261,29 @@ class AsyncManager:
         """
         self.request_shutdown("its work is done")
         with hurrying():  # or a task would wait for a batch until its time is over
-            await self._end_of_tasks()
-        late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in self.tasks.running()]
+            await self._finish(self.tasks)
+            await self._finish_later_ones()
+        await self._finish_batches()
+
+    async def _finish(self, tasks: TaskManager) -> None:
+        """Wait until none runs, also of those that begin meanwhile, or the grace period is over; then cancel them."""
+        left = 1.0
+        while left > 0 and (running := tasks.running()):
+            left = self.remaining()
+            await asyncio.wait(running, timeout=left)
+        late = [f"{task.get_name()}{waiting(task.get_coro())}" for task in tasks.running()]
         if late:
             emit("tasks.cancelled", tasks=late)
         self._takes_tasks = False
-        await self.tasks.shutdown(LAST)
-        await self._finish_batches()
+        await tasks.shutdown(LAST)
+
+    async def _finish_later_ones(self) -> None:
+        """What others have begun while they ended, as `@as_task` does, and so on, but not for ever."""
+        for _ in range(_ROUNDS):
+            later = self._find_tasks()
+            if not later.running():
+                return
+            await self._finish(later)
 
     async def _finish_batches(self) -> None:
         """Have done what batchers have collected: nobody comes for whom they would wait."""
@@ -274,13 +292,6 @@ class AsyncManager:
             await within(flush_all(seconds), seconds + LAST, "Finishing the batches", "let them end sooner")
         except Exception:  # the rest has to stop all the same; the log has it
             log.exception("batches were left unfinished")
-
-    async def _end_of_tasks(self) -> None:
-        """Until none runs, also of those that began meanwhile, or the grace period is over."""
-        left = 1.0
-        while left > 0 and (running := self.tasks.running()):
-            left = self.remaining()
-            await asyncio.wait(running, timeout=left)
 
     async def shutdown(self, timeout: float | None = None) -> None:
         """Stop: finish the tasks, run the shutdown hooks, close the resources, each in the reverse order.
@@ -306,6 +317,7 @@ class AsyncManager:
             await _gathering(errors, within(done(hook), self.remaining() + CLOSING, _named(hook), "let it end sooner"))
         await self._finish_batches()
         await _gathering(errors, self.resources.close(until=clock.monotonic() + self.remaining() + CLOSING))
+        await self._finish_later_ones()
         self._stage = Stage.STOPPED
         # What was added while it ran belongs to that run.
         del self._on_start[self._lasting[0] :], self._on_stop[self._lasting[1] :]

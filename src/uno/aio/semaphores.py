@@ -17,12 +17,20 @@ from uno.telemetry.signals import emit
 class _Permit:
     """A task has one of them."""
 
-    __slots__ = ("is_over", "owner", "since")
+    __slots__ = ("__weakref__", "_permits", "is_over", "owner", "since")
 
-    def __init__(self, owner: asyncio.Task[Any]) -> None:
+    def __init__(self, permits: "_Permits", owner: asyncio.Task[Any]) -> None:
+        self._permits = permits
         self.owner = owner
         self.since = clock.monotonic()
         self.is_over = False
+
+    def hand_over(self, owner: asyncio.Task[Any]) -> None:
+        """It is of this task from now on, whose caller does not wait for it any more."""
+        if not self.is_over:
+            self._permits.forget(self)
+            self.owner = owner
+            self._permits.note(self)
 
 
 class _Permits(Shared):
@@ -47,23 +55,32 @@ class _Permits(Shared):
             await self.line.wait(self.inner.acquire, seconds, partial(self._late, seconds))
         else:
             await self.inner.acquire()
-        theirs = self.taken.get(owner)
-        if theirs is None:
-            theirs = self.taken[owner] = []
-            owner.add_done_callback(self._owner_ended)
-        permit = _Permit(owner)
-        theirs.append(permit)
+        permit = _Permit(self, owner)
+        self.note(permit)
+        sync.keep(permit)
         return permit
 
-    def give_back(self, permit: _Permit) -> None:
-        if permit.is_over:
-            return
-        permit.is_over = True
+    def note(self, permit: _Permit) -> None:
+        """Its owner has it."""
+        theirs = self.taken.get(permit.owner)
+        if theirs is None:
+            theirs = self.taken[permit.owner] = []
+            permit.owner.add_done_callback(self._owner_ended)
+        theirs.append(permit)
+
+    def forget(self, permit: _Permit) -> None:
+        """Its owner does not have it any more."""
         theirs = self.taken[permit.owner]
         theirs.remove(permit)
         if not theirs:
             del self.taken[permit.owner]
             permit.owner.remove_done_callback(self._owner_ended)
+
+    def give_back(self, permit: _Permit) -> None:
+        if permit.is_over:
+            return
+        permit.is_over = True
+        self.forget(permit)
         self.inner.release()
 
     def _owner_ended(self, owner: asyncio.Task[Any]) -> None:
@@ -118,7 +135,7 @@ class AsyncSemaphore(Named[_Permits]):
     def release(self) -> None:
         """Give a place back. Raises `Misconfigured` where this task has none."""
         permits = self._shared
-        theirs: Any = permits.taken.get(sync.runner())  # type: ignore[call-overload]
+        theirs: Any = permits.taken.get(sync.holder())  # type: ignore[call-overload]
         if not theirs:
             raise Misconfigured(
                 f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "

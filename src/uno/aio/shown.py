@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import CodeType
 from typing import Any, Literal, Protocol
 
-from uno import clock
+from uno import clock, sync
 from uno.aio.births import Birth, described, place, waits, waits_at
 
 State = Literal["new", "queued", "waiting", "running", "cancelling", "restarting", "failed", "gave up"]
@@ -97,6 +97,15 @@ class TaskInfo:
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
         return {**{name: getattr(self, name) for name in self.__slots__}, "stack": list(self.stack)}
+
+
+def waiting_for(task: "asyncio.Task[Any]") -> "list[asyncio.Task[Any]]":
+    """The task, and those that cannot end before it has: owners of the groups it is in, callers of what it was lent."""
+    found = [task]
+    for one in found:
+        owners = [group.owner for group in list(opened) if any(one is member for member, _ in group.running())]
+        found += {owner for owner in (*owners, sync.holder_of(one)) if owner is not None}.difference(found)
+    return found
 
 
 def list_tasks() -> list[TaskInfo]:

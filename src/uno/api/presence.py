@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uno.aio import AsyncManager
 from uno.api.problems import problem_response
 from uno.errors import TimedOut, Unavailable
-from uno.resilience.alarm import interrupted
+from uno.resilience.commits import explained
 from uno.telemetry import emit
 
 # Seconds between two looks at the requests that are being answered: a handler is cancelled by the second at the latest.
@@ -162,7 +162,7 @@ class Answering:
     async def refuse(self, error: asyncio.CancelledError) -> None:
         """It was cancelled because the process stops, and its client is still there."""
         if self._begun is None:
-            found = interrupted(error, "The server stops.")
+            found = explained(error, "The server stops.")
             told = Unavailable("The server stops; try again.") if type(found) is TimedOut else found
             problem = problem_response(told, self._scope)
             await problem(self._scope, self.receive, self.send)

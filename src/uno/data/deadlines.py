@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event
 
 from uno import clock, context, sync
 from uno.errors import OutcomeUnknown, TimedOut, UnoError
-from uno.resilience import alarm, deadline
+from uno.resilience import alarm, commits, deadline
 from uno.telemetry.logs import get_logger
 
 log = get_logger("uno.data")
@@ -83,7 +83,8 @@ async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
     task.add_done_callback(lambda _: None if done.done() else done.set_result(None))
     try:
         await done
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
+        commits.note(cancelled, task)
         while not task.done():
             try:
                 await asyncio.wait([task])

@@ -7,6 +7,8 @@ from typing import Any
 from uno.errors import OutcomeUnknown, TimedOut, UnoError
 
 Commit = asyncio.Task[Any]
+# On a cancellation.
+_NOTED = "__uno_commit__"
 
 
 class CommittedLate(TimedOut):
@@ -28,6 +30,17 @@ def interrupted(commits: Collection[Commit], message: str) -> UnoError:
     if stored < len(errors):
         return CommittedLate(f"{text}; of {len(errors)} commits that were under way {stored} succeeded.")
     return CommittedLate(f"{text}; its commit was under way, and has succeeded.")
+
+
+def note(cancelled: asyncio.CancelledError, commit: Commit) -> None:
+    """This cancellation came in the middle of a commit."""
+    vars(cancelled)[_NOTED] = commit
+
+
+def explained(cancelled: asyncio.CancelledError, message: str) -> UnoError:
+    """The error for who is told of a cancellation that no timeout has made."""
+    commit = vars(cancelled).get(_NOTED)
+    return TimedOut(message) if commit is None else interrupted([commit], message)
 
 
 def _error(commit: Commit) -> BaseException | None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -237,6 +238,36 @@ async def test_locks_leave_half_of_the_connections_to_others(opened: Open) -> No
                 pass
     async with third, first:
         pass
+
+
+async def test_who_waits_in_vain_takes_no_room_away(opened: Open, other: Database) -> None:
+    database = await opened(pool_size=2, max_overflow=2, acquire_timeout=SOON)
+    async with lock_of(other):
+        for _ in range(3):
+            with pytest.raises(TimedOut):
+                await lock_of(database).acquire(timeout=0)
+    async with lock_of(database), AsyncLock("b", scope="database", database=database):
+        pass
+
+
+async def test_an_idle_holder_keeps_its_lock_where_the_server_ends_idle_transactions(
+    url: str, admin: asyncpg.Connection
+) -> None:
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f'ALTER DATABASE "{name}" SET idle_in_transaction_session_timeout = 50')
+    async with Database(url) as database, lock_of(database):
+        [setting] = await database.query(text("SHOW idle_in_transaction_session_timeout"))
+        assert setting == ("50ms",)
+        await asyncio.sleep(4 * SOON)
+
+
+async def test_a_holder_finds_out_that_it_is_cut_off(database: Database) -> None:
+    async with lock_of(database):
+        [own] = database.locks._held
+        line = own._driver._transport.get_extra_info("socket")
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
 
 
 async def test_a_lock_has_more_time_than_a_statement(opened: Open, other: Database) -> None:

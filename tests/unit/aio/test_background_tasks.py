@@ -367,6 +367,7 @@ def test_wrong_policies_are_named(settings: dict[str, Any], text: str) -> None:
         (lambda manager: manager.create_task(7), "not 7"),
         (lambda manager: manager.create_task(lambda: 7), "async function"),
         (lambda manager: manager.create_task(fail, restart=True), "RestartPolicy, not True"),
+        (lambda manager: manager.create_task(fail(), restart=5), "RestartPolicy, not 5"),
         (lambda manager: manager.create_group(""), "is text"),
     ],
 )

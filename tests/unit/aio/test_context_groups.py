@@ -114,6 +114,32 @@ async def test_use_outside_of_the_block_is_refused(things: Things) -> None:
     assert things.notes == []
 
 
+async def test_what_is_pushed_is_done_at_the_end_and_refused_where_there_is_none(things: Things) -> None:
+    async def leave(*about: Any) -> None:
+        things.notes.append("async exit" if about else "async callback")
+
+    def close(*about: Any) -> None:
+        things.notes.append("exit" if about else "callback")
+
+    def push_all(group: AsyncContextGroup) -> Iterator[Any]:
+        yield lambda: group.push_async_exit(leave)
+        yield lambda: group.push(close)
+        yield lambda: group.push_async_callback(leave)
+        yield lambda: group.callback(close)
+
+    group = AsyncContextGroup()
+    for push in push_all(group):
+        with pytest.raises(Misconfigured, match="is not entered yet, and nobody would leave"):
+            push()
+    async with group:
+        for push in push_all(group):
+            assert push() in (leave, close)
+    assert things.notes == ["callback", "async callback", "exit", "async exit"]
+    for push in push_all(group):
+        with pytest.raises(Misconfigured, match="is closed"):
+            push()
+
+
 @pytest.mark.parametrize(("wrong", "text"), [(5, "not 5"), (contextlib.nullcontext, "not <class"), (None, "not None")])
 def test_what_is_no_context_is_refused(wrong: Any, text: str) -> None:
     with pytest.raises(Misconfigured, match=text):

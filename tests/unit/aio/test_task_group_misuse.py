@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from uno.aio import TaskGroup
+from uno.aio import TaskGroup, cancellable
 from uno.aio.group import GroupClosed
 from uno.aio.shown import opened
 from uno.errors import Misconfigured
@@ -61,6 +61,37 @@ async def test_a_group_of_another_loop_says_so() -> None:
                 asyncio.run(work())
 
         await asyncio.to_thread(elsewhere)
+
+
+async def test_a_group_does_not_wait_for_who_waits_for_it() -> None:
+    me = asyncio.current_task()
+    assert me is not None
+
+    async def adds(task: asyncio.Task[Any]) -> None:
+        async with TaskGroup("inner") as group:
+            with pytest.raises(Misconfigured, match="'inner' would wait for the task main, which waits for the group"):
+                group.add_task(task)
+
+    me.set_name("main")
+    await adds(me)
+    await cancellable(adds)(me)
+    async with TaskGroup("outer") as group:
+        group.create_task(adds(me))
+        group.create_task(cancellable(adds)(me))
+
+
+async def test_two_tasks_do_not_wait_for_each_other_in_groups() -> None:
+    async def block(others: list[asyncio.Task[Any]]) -> None:
+        async with TaskGroup() as group:
+            group.add_task(others[0])
+
+    second: list[asyncio.Task[Any]] = []
+    first = asyncio.create_task(block(second))
+    second.append(asyncio.create_task(block([first])))
+    for task in (*second, first):
+        with pytest.raises(ExceptionGroup) as caught:
+            await task
+        assert caught.group_contains(Misconfigured, match="waits for the group")
 
 
 async def test_results_before_the_end_are_refused() -> None:
