@@ -1,10 +1,10 @@
-"""No test here, and nothing that it calls, keeps the event loop for 50 ms: otherwise it fails, with the line.
+"""Nothing of uno that a test here calls keeps the event loop for 50 ms: otherwise it fails, with the line.
 
 That must not depend on the machine or on the order of the tests. So the limit grows where the machine is slower than
-the one it was set on; waiting for a processor and collecting garbage do not count (the guard sees to it); and a test
-in which something is imported for the first time is not judged. A test that blocks because that is its subject, or
-puts a large application together in its loop, says `@pytest.mark.may_block`. Tests in tests/flows start processes and
-servers from within their loops, and have the guard only where they ask for it.
+the one it was set on; waiting for a processor and collecting garbage do not count (the guard sees to it), nor does
+what a test does itself, as waiting for a thread; and a test in which something is imported for the first time is not
+judged. A test that puts a large application together in its loop says `@pytest.mark.may_block`. Tests in tests/flows
+start processes and servers from within their loops, and have the guard only where they ask for it.
 """
 
 import inspect
@@ -12,14 +12,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from tests.unit.steered import Skipping, Steered
 
+import uno
 from uno import clock
+from uno.aio import BlockingCall
 from uno.testing.blocking import failing_when_blocked
 
 LIMIT = 0.05
+_PACKAGE = Path(uno.__file__).resolve().parent
 # Seconds of a processor that `_work` took where the limit was set.
 _THERE = 0.003
 
@@ -40,14 +44,19 @@ def limit() -> float:
     return LIMIT * max(1.0, min(_work() for _ in range(3)) / _THERE)
 
 
+def _is_unos(call: BlockingCall) -> bool:
+    return any(Path(place.partition(":")[0]).resolve().is_relative_to(_PACKAGE) for place in call.stack)
+
+
 @pytest.fixture
 async def judged() -> AsyncIterator[None]:
     known = len(sys.modules)
     async with failing_when_blocked(limit()) as guard:
         yield
-        if len(sys.modules) != known:
-            await guard.settled()
-            guard.found.clear()
+        await guard.settled()
+        judged = [] if len(sys.modules) != known else [call for call in guard.found if _is_unos(call)]
+        guard.found.clear()
+        guard.found.extend(judged)
 
 
 @pytest.fixture(autouse=True)
