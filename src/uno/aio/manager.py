@@ -120,7 +120,7 @@ class AsyncManager:
         return self.tasks.create_task(work, name, group=group, restart=restart)
 
     async def register_resource(self, resource: T, name: str, **options: Any) -> T:
-        """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`, whose name is first."""
+        """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`."""
         if not isinstance(name, str):
             raise Misconfigured(f"The name comes last: register_resource(cache, 'cache'), not {name!r}.")
         return await self.resources.register(name, resource, **options)

@@ -12,7 +12,6 @@ from sqlalchemy import MetaData, Result, Select, Table, TextClause, and_, bindpa
 from sqlalchemy.engine import URL, Dialect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from uno.aio import resource_manager
 from uno.data import deadlines, locks
 from uno.data.capture import by_trigger
 from uno.data.components import Classes
@@ -474,15 +473,6 @@ class Database:
             await self.ping()
 
         return Check("database", ask)
-
-
-def _configured() -> Database | None:
-    """That of UNO_DB_URL; None where there is no such variable."""
-    settings = DatabaseSettings()
-    return None if settings.url is None else Database(settings=settings)
-
-
-resource_manager.fill(_configured)
 
 
 def _plan(cls: type) -> Plan:

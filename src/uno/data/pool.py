@@ -1,13 +1,18 @@
 """The pool, which also knows how many wait, and how long."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import AsyncAdaptedQueuePool
 from sqlalchemy.exc import MissingGreenlet
 
 from uno import clock
+from uno.aio import resource_manager
 from uno.data import deadlines
+from uno.settings import DatabaseSettings
+
+if TYPE_CHECKING:
+    from uno.data.database import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +93,14 @@ class PostgresPool(WatchedPool):
         if driver is not None and driver.is_closed():
             record.dbapi_connection = None  # so that one is opened; nothing of this one is left to be closed
         return record
+
+
+def _configured() -> "Database | None":
+    """The database of UNO_DB_URL; None where there is no such variable."""
+    from uno.data.database import Database  # it stands on this file
+
+    settings = DatabaseSettings()
+    return None if settings.url is None else Database(settings=settings)
+
+
+resource_manager.fill(_configured)

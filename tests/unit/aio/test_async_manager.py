@@ -8,19 +8,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from uno.aio import (
     AsyncManager,
     as_task,
     get_async_manager,
-    get_resource_manager,
-    get_resource_monitor,
     get_resource_registry,
     get_task_manager,
 )
 from uno.aio.manager import Stage
-from uno.data import Database
 from uno.errors import Misconfigured, TimedOut
 
 
@@ -243,39 +239,6 @@ async def test_a_task_that_does_not_end_in_time_is_cancelled_and_named(caplog: p
     assert vars(record)["tasks"][0].endswith(" in never")
 
 
-async def test_a_task_that_begins_while_the_others_end_has_the_rest_of_the_grace_period() -> None:
-    manager = AsyncManager()
-    written = asyncio.Event()
-    flushed = False
-
-    async def flush() -> None:
-        nonlocal flushed
-        await written.wait()
-        flushed = True
-
-    async def consume() -> None:
-        await manager.wait_for_shutdown()
-        manager.create_task(flush(), name="flush")
-
-    async with manager.running():
-        consuming = manager.create_task(consume(), name="consume")
-        consuming.add_done_callback(lambda _: asyncio.get_running_loop().call_soon(written.set))
-    assert flushed
-
-
-async def test_one_that_begins_late_and_does_not_end_in_time_is_named_too(caplog: pytest.LogCaptureFixture) -> None:
-    manager = AsyncManager(grace=0.01)
-
-    async def consume() -> None:
-        await manager.wait_for_shutdown()
-        manager.create_task(never(), name="flush")
-
-    async with manager.running():
-        manager.create_task(consume(), name="consume")
-    record = next(r for r in caplog.records if getattr(r, "signal", "") == "tasks.cancelled")
-    assert [text.split(";")[0] for text in vars(record)["tasks"]] == ["flush"]
-
-
 async def test_a_task_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def fail() -> None:
         raise RuntimeError("hunter2")
@@ -340,56 +303,6 @@ async def test_a_start_that_fails_is_undone() -> None:
         async with manager.running():
             raise AssertionError("it must not come here")
     assert story == ["+cache", "-cache"]
-    assert manager.stage is Stage.STOPPED
-
-
-async def test_a_stop_in_the_middle_of_the_start_leaves_nothing_open() -> None:
-    story: list[str] = []
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(Part):
-        async def start(self) -> None:
-            reached.set()
-            await go_on.wait()
-            await super().start()
-
-    manager = AsyncManager()
-    await manager.register_resource(Slow("slow", story), "slow")
-    await manager.register_resource(Part("next", story), "next")
-    starting = asyncio.create_task(manager.start())
-    await reached.wait()
-    await manager.shutdown()
-    go_on.set()
-    with pytest.raises(Misconfigured, match="The resources are closed"):
-        await starting
-    assert story == ["+slow", "-slow"]
-    assert manager.stage is Stage.STOPPED
-
-
-async def test_a_stop_in_a_startup_hook_ends_the_start() -> None:
-    story: list[str] = []
-    manager = AsyncManager()
-    await manager.register_resource(Part("cache", story), "cache")
-    manager.add_startup_hook(manager.shutdown)
-    manager.add_startup_hook(lambda: story.append("second hook"))
-    with pytest.raises(Misconfigured, match="The manager was shut down while it started"):
-        async with manager.running():
-            raise AssertionError("it must not come here")
-    assert story == []
-    assert manager.stage is Stage.STOPPED
-
-
-async def test_a_block_inside_a_startup_hook_would_wait_for_itself() -> None:
-    manager = AsyncManager()
-
-    @manager.add_startup_hook
-    async def hook() -> None:
-        async with manager.running():
-            raise AssertionError("it must not come here")
-
-    with pytest.raises(Misconfigured, match=r"leave running\(\) out, it is inside"):
-        async with manager.running():
-            raise AssertionError("it must not come here")
     assert manager.stage is Stage.STOPPED
 
 
@@ -556,30 +469,3 @@ async def test_started_twice_and_used_after_the_end_it_says_so() -> None:
         AsyncManager(grace=-1)
     with pytest.raises(Misconfigured, match="hook of the manager is a function"):
         manager.add_startup_hook(never())  # type: ignore[arg-type]
-
-
-async def test_without_a_database_the_resource_manager_opens_that_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("UNO_DB_URL", "sqlite:///:memory:")
-    async with get_async_manager().running():
-        pools = await get_resource_manager().create_database_pools()
-        assert await get_resource_manager().create_database_pools() == pools
-        assert isinstance(pools["database"], Database)
-        factory = await get_resource_manager().create_session_factory()
-        async with factory() as session:
-            assert (await session.execute(text("SELECT 1"))).scalar() == 1
-        assert await get_resource_monitor().health_of("database") == "healthy"
-    with pytest.raises(Misconfigured, match="is not open"):
-        await pools["database"].ping()
-
-
-async def test_the_resource_manager_is_a_view_of_it() -> None:
-    manager = get_resource_manager()
-    with pytest.raises(Misconfigured, match="There is no database here"):
-        await manager.create_database_pools()
-    await manager.initialize()
-    await manager.initialize()
-    assert get_async_manager().stage is Stage.RUNNING
-    await manager.shutdown()
-    assert get_async_manager().stage is Stage.STOPPED

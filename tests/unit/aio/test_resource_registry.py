@@ -437,66 +437,6 @@ async def test_one_that_starts_while_everything_closes_is_closed_too(story: list
     assert story == ["+slow", "-slow"]
 
 
-async def test_those_that_start_while_everything_closes_are_closed_too(
-    story: list[str], part: Callable[[str], Part]
-) -> None:
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    class Slow(Part):
-        async def start(self) -> None:
-            reached.set()
-            await go_on.wait()
-            await super().start()
-
-    registry = ResourceRegistry()
-    await registry.register("slow", Slow("slow", story))
-    await registry.register("next", part("next"))
-    starting = asyncio.create_task(registry.start())
-    await reached.wait()
-    await registry.close()
-    go_on.set()
-    with pytest.raises(RegistryClosed):
-        await starting
-    assert story == ["+slow", "-slow"]
-
-
-async def test_one_that_is_taken_out_while_another_starts_is_not_started(
-    story: list[str], part: Callable[[str], Part]
-) -> None:
-    registry = ResourceRegistry()
-    await registry.register("first", object(), start=lambda: registry.unregister("second"))
-    await registry.register("second", part("second"))
-    await registry.start()
-    assert story == []
-    await registry.close()
-
-
-async def test_a_start_waits_for_a_close_that_is_under_way(story: list[str], part: Callable[[str], Part]) -> None:
-    reached, go_on = asyncio.Event(), asyncio.Event()
-
-    async def slow() -> None:
-        reached.set()
-        await go_on.wait()
-        story.append("-slow")
-
-    registry = ResourceRegistry()
-    registry.breaker("payments")
-    await registry.register("slow", object(), close=slow)
-    await registry.start()
-    closing = asyncio.create_task(registry.close())
-    await reached.wait()
-    starting = asyncio.create_task(registry.start())
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert not starting.done()
-    go_on.set()
-    await starting
-    await registry.register("again", part("again"))
-    assert story == ["-slow", "+again"]
-    await closing
-    await registry.close()
-
-
 async def test_for_a_block_a_closed_registry_is_good_enough(story: list[str], part: Callable[[str], Part]) -> None:
     registry = ResourceRegistry()
     await registry.close()
