@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.flows.aio.conftest import Line, Process, Refused, Start, ask, first_503
+from tests.flows.aio.conftest import Line, Process, Refused, Start, ask
 
 APPLICATION = """
 import asyncio
@@ -95,7 +95,6 @@ async def test_a_commit_at_the_end_of_the_grace_period_is_finished_and_its_clien
     asking = asyncio.create_task(ask(port, "/committing"))
     await process.wait_for("commit begins")
     process.tell()
-    await first_503(port)
     status, body = await asking
     assert (status, "its commit was under way, and has succeeded" in body) == (504, True)
     assert await process.exit_code() == 0
