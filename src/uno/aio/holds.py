@@ -36,9 +36,9 @@ def ended(entered: list[T]) -> T:
     """The one whose block ends now, taken off. That of a generator may be ended by another task, long after its own."""
     if len(entered) == 1:
         return entered.pop()
-    found, runner = entered[-1], sync.runner()
-    if found.owner is not runner:
-        theirs = [one for one in entered if one.owner is runner]
+    found, holder = entered[-1], sync.holder()
+    if found.owner is not holder:
+        theirs = [one for one in entered if one.owner is holder]
         over = [one for one in entered if one.is_over]
         found = (theirs or over or entered)[-1]
     entered.remove(found)

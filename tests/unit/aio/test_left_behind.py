@@ -102,6 +102,31 @@ async def test_who_was_left_behind_gives_back_what_it_took_by_hand(lock: Any) ->
     lock.release()
 
 
+async def test_who_was_left_behind_gives_back_its_own_place_and_not_its_callers() -> None:
+    end, places = asyncio.Event(), AsyncSemaphore(2)
+
+    @cancellable(cleanup_timeout=SHORT)
+    async def work() -> None:
+        async with places:
+            await deaf(end)
+        async with places:
+            gone.set()
+            await asyncio.sleep(0)
+        names.extend(owner.task for owner in places.owners)
+
+    names: list[str] = []
+    gone = asyncio.Event()
+    await left_behind(work)
+    me = asyncio.current_task()
+    assert me is not None
+    async with places:
+        end.set()
+        await gone.wait()
+        await settled()
+        assert names == [me.get_name()]
+    assert places.owners == ()
+
+
 async def test_what_a_call_took_and_did_not_give_back_is_its_callers(lock: Any) -> None:
     @cancellable
     async def inner() -> None:
