@@ -7,7 +7,7 @@ from typing import Literal, Self, get_args
 
 from uno import clock, sync
 from uno.aio.database_lock import Place, place_of
-from uno.aio.holds import Family, Hold, Lock, Owner, ended
+from uno.aio.holds import Entered, Family, Hold, Lock, Owner
 from uno.aio.lines import Waiter, check_seconds, task_of
 from uno.aio.named import Named
 from uno.aio.shield import to_the_end
@@ -57,8 +57,7 @@ class AsyncLock(Named[Family]):
         self.scope = scope
         self.database = database
         self.timeout = timeout
-        # What `async with` on this handle has entered, the innermost last.
-        self._entered: list[Hold] = []
+        self._entered: Entered[Hold] = Entered()
         self._find_early()
 
     def _make(self) -> Family:
@@ -131,13 +130,13 @@ class AsyncLock(Named[Family]):
         hold = await self._acquire(self.timeout)
         if hold.held is not None:
             hold.enter_block()
-        self._entered.append(hold)
+        self._entered.add(hold)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        hold = ended(self._entered)
+        hold = self._entered.ended()
         lost = hold.held is not None and hold.leave_block(error)
         if hold.leave():
             if hold.held is None:

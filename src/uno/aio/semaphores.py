@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uno import clock, sync
-from uno.aio.holds import Owner, ended
+from uno.aio.holds import Entered, Owner
 from uno.aio.lines import Line, Waiter, check_seconds, task_of
 from uno.aio.named import Named, Shared
 from uno.errors import Misconfigured
@@ -100,7 +100,7 @@ class AsyncSemaphore(Named[_Permits]):
         check_seconds("an AsyncSemaphore", timeout)
         self.value = int(value)
         self.timeout = timeout
-        self._entered: list[_Permit] = []
+        self._entered: Entered[_Permit] = Entered()
         self._find_early()
 
     def _make(self) -> _Permits:
@@ -127,13 +127,13 @@ class AsyncSemaphore(Named[_Permits]):
         permits.give_back(theirs[-1])
 
     async def __aenter__(self) -> Self:
-        self._entered.append(await self._shared.take(task_of(self.shown), self.timeout))
+        self._entered.add(await self._shared.take(task_of(self.shown), self.timeout))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shared.give_back(ended(self._entered))
+        self._shared.give_back(self._entered.ended())
 
     def locked(self) -> bool:
         """Whether one would have to wait."""
