@@ -6,6 +6,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from inspect import signature
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -281,12 +282,24 @@ def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:
 
 def _function(work: Work[T]) -> Callable[[], Coroutine[Any, Any, T]]:
     if callable(work):
+        _refuse_arguments(work)
         return work
     if asyncio.iscoroutine(work):
         work.close()
     raise Misconfigured(
         f"A coroutine runs only once: pass the function, as in `create_task({_name(work)}, restart=...)`."
     )
+
+
+def _refuse_arguments(work: Callable[..., Any]) -> None:
+    try:
+        signature(work).bind()
+    except TypeError as wrong:
+        raise Misconfigured(
+            f"{_name(work)} cannot be called without arguments ({wrong}): use functools.partial({_name(work)}, …)."
+        ) from wrong
+    except ValueError:  # it does not tell, as what is written in C
+        return
 
 
 def _require(restart: RestartPolicy) -> RestartPolicy:

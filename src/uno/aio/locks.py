@@ -51,6 +51,10 @@ class AsyncLock(Named[Family]):
             raise Misconfigured(f'The scope of an AsyncLock is "process" or "database", not {scope!r}.')
         if scope == "database" and name is None:
             raise Misconfigured('A lock with scope="database" needs a name, by which other processes know it.')
+        if isinstance(database, str | bytes):
+            raise Misconfigured(
+                "database of an AsyncLock is a Database, and no text: AsyncLock(…, database=Database(url))."
+            )
         if database is not None and scope != "database":
             raise Misconfigured('A lock in a database has scope="database": AsyncLock(name, scope="database", …).')
         check_seconds("an AsyncLock", timeout)
@@ -118,8 +122,8 @@ class AsyncLock(Named[Family]):
         hold = next((hold for lock in self._locks if (hold := lock.hold_of(runner)) is not None), None)
         if hold is None:
             raise Misconfigured(
-                f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "
-                "`acquire(timeout=…)`: asyncio.wait_for() runs it in another task on Python 3.11."
+                f"{self.shown} is not held by this task: call `acquire()` before, in the same task. (On Python 3.11 "
+                "asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
             )
         if hold.leave():
             hold.end_soon()

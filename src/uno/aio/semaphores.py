@@ -121,8 +121,8 @@ class AsyncSemaphore(Named[_Permits]):
         theirs: Any = permits.taken.get(sync.runner())  # type: ignore[call-overload]
         if not theirs:
             raise Misconfigured(
-                f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "
-                "`acquire(timeout=…)`: asyncio.wait_for() runs it in another task on Python 3.11."
+                f"This task has no place of {self.shown} to give back: call `acquire()` before, in the same task. (On "
+                "Python 3.11 asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
             )
         permits.give_back(theirs[-1])
 
