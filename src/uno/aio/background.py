@@ -6,10 +6,11 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
+from inspect import signature
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
-from uno import clock, context as contexts
+from uno import context as contexts
 from uno.aio.births import Birth, birth_outside, place
 from uno.aio.ending import end
 from uno.aio.group import GroupClosed
@@ -51,7 +52,9 @@ class BackgroundGroup:
         self._live: dict[Task, Birth] = {}
         self._restarts: dict[Task, Restarts] = {}
         self._fallen: deque[TaskInfo] = deque(maxlen=_REMEMBERED)
-        self.closed = False
+        # Whether it was made for a task, and nobody has asked for it: it goes with its tasks.
+        self.passing = False
+        self.closed = self._finishing = False
         show(self)
 
     def create_task(
@@ -70,7 +73,7 @@ class BackgroundGroup:
         """
         loop = self._require_open(work)
         named = name or _name(work)
-        restarts = None if restart is None else Restarts(_require(restart, work))
+        restarts = None if restart is None else Restarts(_require(restart, work), over=self._finishing)
         coro = _coroutine(work) if restarts is None else _supervised(_function(work), restarts, named, self.name)
         task = loop.create_task(coro, name=named, context=context or contexts.apart())
         self._live[task] = birth_outside()
@@ -125,6 +128,12 @@ class BackgroundGroup:
         """Those that run, the oldest first."""
         return tuple(self._live)
 
+    def finish(self) -> None:
+        """From now on nothing is started again; what waits for that ends as it did."""
+        self._finishing = True
+        for task, restarts in self._restarts.items():
+            restarts.stop(task)
+
     async def wait_all(self) -> None:
         """Until none runs. Raises nothing of theirs."""
         while self._live:
@@ -177,6 +186,16 @@ class BackgroundGroup:
         """The last ones that failed, the oldest first."""
         return tuple(self._fallen)
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs in it, and nobody is to begin anything."""
+        return (self.closed or self.passing) and not self._live
+
+    @property
+    def gone(self) -> bool:
+        """The same, with nothing left to show."""
+        return self.idle and not self._fallen
+
     def __str__(self) -> str:
         return f"The group of background tasks {self.name!r}"
 
@@ -204,40 +223,46 @@ async def _supervised(work: Callable[[], Coroutine[Any, Any, T]], restarts: Rest
     """What `work()` gives, called again as the policy says. Raises `CrashLoop` from the last error."""
     while True:
         error: BaseException | None = None
+        found: Any = None
         try:
             found = await _coroutine(work)
-            if restarts.policy.on == "failure" or _asked_to_end():
-                return found
+            if restarts.policy.on == "failure" or _is_last(restarts):
+                return cast(T, found)
         except Misconfigured:  # it would only come again
             raise
         except asyncio.CancelledError as cancelled:
-            if _asked_to_end():
+            if _is_last(restarts):
                 raise
             error = cancelled  # something it awaited was cancelled, and nobody asked this task to end
         except Exception as failed:  # told below, and again when it is given up
-            if _asked_to_end():
+            if _is_last(restarts):
                 raise
             error = failed
         try:
             await _before_the_next(error, restarts, name, group)
         finally:
             del error
+        if restarts.over:
+            return cast(T, found)
 
 
 async def _before_the_next(error: BaseException | None, restarts: Restarts, name: str, group: str) -> None:
     delay = restarts.next_delay(error)
     if delay is None:
         raise restarts.crash_loop(name) from error
-    emit("task.restarted", task=name, group=group, restarts=restarts.count, delay=delay, error=repr(error))
-    await clock.sleep(delay)
+    if error is not None:
+        emit("task.restarted", task=name, group=group, restarts=restarts.count, delay=delay, error=repr(error))
+    await restarts.pause(delay)
+    if error is not None and restarts.over:
+        raise error
 
 
 WAITING_ROOMS[_before_the_next.__code__] = "restarting"
 
 
-def _asked_to_end() -> bool:
+def _is_last(restarts: Restarts) -> bool:
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    return restarts.over or (task is not None and task.cancelling() > 0)
 
 
 def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:
@@ -249,12 +274,24 @@ def _coroutine(work: Work[T]) -> Coroutine[Any, Any, T]:
 
 def _function(work: Work[T]) -> Callable[[], Coroutine[Any, Any, T]]:
     if callable(work):
+        _refuse_arguments(work)
         return work
     if asyncio.iscoroutine(work):
         work.close()
     raise Misconfigured(
         f"A coroutine runs only once: pass the function, as in `create_task({_name(work)}, restart=...)`."
     )
+
+
+def _refuse_arguments(work: Callable[..., Any]) -> None:
+    try:
+        signature(work).bind()
+    except TypeError as wrong:
+        raise Misconfigured(
+            f"{_name(work)} cannot be called without arguments ({wrong}): use functools.partial({_name(work)}, …)."
+        ) from wrong
+    except ValueError:  # it does not tell, as what is written in C
+        return
 
 
 def _require(restart: RestartPolicy, work: Any) -> RestartPolicy:

@@ -3,6 +3,7 @@
 Their order has a meaning, and every order works: what stands above another one surrounds it.
 """
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, overload
@@ -11,7 +12,7 @@ from uno import sync
 from uno.aio.cancelling import Cancellable, Cleanup
 from uno.errors import Misconfigured
 from uno.resilience import Bulkhead, RateLimiter, RetryPolicy, Timeout
-from uno.resilience.arguments import require_counts, require_numbers
+from uno.resilience.arguments import exceptions_of, require_counts, require_numbers
 from uno.resilience.shapes import Guard, Guarded
 
 P = ParamSpec("P")
@@ -104,6 +105,12 @@ def retry(
     require_counts("retry()", max_attempts=max_attempts)
     if max_attempts < 1:
         raise Misconfigured(f"max_attempts of retry() is 1 or more, the first one included, not {max_attempts!r}.")
+    require_numbers("retry()", base_delay=base_delay, max_delay=max_delay, backoff_factor=backoff_factor)
+    if min(base_delay, max_delay) < 0 or backoff_factor < 1:
+        raise Misconfigured(
+            "base_delay and max_delay of retry() are 0 seconds or more, and backoff_factor is 1 or more."
+        )
+    kinds = exceptions_of("retry()", "retry_exceptions", retry_exceptions)
 
     def guard(name: str) -> Guard:
         return RetryPolicy(
@@ -111,7 +118,7 @@ def retry(
             base_delay,
             max_delay,
             backoff_factor,
-            retry_exceptions,
+            kinds,
             jitter=jitter,
             budget=budget,
             name=name,
@@ -126,6 +133,11 @@ def timeout_handler(timeout_seconds: float, timeout_message: str = "Operation ti
 
     Above a `rate_limited` or `concurrent_limited` the time spent waiting there counts, below it does not. A `Timeout`.
     """
+    if callable(timeout_seconds):
+        raise Misconfigured("@timeout_handler needs the seconds of a call: `@timeout_handler(5.0)`.")
+    require_numbers("timeout_handler()", timeout_seconds=timeout_seconds)
+    if not timeout_seconds > 0:
+        raise Misconfigured(f"timeout_seconds of timeout_handler() is above 0, not {timeout_seconds!r}.")
     if not isinstance(timeout_message, str):
         raise Misconfigured(f"timeout_message of timeout_handler() is a sentence, not {timeout_message!r}.")
     return Decorator(lambda name: Timeout(timeout_seconds, name=name, message=timeout_message))
@@ -137,8 +149,16 @@ def rate_limited(operations_per_second: float, burst_limit: float | None = None,
     The others wait, first come first served, or with `block=False` get `RateLimitExceeded`; nobody waits past the
     deadline. Below a `retry` each attempt counts, above it the whole does. A `RateLimiter`.
     """
+    if callable(operations_per_second):
+        raise Misconfigured("@rate_limited needs a rate: `@rate_limited(operations_per_second=10)`.")
     require_numbers("rate_limited()", operations_per_second=operations_per_second)
     burst = max(1.0, operations_per_second) if burst_limit is None else burst_limit
+    require_numbers("rate_limited()", burst_limit=burst)
+    if not 0 < operations_per_second < math.inf or burst < 1:
+        raise Misconfigured(
+            "operations_per_second of rate_limited() is above 0, and burst_limit 1 or more, "
+            f"not {operations_per_second!r} and {burst!r}."
+        )
     return Decorator(lambda name: RateLimiter(operations_per_second, burst, block, name=name))
 
 
@@ -148,5 +168,7 @@ def concurrent_limited(max_concurrent: int, *, max_waiting: int | None = None) -
     Beyond `max_waiting`, None for any number, they get `BulkheadFull`; nobody waits past the deadline. Above a
     `retry` a call keeps its place between attempts, below it does not. A `Bulkhead`.
     """
+    if callable(max_concurrent):
+        raise Misconfigured("@concurrent_limited needs a number of calls: `@concurrent_limited(max_concurrent=5)`.")
     most = sys.maxsize if max_waiting is None else max_waiting
     return Decorator(lambda name: Bulkhead(max_concurrent, most, name=name))

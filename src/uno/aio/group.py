@@ -212,9 +212,7 @@ class TaskGroup:
             if asyncio.iscoroutine(coro):  # the task factory of the loop refused it
                 coro.close()
                 raise
-            raise Misconfigured(
-                f"create_task() of {self} takes a coroutine, as in `create_task(work(1))`, not {coro!r}."
-            ) from wrong
+            raise Misconfigured(f"{self} takes coroutines, as in `create_task(work(1))`, not {coro!r}.") from wrong
         frame = sys._getframe(1)
         # births.birth() in line: it is a tenth of all this costs.
         self._live[task] = clock.monotonic(), frame.f_code, frame.f_lasti
@@ -251,7 +249,7 @@ class TaskGroup:
         if _running_loop() is not self._loop:
             raise GroupClosed(f"{self} belongs to another event loop; use `asyncio.run_coroutine_threadsafe()` there.")
         if self._open:
-            raise Misconfigured(f"add_task() of {self} takes a task of the same event loop, not {work!r}.")
+            raise Misconfigured(f"{self} takes tasks of its own event loop in add_task(), not {work!r}.")
         how = "is being cancelled" if self._live else "has been left"
         raise GroupClosed(f"{self} {how} and takes no more tasks.")
 

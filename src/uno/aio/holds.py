@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from uno import clock, sync
 from uno.aio.database_lock import Held
@@ -32,17 +32,34 @@ class Owned(Protocol):
 T = TypeVar("T", bound=Owned)
 
 
-def ended(entered: list[T]) -> T:
-    """The one whose block ends now, taken off. That of a generator may be ended by another task, long after its own."""
-    if len(entered) == 1:
-        return entered.pop()
-    found, holder = entered[-1], sync.holder()
-    if found.owner is not holder:
-        theirs = [one for one in entered if one.owner is holder]
-        over = [one for one in entered if one.is_over]
-        found = (theirs or over or entered)[-1]
-    entered.remove(found)
-    return found
+class Entered(Generic[T]):
+    """What `async with` on one handle has entered, by the task that did, the innermost last."""
+
+    __slots__ = ("_theirs",)
+
+    def __init__(self) -> None:
+        self._theirs: dict[Any, list[T]] = {}
+
+    def add(self, one: T) -> None:
+        self._theirs.setdefault(one.owner, []).append(one)
+
+    def ended(self) -> T:
+        """The one whose block ends now, taken off."""
+        owner: object = sync.holder()
+        if owner not in self._theirs and (owner := sync.runner()) not in self._theirs:
+            owner = self._left_over()
+        theirs = self._theirs[owner]
+        found = theirs.pop()
+        if not theirs:
+            del self._theirs[owner]
+        return found
+
+    def _left_over(self) -> object:
+        """What was handed over; that of a generator may be ended by another task, long after its own."""
+        mine = (sync.holder(), sync.runner())
+        theirs = [key for key, held in self._theirs.items() if held[-1].owner in mine]
+        over = [key for key, held in self._theirs.items() if held[-1].is_over]
+        return (theirs or over or list(self._theirs))[-1]
 
 
 class Hold:

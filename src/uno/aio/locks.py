@@ -7,7 +7,7 @@ from typing import Literal, Self, get_args
 
 from uno import clock, sync
 from uno.aio.database_lock import Place, place_of
-from uno.aio.holds import Family, Hold, Lock, Owner, ended
+from uno.aio.holds import Entered, Family, Hold, Lock, Owner
 from uno.aio.lines import Waiter, check_seconds, task_of
 from uno.aio.named import Named
 from uno.aio.shield import to_the_end
@@ -54,14 +54,17 @@ class AsyncLock(Named[Family]):
             raise Misconfigured(f'The scope of an AsyncLock is "process" or "database", not {scope!r}.')
         if scope == "database" and name is None:
             raise Misconfigured('A lock with scope="database" needs a name, by which other processes know it.')
+        if isinstance(database, str | bytes):
+            raise Misconfigured(
+                "database of an AsyncLock is a Database, and no text: AsyncLock(…, database=Database(url))."
+            )
         if database is not None and scope != "database":
             raise Misconfigured('A lock in a database has scope="database": AsyncLock(name, scope="database", …).')
         check_seconds("an AsyncLock", timeout)
         self.scope = scope
         self.database = database
         self.timeout = timeout
-        # What `async with` on this handle has entered, the innermost last.
-        self._entered: list[Hold] = []
+        self._entered: Entered[Hold] = Entered()
         self._find_early()
 
     def _make(self) -> Family:
@@ -122,8 +125,8 @@ class AsyncLock(Named[Family]):
         hold = next((hold for lock in self._locks if (hold := lock.hold_of(runner)) is not None), None)
         if hold is None:
             raise Misconfigured(
-                f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "
-                "`acquire(timeout=…)`: asyncio.wait_for() runs it in another task on Python 3.11."
+                f"{self.shown} is not held by this task: call `acquire()` before, in the same task. (On Python 3.11 "
+                "asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
             )
         if hold.leave():
             hold.end_soon()
@@ -134,13 +137,13 @@ class AsyncLock(Named[Family]):
         hold = await self._acquire(self.timeout)
         if hold.held is not None:
             hold.enter_block()
-        self._entered.append(hold)
+        self._entered.add(hold)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        hold = ended(self._entered)
+        hold = self._entered.ended()
         lost = hold.held is not None and hold.leave_block(error)
         if hold.leave():
             if hold.held is None:

@@ -245,6 +245,8 @@ class AsyncManager:
             self._stage = Stage.STOPPING
         emit("lifecycle.stopping", reason=reason, grace=seconds)
         self._stopping.set()
+        if asyncio._get_running_loop() is not None:
+            self.tasks.finish()
         for tell in tuple(self._told.values()):
             self._tell(tell)
 

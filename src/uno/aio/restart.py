@@ -1,5 +1,6 @@
 """When a background task that ended is started again, and when that is given up."""
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 from typing import Literal
@@ -20,12 +21,13 @@ class CrashLoop(UnoError):
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """Starts again what failed, or with `on="always"` what ended.
+    """Starts again what failed, or with `on="always"` what ended, until the process stops.
 
     It waits up to `base_delay` seconds, the next time up to `exponential_base` times as long, at most
     `max_delay`; what then runs for `within` seconds begins anew. More than `max_restarts` within `within`
     seconds are a crash loop, and the end (None: go on for ever). As supervisors of Erlang/OTP do,
-    whose names for the two are intensity and period.
+    whose names for the two are intensity and period. What ended well is started `base_delay` seconds later,
+    and does not count.
     """
 
     max_restarts: int | None = 5
@@ -43,7 +45,12 @@ class RestartPolicy:
             raise Misconfigured("within of a RestartPolicy is above 0 seconds, and max_restarts 0 or more, or None.")
         if self.on not in ("failure", "always"):
             raise Misconfigured(f"on of a RestartPolicy is 'failure' or 'always', not {self.on!r}.")
-        self.delay(0)
+        require_numbers("a RestartPolicy", base_delay=self.base_delay, max_delay=self.max_delay)
+        require_numbers("a RestartPolicy", exponential_base=self.exponential_base)
+        if min(self.base_delay, self.max_delay) < 0 or self.exponential_base < 1:
+            raise Misconfigured(
+                "base_delay and max_delay of a RestartPolicy are 0 seconds or more, and exponential_base is 1 or more."
+            )
 
     def delay(self, number: int) -> float:
         """Seconds before the restart with this number (from 0)."""
@@ -57,8 +64,11 @@ class Restarts:
     # Of those without a limit, remembered for the length of the pause.
     _MOST = 64
 
-    def __init__(self, policy: RestartPolicy) -> None:
+    def __init__(self, policy: RestartPolicy, *, over: bool = False) -> None:
         self.policy = policy
+        # Whether it is not to be started again.
+        self.over = over
+        self._pausing = self._cut = False
         self.count = 0
         self.error: BaseException | None = None
         self.gave_up = False
@@ -67,6 +77,9 @@ class Restarts:
     def next_delay(self, error: BaseException | None) -> float | None:
         """It has ended: seconds until it is started again, None to give up."""
         self.error = error
+        if error is None:
+            self.count += 1
+            return self.policy.base_delay
         now = clock.monotonic()
         while self._recent and self._recent[0] <= now - self.policy.within:
             self._recent.popleft()
@@ -78,6 +91,25 @@ class Restarts:
         self._recent.append(now)
         self.count += 1
         return delay
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, until `stop()` at most."""
+        self._pausing = True
+        try:
+            await clock.sleep(seconds)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._cut or task is None or task.uncancel():  # somebody else wants it to end
+                raise
+        finally:
+            self._pausing = False
+
+    def stop(self, task: "asyncio.Task[object]") -> None:
+        """Do not start it again."""
+        self.over = True
+        if self._pausing and not task.cancelling():
+            self._cut = True
+            task.cancel()
 
     def crash_loop(self, name: str) -> CrashLoop:
         """The error to end with."""

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uno import clock, sync
-from uno.aio.holds import Owner, ended
+from uno.aio.holds import Entered, Owner
 from uno.aio.lines import Line, Waiter, check_seconds, task_of
 from uno.aio.named import Named, Shared
 from uno.errors import Misconfigured
@@ -117,7 +117,7 @@ class AsyncSemaphore(Named[_Permits]):
         check_seconds("an AsyncSemaphore", timeout)
         self.value = int(value)
         self.timeout = timeout
-        self._entered: list[_Permit] = []
+        self._entered: Entered[_Permit] = Entered()
         self._find_early()
 
     def _make(self) -> _Permits:
@@ -138,19 +138,19 @@ class AsyncSemaphore(Named[_Permits]):
         theirs: Any = permits.taken.get(sync.holder())  # type: ignore[call-overload]
         if not theirs:
             raise Misconfigured(
-                f"{self.shown} is not held by this task; it is released by the one that acquired it. Limit it by "
-                "`acquire(timeout=…)`: asyncio.wait_for() runs it in another task on Python 3.11."
+                f"This task has no place of {self.shown} to give back: call `acquire()` before, in the same task. (On "
+                "Python 3.11 asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
             )
         permits.give_back(theirs[-1])
 
     async def __aenter__(self) -> Self:
-        self._entered.append(await self._shared.take(task_of(self.shown), self.timeout))
+        self._entered.add(await self._shared.take(task_of(self.shown), self.timeout))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shared.give_back(ended(self._entered))
+        self._shared.give_back(self._entered.ended())
 
     def locked(self) -> bool:
         """Whether one would have to wait."""

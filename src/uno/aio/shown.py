@@ -50,27 +50,30 @@ class Group(Protocol):
         ...
 
 
-class LastingGroup(Group, Protocol):
-    """One that is not entered and left."""
+class Lasting(Group, Protocol):
+    """A group that is not left."""
 
-    closed: bool
+    @property
+    def gone(self) -> bool:
+        """Whether there is nothing to show any more."""
+        ...
 
 
 # The groups that are open now, of all event loops of the process; entered and left by the groups themselves.
 opened: dict[Group, None] = {}
 # Those that are not left, but go when nobody has them any more.
-_lasting: dict[int, weakref.ref[LastingGroup]] = {}
+_lasting: dict[int, weakref.ref[Lasting]] = {}
 
 
-def show(group: LastingGroup) -> None:
-    """From now on the group is shown, as long as somebody holds it and it is open, or tasks of it run."""
+def show(group: Lasting) -> None:
+    """From now on the group is shown, as long as somebody holds it."""
     key = id(group)
     _lasting[key] = weakref.ref(group, lambda _: _lasting.pop(key, None))
 
 
 def _groups() -> list[Group]:
-    lasting = [group for held in list(_lasting.values()) if (group := held()) is not None]
-    return [*list(opened), *(group for group in lasting if not group.closed or group.running())]
+    lasting = [group for held in list(_lasting.values()) if (group := held()) is not None and not group.gone]
+    return [*list(opened), *lasting]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 # The group of tasks for which none is named.
 BACKGROUND = "background"
+# Groups that are held before any is forgotten, and those over in which something failed.
+_MANY, _REMEMBERED = 32, 20
 
 
 class GroupExists(Misconfigured, ValueError):
@@ -32,7 +34,9 @@ class TaskManager:
 
     def __init__(self) -> None:
         self._groups: dict[str, BackgroundGroup] = {}
-        self._closed = False
+        # How many groups there may be before those that are over are forgotten.
+        self._most = _MANY
+        self._closed = self._finishing = False
 
     @classmethod
     def get_instance(cls) -> "TaskManager":
@@ -41,18 +45,39 @@ class TaskManager:
 
     def create_group(self, name: str) -> BackgroundGroup:
         """A new group. Raises `GroupExists`, which is also a `ValueError`, `GroupClosed` after `shutdown()`."""
-        if self.get_group(name) is not None:
+        found = self._groups.get(name)
+        if found is not None and not (found.idle or found.closed):
             raise GroupExists(f"There is a group of background tasks {name!r} already; `get_group({name!r})` gives it.")
+        return self._make(name)
+
+    def _make(self, name: str) -> BackgroundGroup:
         if self._closed:
             raise GroupClosed("The task manager has been shut down and takes no more tasks.")
-        self._groups = {known: group for known, group in self._groups.items() if group.tasks or not group.closed}
-        made = self._groups[name] = BackgroundGroup(name)
+        made = BackgroundGroup(name)
+        if self._finishing:
+            made.finish()
+        if len(self._groups) >= self._most:
+            self._forget()
+        self._groups[name] = made
         return made
 
+    def _forget(self) -> None:
+        """Let go what is over, but for the last ones in which something failed."""
+        fallen = [name for name, group in self._groups.items() if group.idle and not group.gone]
+        over = {name for name, group in self._groups.items() if group.gone} | set(fallen[:-_REMEMBERED])
+        self._groups = {name: group for name, group in self._groups.items() if name not in over}
+        self._most = 2 * max(len(self._groups), _MANY)
+
     def get_group(self, name: str) -> BackgroundGroup | None:
-        """The group of this name, if there is one that has not been closed."""
+        """The group of this name, if there is one that has not been closed; from now on until it is.
+
+        One that `create_task` made goes with its last task, unless it was asked for here.
+        """
         found = self._groups.get(name)
-        return None if found is None or found.closed else found
+        if found is None or found.closed or found.gone:
+            return None
+        found.passing = False
+        return found
 
     def create_task(
         self,
@@ -71,13 +96,16 @@ class TaskManager:
         """
         if self._closed and asyncio.iscoroutine(work):
             work.close()
-        found = self.get_group(group) or self.create_group(group)
+        found = self._groups.get(group)
+        if found is None or found.closed:
+            found = self._make(group)
+            found.passing = group != BACKGROUND
         return found.create_task(work, name=name, restart=restart, context=context)
 
     @property
     def groups(self) -> tuple[BackgroundGroup, ...]:
-        """Those that have not been closed."""
-        return tuple(group for group in self._groups.values() if not group.closed)
+        """Those that have not been closed, as `get_group` gives them."""
+        return tuple(found for name in list(self._groups) if (found := self.get_group(name)) is not None)
 
     @property
     def tasks(self) -> list[TaskInfo]:
@@ -94,6 +122,12 @@ class TaskManager:
     def is_shutting_down(self) -> bool:
         """Whether tasks are to come to their end."""
         return self._closed
+
+    def finish(self) -> None:
+        """Start nothing again from now on: what runs comes to its end."""
+        self._finishing = True
+        for group in self._groups.values():
+            group.finish()
 
     async def shutdown(self, grace: float | None = 10.0) -> list[TaskInfo]:
         """Take no more tasks, and cancel all; they have `grace` seconds to clean up (None: as long as it takes).
@@ -112,7 +146,7 @@ class TaskManager:
         await self.shutdown()
 
     def __repr__(self) -> str:
-        return f"TaskManager({', '.join(map(repr, self.groups))})"
+        return f"TaskManager({', '.join(map(repr, self._groups.values()))})"
 
 
 _managers: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, TaskManager]" = weakref.WeakKeyDictionary()

@@ -60,6 +60,11 @@ class ThreadPool:
 
         Raises `BulkheadFull` where too many wait, `TimedOut` where no thread was free in time, `PoolClosed`.
         """
+        given: Any = function
+        if not callable(given):
+            if asyncio.iscoroutine(given):
+                given.close()
+            raise Misconfigured(f"A thread takes a function and its arguments, not its call, which gave {given!r}.")
         if is_async(function):
             raise Misconfigured(f"{_name(function)} is async: await it, threads are for what blocks.")
         self._require_open()

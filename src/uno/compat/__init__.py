@@ -36,6 +36,8 @@ NAMES: dict[str, str] = {
     "uno.core.async.AsyncEvent": "uno.aio.AsyncEvent",
     "uno.core.async.AsyncLock": "uno.aio.AsyncLock",
     "uno.core.async.AsyncSemaphore": "uno.aio.AsyncSemaphore",
+    "uno.core.async.Limiter": "uno.aio.AsyncSemaphore",
+    "uno.core.async.RateLimiter": "uno.resilience.RateLimiter",
     "uno.core.async.TaskGroup": "uno.aio.TaskGroup",
     "uno.core.async.TaskManager": "uno.aio.TaskManager",
     "uno.core.async.timeout": "uno.aio.timeout",

@@ -80,7 +80,7 @@ SIGNALS: dict[str, Signal] = {
         "error", "a background task failed again and again, and is not started any more", ("task", "group")
     ),
     "task.restarted": Signal(
-        "warning", "a background task ended and is started again", ("task", "group", "restarts", "delay", "error")
+        "warning", "a background task failed and is started again", ("task", "group", "restarts", "delay", "error")
     ),
     "task.stuck": Signal("error", "a cancelled task does not end", ("task", "group", "place")),
     "tasks.cancelled": Signal("warning", "tasks were cancelled at the end of the grace period", ("tasks",)),

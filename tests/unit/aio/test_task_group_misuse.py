@@ -34,7 +34,7 @@ async def settled() -> None:
 @pytest.mark.parametrize("settings", [{}, {"max_concurrency": 2}, {"on_error": "collect"}])
 async def test_what_is_no_coroutine_is_named(settings: dict[str, Any]) -> None:
     async with TaskGroup(**settings) as group:
-        with pytest.raises(Misconfigured, match=r"takes a coroutine.*function give"):
+        with pytest.raises(Misconfigured, match=r"takes coroutines.*function give"):
             group.create_task(give)  # type: ignore[arg-type]
 
 
