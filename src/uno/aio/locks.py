@@ -54,9 +54,9 @@ class AsyncLock(Named[Family]):
             raise Misconfigured(f'The scope of an AsyncLock is "process" or "database", not {scope!r}.')
         if scope == "database" and name is None:
             raise Misconfigured('A lock with scope="database" needs a name, by which other processes know it.')
-        if isinstance(database, str | bytes):
+        if isinstance(database, str):
             raise Misconfigured(
-                "database of an AsyncLock is a Database, and no text: AsyncLock(…, database=Database(url))."
+                "The database of an AsyncLock is a uno.data.Database, not a str: AsyncLock(…, database=Database(url))."
             )
         if database is not None and scope != "database":
             raise Misconfigured('A lock in a database has scope="database": AsyncLock(name, scope="database", …).')

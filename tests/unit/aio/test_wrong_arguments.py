@@ -45,7 +45,7 @@ async def greet(name: str) -> None:
         (lambda: retry(base_delay=-1), "base_delay and max_delay of retry"),
         (
             lambda: AsyncLock("a", scope="database", database="sqlite:///a.db"),
-            "database of an AsyncLock is a Database, and no text",
+            "Database, not a str: AsyncLock",
         ),
         (lambda: AsyncSemaphore(2, "mail").release(), "This task has no place of .*'mail'"),
     ],
