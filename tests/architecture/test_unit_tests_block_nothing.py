@@ -15,9 +15,15 @@ import time
 
 import pytest
 
+from uno.sync import drive
+
+
+async def sleep():
+    time.sleep(0.6)
+
 
 def blocks():
-    time.sleep(0.6)
+    drive(sleep())
 
 
 async def test_blocks():
@@ -35,6 +41,10 @@ async def test_may():
 
 async def test_imports():
     importlib.import_module("slowly")
+
+
+async def test_is_slow_itself():
+    time.sleep(0.6)
 
 
 def test_has_no_loop():
@@ -59,6 +69,6 @@ def test_a_unit_test_that_blocks_its_loop_fails_with_the_line(tmp_path: Path) ->
         text=True,
     )
     output = done.stdout + done.stderr
-    assert "5 passed, 1 error in" in output, output
+    assert "6 passed, 1 error in" in output, output
     assert "ERROR unit/test_blocking.py::test_blocks" in output
-    assert "test_blocking.py:10 in blocks kept the event loop for" in output
+    assert "test_blocking.py:12 in sleep kept the event loop for" in output

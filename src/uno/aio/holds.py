@@ -45,21 +45,23 @@ class Entered(Generic[T]):
 
     def ended(self) -> T:
         """The one whose block ends now, taken off."""
-        owner: object = sync.holder()
-        if owner not in self._theirs and (owner := sync.runner()) not in self._theirs:
-            owner = self._left_over()
-        theirs = self._theirs[owner]
-        found = theirs.pop()
-        if not theirs:
-            del self._theirs[owner]
+        key = holder = sync.holder()
+        theirs = self._theirs.get(holder)
+        if theirs and theirs[-1].owner is holder:
+            found = theirs.pop()
+        else:
+            key, found = self._elsewhere(holder)
+            self._theirs[key].remove(found)
+        if not self._theirs[key]:
+            del self._theirs[key]
         return found
 
-    def _left_over(self) -> object:
-        """What was handed over; that of a generator may be ended by another task, long after its own."""
-        mine = (sync.holder(), sync.runner())
-        theirs = [key for key, held in self._theirs.items() if held[-1].owner in mine]
-        over = [key for key, held in self._theirs.items() if held[-1].is_over]
-        return (theirs or over or list(self._theirs))[-1]
+    def _elsewhere(self, holder: object) -> tuple[object, T]:
+        """What was handed over to it; that of a generator may be ended by another task, long after its own."""
+        entered = [(key, one) for key, theirs in self._theirs.items() for one in theirs]
+        mine = [pair for pair in entered if pair[1].owner is holder]
+        over = [pair for pair in entered if pair[1].is_over]
+        return (mine or over or entered)[-1]
 
 
 class Hold:
