@@ -22,7 +22,7 @@ class Base(Model):
     metadata = MetaData()
 
 
-class Part(VersionMixin, SoftDeleteMixin, Base):
+class Piece(VersionMixin, SoftDeleteMixin, Base):
     __tablename__ = "loader_parts"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -49,7 +49,7 @@ async def database(fresh: Fresh, backend: str, request: pytest.FixtureRequest) -
     async with UnitOfWork(made):
         for id in range(1, 6):
             gone = clock.now() if id == 5 else None
-            await Repository(Part).add(Part(id=id, name=f"part {id}", deleted_at=gone))
+            await Repository(Piece).add(Piece(id=id, name=f"part {id}", deleted_at=gone))
             await Repository(Place).add(Place(shelf="ab"[id % 2], number=id))
             await Repository(Crate).add(Crate(f"c{id}", id))
     return made
@@ -61,31 +61,31 @@ def selects(seen: list[str], table: str) -> int:
 
 async def test_gets_of_one_moment_are_one_query(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     async with UnitOfWork(database):
-        loader = Repository(Part).loader()
+        loader = Repository(Piece).loader()
         seen = statements_of(database, monkeypatch)
         found = await asyncio.gather(*(loader.load(id) for id in (3, 1, 3, 2)))
         assert [one.name for one in found] == ["part 3", "part 1", "part 3", "part 2"]
         assert found[0] is found[2]
         assert selects(seen, "loader_parts") == 1
         # They are those of the unit of work, which is not asked again.
-        assert await Repository(Part).get(1) is found[1]
+        assert await Repository(Piece).get(1) is found[1]
         assert await loader.load(2) is found[3]
         assert selects(seen, "loader_parts") == 1
 
 
 async def test_each_caller_gets_its_own_or_its_own_error(database: Database) -> None:
     async with UnitOfWork(database):
-        loader = Repository(Part).loader()
+        loader = Repository(Piece).loader()
         found = await asyncio.gather(*(loader.load(id) for id in (1, 99, 5, "2", "x")), return_exceptions=True)
         one, missing, gone, text, wrong = found
-        assert isinstance(one, Part)
+        assert isinstance(one, Piece)
         assert isinstance(missing, NotFound)
         assert missing.id == 99
         assert isinstance(gone, NotFound)
         assert text.id == 2
         assert isinstance(wrong, Invalid)
         assert [one and one.id for one in await loader.load_many([5, 4, 99, 4])] == [None, 4, None, 4]
-        assert (await Repository(Part).loader(include_deleted=True).load(5)).id == 5
+        assert (await Repository(Piece).loader(include_deleted=True).load(5)).id == 5
 
 
 async def test_keys_of_several_parts_and_documents_too(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +105,9 @@ async def test_it_sees_what_the_unit_of_work_has_not_written_yet(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with UnitOfWork(database):
-        parts = Repository(Part)
+        parts = Repository(Piece)
         (await parts.get(1)).name = "changed"
-        await parts.add(Part(id=7, name="new"))
+        await parts.add(Piece(id=7, name="new"))
         await parts.delete(2)
         loader = parts.loader()
         found = await loader.load_many([1, 7, 2, 3])
@@ -116,16 +116,16 @@ async def test_it_sees_what_the_unit_of_work_has_not_written_yet(
 
 async def test_changes_to_what_it_loaded_are_stored(database: Database) -> None:
     async with UnitOfWork(database):
-        loader = Repository(Part).loader()
+        loader = Repository(Piece).loader()
         for part in await asyncio.gather(loader.load(1), loader.load(2)):
             part.name = "changed"
     async with UnitOfWork(database):
-        assert await Repository(Part).count(name="changed") == 2
+        assert await Repository(Piece).count(name="changed") == 2
 
 
 async def test_get_many_reads_more_than_one_statement_takes(database: Database, backend: str) -> None:
     async with UnitOfWork(database):
-        found = await Repository(Part).get_many(range(2500))
+        found = await Repository(Piece).get_many(range(2500))
         assert [one.id for one in found if one is not None] == [1, 2, 3, 4]
         assert found[4] is not None
         assert found[4].id == 4
@@ -133,7 +133,7 @@ async def test_get_many_reads_more_than_one_statement_takes(database: Database, 
 
 async def test_a_cancelled_caller_takes_nothing_from_the_others(database: Database) -> None:
     async with UnitOfWork(database):
-        loader = Repository(Part).loader()
+        loader = Repository(Piece).loader()
         tasks = [asyncio.create_task(loader.load(id)) for id in (1, 2, 3)]
         await asyncio.sleep(0)
         tasks[0].cancel()
@@ -145,36 +145,36 @@ async def test_a_cancelled_caller_takes_nothing_from_the_others(database: Databa
 async def test_it_works_in_an_open_transaction(database: Database) -> None:
     async with UnitOfWork(database) as uow:
         await uow.transaction()
-        loader = Repository(Part).loader()
+        loader = Repository(Piece).loader()
         assert [one.id for one in await asyncio.gather(loader.load(1), loader.load(2))] == [1, 2]
-        assert (await Repository(Part).get(3)).id == 3
+        assert (await Repository(Piece).get(3)).id == 3
 
 
 async def test_its_unit_of_work_has_to_be_open_and_its_own(database: Database) -> None:
     with pytest.raises(Misconfigured, match="No unit of work"):
-        Repository(Part).loader()
+        Repository(Piece).loader()
     async with UnitOfWork(database):
-        loader = Repository(Part).loader()
+        loader = Repository(Piece).loader()
         with pytest.raises(Misconfigured, match="Two tasks"):
             await asyncio.create_task(_made_elsewhere())
-    with pytest.raises(Misconfigured, match="loader of Part is over"):
+    with pytest.raises(Misconfigured, match="loader of Piece is over"):
         await loader.load(1)
 
 
 async def _made_elsewhere() -> None:
-    Repository(Part).loader()
+    Repository(Piece).loader()
 
 
 async def test_a_loader_that_is_not_awaited_does_not_disturb_the_commit(database: Database) -> None:
     async with UnitOfWork(database):
-        parts = Repository(Part)
+        parts = Repository(Piece)
         loader = parts.loader()
-        await parts.add(Part(id=8, name="stored"))
+        await parts.add(Piece(id=8, name="stored"))
         late = asyncio.ensure_future(loader.load(1))
     [found] = await asyncio.gather(late, return_exceptions=True)
-    assert isinstance(found, Part | Misconfigured)
+    assert isinstance(found, Piece | Misconfigured)
     async with UnitOfWork(database):
-        assert (await Repository(Part).get(8)).name == "stored"
+        assert (await Repository(Piece).get(8)).name == "stored"
 
 
 def _engine(database: Database, backend: str) -> AsyncEngine:
@@ -185,30 +185,30 @@ def _engine(database: Database, backend: str) -> AsyncEngine:
 
 async def test_a_repository_that_works_alone_has_a_loader_that_does(database: Database, backend: str) -> None:
     engine = _engine(database, backend)
-    parts = Repository(Part, session_factory=async_sessionmaker(engine))
+    parts = Repository(Piece, session_factory=async_sessionmaker(engine))
     loader = parts.loader()
     assert [one.id for one in await asyncio.gather(loader.load(1), loader.load(2))] == [1, 2]
     assert [one and one.id for one in await parts.get_many([3, 9])] == [3, None]
     await engine.dispose()
 
 
-class Shown(Repository[Part]):
+class Shown(Repository[Piece]):
     """Hides one of them."""
 
-    async def get_by_id(self, id: int, **options: Any) -> Part | None:
+    async def get_by_id(self, id: int, **options: Any) -> Piece | None:
         return None if id == 1 else await super().get_by_id(id, **options)
 
 
-class Strict(Repository[Part]):
-    async def get(self, id: int, **options: Any) -> Part:
+class Strict(Repository[Piece]):
+    async def get(self, id: int, **options: Any) -> Piece:
         if id == 1:
-            raise NotFound("Part", id)
+            raise NotFound("Piece", id)
         return await super().get(id, **options)
 
 
 async def test_a_loader_reads_for_nobody_but_who_made_it(database: Database, backend: str) -> None:
     engine = _engine(database, backend)
-    alone = Repository(Part, session_factory=async_sessionmaker(engine))
+    alone = Repository(Piece, session_factory=async_sessionmaker(engine))
     with context.use(context.Context(tenant="north", actor="ada")):
         loader = alone.loader()
         await loader.load_many([1])
@@ -222,7 +222,7 @@ async def test_a_loader_reads_for_nobody_but_who_made_it(database: Database, bac
 
 @pytest.mark.parametrize("kind", [Shown, Strict])
 async def test_a_repository_that_hides_objects_hides_them_here_too(
-    database: Database, kind: type[Repository[Part]]
+    database: Database, kind: type[Repository[Piece]]
 ) -> None:
     async with UnitOfWork(database):
         parts = kind()
@@ -230,5 +230,5 @@ async def test_a_repository_that_hides_objects_hides_them_here_too(
         loader = parts.loader()
         found = await asyncio.gather(loader.load(1), loader.load(2), return_exceptions=True)
         assert isinstance(found[0], NotFound)
-        assert isinstance(found[1], Part)
+        assert isinstance(found[1], Piece)
         assert [one and one.id for one in await parts.loader(include_deleted=True).load_many([1, 5])] == [None, 5]

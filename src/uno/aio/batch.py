@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from uno import clock, context as contexts, sync
 from uno.aio.flushing import collects
 from uno.aio.lines import limited
+from uno.aio.verbs import LAST, waiting
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience import deadline
 from uno.resilience.arguments import require_counts, require_function, require_numbers
@@ -121,7 +122,7 @@ class AsyncBatcher(Generic[T, R]):
         # Whether it has waited long enough, and only for others to end.
         self._due = False
         self._ready: deque[_Batch[T, R]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], _Batch[T, R]] = {}
         # Items that were accepted and have no result yet, and places for those that may come in.
         self._pending = 0
         self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
@@ -207,12 +208,12 @@ class AsyncBatcher(Generic[T, R]):
             raise Misconfigured(f"The batcher {self.name} belongs to another event loop: make one for each loop.")
         self._loop = self._taking = loop
         self._pending, self._open, self._due = 0, None, False
-        self._ready, self._running, self._line, self._empty = deque(), set(), OrderedDict(), None
+        self._ready, self._running, self._line, self._empty = deque(), {}, OrderedDict(), None
         collects(loop, self)
         return loop
 
     def _check_around(self) -> None:
-        if not self._running.isdisjoint(_around.get()):
+        if not self._running.keys().isdisjoint(_around.get()):
             raise Misconfigured(
                 f"The batch operation of the batcher {self.name} waits for the same batcher, which waits for it to "
                 "end: use another batcher, or do the work of the item there."
@@ -290,7 +291,7 @@ class AsyncBatcher(Generic[T, R]):
             return self._leave(number)
         assert self._loop is not None
         task = self._loop.create_task(self._work(batch), name=f"batch {self.name}", context=self._context.copy())
-        self._running.add(task)
+        self._running[task] = batch
         task.add_done_callback(lambda ended: self._ended(ended, batch, number))
 
     async def _work(self, batch: _Batch[T, R]) -> None:
@@ -309,7 +310,7 @@ class AsyncBatcher(Generic[T, R]):
             batch.settle(results)
 
     def _ended(self, task: "asyncio.Task[None]", batch: _Batch[T, R], number: int) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if task.cancelled():
             batch.refuse(Unavailable(f"A batch of the batcher {self.name} was cancelled before it had ended."))
         elif (error := task.exception()) is not None:
@@ -327,8 +328,8 @@ class AsyncBatcher(Generic[T, R]):
     async def aclose(self, timeout: float | None = None) -> None:
         """Take no more items, and finish what was added.
 
-        What has not ended after `timeout` seconds is cancelled: its callers get `Unavailable`. Cancelled itself, it
-        leaves the rest running.
+        What has not ended after `timeout` seconds is cancelled, and left behind if it does not hear that: its callers
+        get `Unavailable`. Cancelled itself, it leaves the rest running.
         """
         busy = self._is_busy()
         self._closed, self._taking = True, None
@@ -380,7 +381,15 @@ class AsyncBatcher(Generic[T, R]):
                 await empty.wait()
         except TimeoutError:
             self._abandon()
-            await empty.wait()
+            if self._running:
+                await asyncio.wait(list(self._running), timeout=LAST)
+            self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        """What does not hear that it is cancelled: nobody waits for it any more."""
+        for task, batch in self._running.items():
+            where = waiting(task.get_coro())
+            batch.refuse(Unavailable(f"A batch of the batcher {self.name} was cancelled and does not end{where}."))
 
     def _abandon(self) -> None:
         """Cancel what runs, and refuse what waits."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from uno import context
 from uno.aio.lines import limited
+from uno.aio.verbs import LAST, waiting
 from uno.errors import Misconfigured, Unavailable
 from uno.resilience import deadline
 
@@ -163,11 +164,20 @@ class Flights:
         return len(self._dropped) + sum(map(len, self._by_loop.values()))
 
     async def aclose(self) -> None:
-        """Cancel the flights of this loop, and wait for their end."""
+        """Cancel the flights of this loop, and wait for their end; not for one that does not hear it."""
         loop = asyncio.get_running_loop()
-        flying = [*self._by_loop.get(loop, {}).values(), *self._dropped]
-        tasks = [one.task for one in flying if one.task is not None and one.task.get_loop() is loop]
+        flying = {one.task: one for one in (*self._by_loop.get(loop, {}).values(), *self._dropped)}
+        tasks = [task for task in flying if task is not None and task.get_loop() is loop]
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            _, deaf = await asyncio.wait(tasks, timeout=LAST)
+            for task in deaf:
+                self._leave_behind(loop, flying[task], task)
+
+    def _leave_behind(self, loop: Loop, flight: Flight, task: "asyncio.Task[Any]") -> None:
+        flight.dropped = True
+        where = waiting(task.get_coro())
+        flight.give(None, Unavailable(f"Loading for the cache {self._name} was cancelled and does not end{where}."))
+        self._forget(loop, flight)
+        flight.land()

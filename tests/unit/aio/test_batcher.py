@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any
 
@@ -462,3 +463,22 @@ async def test_whatever_happens_each_caller_gets_its_own_result_and_nothing_is_l
         assert not isinstance(result, ValueError) or result.args == (number,)
     assert batcher.pending == 0
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("batch")]
+
+
+async def test_who_closes_it_does_not_wait_for_work_that_does_not_hear_its_cancellation() -> None:
+    end = asyncio.Event()
+
+    async def deaf(items: list[int]) -> list[int]:
+        while not end.is_set():
+            with suppress(asyncio.CancelledError):
+                await end.wait()
+        return items
+
+    batcher = AsyncBatcher(deaf, max_wait_time=0)
+    caller = asyncio.create_task(batcher.add_item(1))
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(30):
+        await batcher.aclose(timeout=0.01)
+        with pytest.raises(Unavailable, match=r"was cancelled and does not end; it waits at .*test_batcher.py:\d+ in "):
+            await caller
+    end.set()

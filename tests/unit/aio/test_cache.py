@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -419,3 +420,25 @@ async def test_chance_comes_from_where_tests_can_set_it() -> None:
             await cache.get(1, load)
             lives.append(cache._entries[1].expires)
     assert lives[0] == lives[1]
+
+
+async def test_who_closes_it_does_not_wait_for_a_loader_that_does_not_hear_its_cancellation() -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def deaf(key: str) -> str:
+        begun.set()
+        while not end.is_set():
+            with suppress(asyncio.CancelledError):
+                await end.wait()
+        return key
+
+    cache = AsyncCache(60.0)
+    caller = asyncio.create_task(cache.get("a", deaf))
+    await begun.wait()
+    async with asyncio.timeout(30):
+        await cache.aclose()
+        with pytest.raises(Unavailable, match=r"was cancelled and does not end; it waits at .*test_cache.py:\d+ in "):
+            await caller
+    end.set()
+    await asyncio.sleep(0.01)
+    assert len(cache) == 0
