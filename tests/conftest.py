@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 import pytest
 from hypothesis import settings
 
+from uno import clock
 from uno.data import hooks
 
 # A shell starts what runs in the background with SIGINT ignored, and programs started from here would inherit that.
@@ -27,8 +28,11 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
-    """Hooks are for the whole process: whoever registers some takes them back, or every other test has them."""
+    """Hooks and the clock are the whole process's: whoever sets them takes them back, or every other test has them."""
+    before = clock.current
     yield
+    left, clock.current = clock.current, before
+    assert left is before, f"this test leaves another clock behind: {left!r}"
     assert not hooks.registered, f"this test, or the import of some test, leaves hooks behind: {hooks.registered}"
 
 
