@@ -310,6 +310,8 @@ def _one_responder(endpoint: Endpoint, action: Action) -> Respond:
     def respond(entity: Any, message: Any, scope: Scope) -> Reply:
         as_json = entity.__class__ is Row
         if reads and message.include:
+            # What is included changes by itself, so there is no tag to compare; but what cannot be read is refused.
+            is_known(scope["headers"], "")
             show = maker(resource, message.fields) if message.fields else show_all
             return _with_text(200, entity.text, []) if as_json else _with_body(200, _item(show, entity), [])
         tag = f'"{entity.version}"' if as_json else tag_of(resource, entity)

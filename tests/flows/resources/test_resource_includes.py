@@ -164,6 +164,8 @@ async def _compare(client: Client, pages: list[Any], path: str, names: Sequence[
             assert "etag" not in response.headers  # its version says nothing of what is included
             known = await client.get(f"{path}/{one['id']}?include={include}", headers={"If-None-Match": "*"})
             assert known.status_code == 200
+            wrong = await client.get(f"{path}/{one['id']}?include={include}", headers={"If-None-Match": "'K$"})
+            assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (400, "If-None-Match")
             chosen = await client.get(f"{path}/{one['id']}?include={include}&fields=id")
             assert chosen.json() == {"id": one["id"], **{name: one[name] for name in names}}
 
