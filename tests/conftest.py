@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from uno import clock
+from uno.aio import manager
 from uno.data import hooks
 
 # A shell starts what runs in the background with SIGINT ignored, and programs started from here would inherit that.
@@ -28,8 +29,12 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _alone() -> Iterator[None]:
-    """Hooks and the clock are the whole process's: whoever sets them takes them back, or every other test has them."""
+    """Hooks and the clock are the whole process's: whoever sets them takes them back, or every other test has them.
+
+    The managers are those of event loops, which tests share: each test has new ones.
+    """
     before = clock.current
+    manager._process, manager._others = manager._OfLoop(), {}
     yield
     left, clock.current = clock.current, before
     assert left is before, f"this test leaves another clock behind: {left!r}"

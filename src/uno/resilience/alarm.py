@@ -1,7 +1,8 @@
 """The one timer behind `Timeout` and `uno.aio.timeout`, which also sets the deadline for what is called inside."""
 
 import asyncio
-from typing import cast
+import math
+from typing import Any, cast
 
 from uno import clock
 from uno.errors import Misconfigured, TimedOut, UnoError
@@ -64,10 +65,10 @@ class Alarm(deadline.Limit):
 
     def stop(self, error: BaseException | None = None) -> bool:
         """End it; whether `error` is the cancellation that it has made, and nobody else wants the task cancelled."""
-        try:  # noqa: SIM105 - suppress() would take longer than all the rest
+        try:
             deadline.current.reset(self._token)
-        except ValueError:  # a generator that another task closes has no deadline in this one
-            pass
+        except ValueError:  # a generator that another task closes: this limit stays where the generator was asked
+            self.end = _end_of(self._token.old_value)
         task, self._task = self._task, None
         if task is None:
             return False
@@ -90,6 +91,10 @@ class Alarm(deadline.Limit):
     def interrupted(self, message: str) -> UnoError:
         """The error for who is told that it took too long: it says so where something is stored, or may be."""
         return commits.interrupted(self._commits, message) if self._commits else TimedOut(message)
+
+
+def _end_of(before: Any) -> float:
+    return before.end if isinstance(before, deadline.Limit) else math.inf
 
 
 def committing(commit: commits.Commit) -> None:

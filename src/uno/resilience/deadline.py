@@ -1,5 +1,6 @@
 """When a call has to be over: the ambient deadline of `Timeout`, of `uno.aio.timeout` and of the context."""
 
+import math
 from contextvars import ContextVar
 
 from uno import clock, context
@@ -30,7 +31,7 @@ def ambient() -> float | None:
     outer = None if surrounding is None else surrounding.deadline
     if limit is None or (outer is not None and outer < limit.end):
         return outer
-    return limit.end
+    return limit.end if limit.end < math.inf else None
 
 
 def remaining() -> float | None:

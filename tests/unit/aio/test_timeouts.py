@@ -242,14 +242,21 @@ def test_wrong_arguments_are_refused(arguments: Any, text: str) -> None:
         timeout(*arguments)
 
 
-async def test_a_generator_closed_by_another_task_leaves_its_limit() -> None:
+@pytest.mark.parametrize("around", [None, 2 * FOREVER])
+async def test_a_generator_closed_by_another_task_leaves_no_limit_to_who_asked_it(around: float | None) -> None:
     async def items() -> Any:
         async with timeout(FOREVER):
             yield 1
 
-    generator = items()
-    assert await anext(generator) == 1
-    await asyncio.create_task(generator.aclose())
+    async def ask() -> None:
+        async with timeout(around):
+            before = deadline.ambient()
+            generator = items()
+            assert await anext(generator) == 1
+            await asyncio.create_task(generator.aclose())
+            assert deadline.ambient() == before
+
+    await asyncio.create_task(ask())
 
 
 def test_in_a_drive_the_deadline_is_looked_at() -> None:
