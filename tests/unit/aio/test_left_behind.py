@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +32,14 @@ def lock(request: pytest.FixtureRequest) -> Any:
     return made("critical")
 
 
+@pytest.fixture
+def end() -> Iterator[asyncio.Event]:
+    """Also after a test that fails, or its tasks would be waited for for ever."""
+    event = asyncio.Event()
+    yield event
+    event.set()
+
+
 def stubborn(lock: Any, end: asyncio.Event, depth: int = 1) -> Any:
     """A cancellable call that has the lock, in so many calls one inside another, and does not hear."""
 
@@ -58,8 +66,9 @@ async def left_behind(call: Any) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-async def test_nobody_enters_a_lock_while_who_was_left_behind_is_inside(lock: Any, depth: int) -> None:
-    end = asyncio.Event()
+async def test_nobody_enters_a_lock_while_who_was_left_behind_is_inside(
+    lock: Any, end: asyncio.Event, depth: int
+) -> None:
     await asyncio.create_task(left_behind(stubborn(lock, end, depth)))
     assert lock.locked()
     another = asyncio.create_task(lock.acquire())
@@ -72,8 +81,7 @@ async def test_nobody_enters_a_lock_while_who_was_left_behind_is_inside(lock: An
             pass
 
 
-async def test_the_caller_who_goes_on_waits_for_it_too(lock: Any) -> None:
-    end = asyncio.Event()
+async def test_the_caller_who_goes_on_waits_for_it_too(lock: Any, end: asyncio.Event) -> None:
     await left_behind(stubborn(lock, end))
     with pytest.raises(TimeoutError):
         await lock.acquire(timeout=SHORT)
@@ -84,8 +92,7 @@ async def test_the_caller_who_goes_on_waits_for_it_too(lock: Any) -> None:
     lock.release()
 
 
-async def test_who_was_left_behind_gives_back_what_it_took_by_hand(lock: Any) -> None:
-    end = asyncio.Event()
+async def test_who_was_left_behind_gives_back_what_it_took_by_hand(lock: Any, end: asyncio.Event) -> None:
     released: list[bool] = []
 
     @cancellable(cleanup_timeout=SHORT)
@@ -102,8 +109,8 @@ async def test_who_was_left_behind_gives_back_what_it_took_by_hand(lock: Any) ->
     lock.release()
 
 
-async def test_who_was_left_behind_gives_back_its_own_place_and_not_its_callers() -> None:
-    end, places = asyncio.Event(), AsyncSemaphore(2)
+async def test_who_was_left_behind_gives_back_its_own_place_and_not_its_callers(end: asyncio.Event) -> None:
+    places = AsyncSemaphore(2)
 
     @cancellable(cleanup_timeout=SHORT)
     async def work() -> None:
