@@ -10,9 +10,10 @@ from sqlalchemy import Column
 from sqlalchemy.engine import Dialect
 
 from uno.data.checks import Check
+from uno.data.holds import Holds
 from uno.data.plan import Attribute, MappedPlan
 from uno.data.statement import bind_processor
-from uno.data.values import Holds, Problem, unfit
+from uno.data.values import Problem, unfit
 from uno.errors import Conflict, Invalid, Misconfigured, again
 
 Key = tuple[Any, ...]

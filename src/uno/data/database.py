@@ -20,6 +20,7 @@ from uno.data.document import DocumentPlan, document_plan
 from uno.data.document_filter import DocumentFields
 from uno.data.fields import Fields, Searchable
 from uno.data.guards import Guards
+from uno.data.holds import Holds, look_at_json
 from uno.data.lazy import name_what_is_not_loaded, reachable
 from uno.data.lease import Lease, SqliteLease, Transaction, connect_in_greenlet, raise_translated
 from uno.data.marks import wants_triggers
@@ -37,7 +38,6 @@ from uno.data.statement import Prepared
 from uno.data.tenants import OPTION, Tenants, current, tell_tenants
 from uno.data.unfit import name_unfit
 from uno.data.url import dsn, parse, shown
-from uno.data.values import Holds, look_at_json
 from uno.data.watched import watch
 from uno.data.writer import Writer
 from uno.errors import Misconfigured

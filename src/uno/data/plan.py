@@ -25,9 +25,9 @@ from uno.data import record_ids
 from uno.data.changes import differs
 from uno.data.checks import Check, check_of
 from uno.data.declared import declared
+from uno.data.holds import Holds
 from uno.data.marks import component_of, marks_of_columns
 from uno.data.references import connect
-from uno.data.values import Holds
 from uno.domain import AggregateRoot
 from uno.errors import Invalid, Misconfigured
 
