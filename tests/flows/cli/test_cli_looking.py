@@ -20,7 +20,7 @@ def test_routes_are_listed(uno: Any) -> None:
     assert lines[0] == ["METHOD", "PATH", "STATUS", "ACCESS", "MESSAGE"]
     assert ["POST", "/packages/{package_id}/approve", "200", "open", "ApprovePackage"] in lines
     assert ["GET", "/licence-checks/{id}", "200", "open", "GetLicenceCheck"] in lines  # of a resource
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert "\x1b" not in done.stdout
 
 
