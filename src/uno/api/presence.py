@@ -7,6 +7,7 @@ request, since most are over before it could matter.
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -37,7 +38,8 @@ class Presence:
 
     def begin(self) -> None:
         """Look at the requests from time to time, as long as there are some."""
-        self.timer = asyncio.get_running_loop().call_later(LOOK, self._look)
+        # In no context: the request that happens to come first has nothing to do with it.
+        self.timer = asyncio.get_running_loop().call_later(LOOK, self._look, context=Context())
 
     def _look(self) -> None:
         self.timer = None
@@ -61,7 +63,7 @@ class Presence:
 
     def _stop(self, linger: float) -> None:
         self.closing = True
-        asyncio.get_running_loop().call_later(linger, self.end_streams)
+        asyncio.get_running_loop().call_later(linger, self.end_streams, context=Context())
 
     def end_streams(self) -> None:
         """Streams of events end for the client as they should: it connects again, to another process."""

@@ -1,5 +1,6 @@
 """One resource in several applications: what it knows of its neighbours is that of each application alone."""
 
+import asyncio
 import gc
 import weakref
 from typing import Any
@@ -95,6 +96,15 @@ async def test_what_is_dispatched_reaches_the_application_it_is_dispatched_in() 
             assert (await app.bus.dispatch(essays.messages["list"]())).unwrap().items == []
 
 
+async def timers_gone() -> None:
+    """The event loop keeps cancelled timers, with their contexts, until it has more than a hundred of them."""
+    loop = asyncio.get_running_loop()
+    for _ in range(200):
+        loop.call_later(60.0, lambda: None).cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 async def test_nothing_is_kept_of_applications_that_are_gone() -> None:
     kept: list[weakref.ref[Any]] = []
     for _ in range(3):
@@ -104,5 +114,6 @@ async def test_nothing_is_kept_of_applications_that_are_gone() -> None:
         kept += [weakref.ref(app), weakref.ref(neighbour)]
         assert all(one() is not None for one in kept[-2:])
         del neighbour, app
+    await timers_gone()
     gc.collect()
     assert [one() for one in kept] == [None] * 6
