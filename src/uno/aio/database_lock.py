@@ -27,7 +27,7 @@ class Place(Protocol):
         ...
 
     async def take(self, name: str, seconds: float | None, lost: Callable[[], None]) -> Held:
-        """The lock of this name, waited for up to `seconds`; `lost` is called where it is lost before its release.
+        """The lock of this name, waited for up to `seconds`; `lost` is called where it ends before its release.
 
         Raises `TimedOut`, and what databases raise.
         """

@@ -110,6 +110,12 @@ class Hold:
             self._told = self._blocks[-1][0]
             self._told.cancel()
 
+    def expire(self) -> None:
+        """It ends with its transaction: it is to be taken anew, and a block that goes on has it no more."""
+        if not self.is_over:
+            self.is_lost = True
+            self.end()
+
     def enter_block(self) -> None:
         task = asyncio.current_task()
         self._blocks.append((task or self.owner, 0 if task is None else older(task)))
@@ -174,13 +180,6 @@ class Lock:
         self.hold: Hold | None = None
         # What gives it back while nobody waits for that.
         self.ending: set[asyncio.Task[None]] = set()
-
-    def enter_again(self, task: asyncio.Task[Any]) -> Hold | None:
-        """Its hold, entered once more; None where this task does not have it."""
-        hold = self.hold_of(task)
-        if hold is not None:
-            hold.depth += 1
-        return hold
 
     def hold_of(self, runner: object) -> Hold | None:
         """Its hold, unless that is about to be given back."""

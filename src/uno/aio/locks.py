@@ -18,7 +18,7 @@ _SCOPES = get_args(Scope)
 
 
 class LockLost(OutcomeUnknown):
-    """The connection that held the lock is gone, so that others may have it: what it guarded was interrupted.
+    """The connection or transaction that held it is gone, so that others may have it: what it guarded was interrupted.
 
     Or had come to its end, and what it has written by then is stored: a retry does not do it again.
     """
@@ -32,9 +32,10 @@ class AsyncLock(Named[Family]):
     many seconds `async with` waits before it raises `TimedOut`, None for ever; nobody waits past the deadline.
 
     With `scope="database"` it is one lock for all processes that use the same PostgreSQL database, an advisory lock
-    of a transaction. In a unit of work of that database it is of its transaction, and held until that ends. Otherwise
-    it has a connection of its own while it is held, or waited for in the database; `database` says of which. If
-    that connection is lost, the block is interrupted, and ends with `LockLost`, an `OutcomeUnknown`.
+    of a transaction. In a unit of work of that database it is of its transaction, and held until that ends, or is
+    rolled back to a savepoint before it: a block that goes on after that ends with `LockLost`. Otherwise it has a
+    connection of its own while it is held, or waited for in the database; `database` says of which. If that
+    connection is lost, the block is interrupted, and ends with `LockLost`, an `OutcomeUnknown`.
     """
 
     __slots__ = ("_entered", "database", "scope", "timeout")
@@ -86,17 +87,19 @@ class AsyncLock(Named[Family]):
         family, task = self._shared, task_of(self.shown)
         place = None if self.scope == "process" else place_of(self.database)
         lock = family.own if place is None else family.of(place.key)
-        found = lock.enter_again(task)
-        if found is None:
-            found = Hold(lock, family, task)
-            if place is None:
-                await lock.wait(seconds)
-            else:
-                await self._take(place, lock, found, seconds)
-            lock.taken(found)
-            if found.is_lost:
-                await to_the_end(found.give_back())
-                raise Unavailable(f"{self.shown} was lost with its connection to the database as it was taken.")
+        found = lock.hold_of(task)
+        if found is not None:
+            found.depth += 1
+            return found
+        found = Hold(lock, family, task)
+        if place is None:
+            await lock.wait(seconds)
+        else:
+            await self._take(place, lock, found, seconds)
+        lock.taken(found)
+        if found.is_lost:
+            await to_the_end(found.give_back())
+            raise Unavailable(f"{self.shown} was lost with its connection to the database as it was taken.")
         return found
 
     async def _take(self, place: Place, lock: Lock, hold: Hold, seconds: float | None) -> None:
@@ -106,7 +109,7 @@ class AsyncLock(Named[Family]):
         if hold.is_local:
             await lock.wait(seconds)
         left = None if end is None else max(0.0, end - clock.monotonic())
-        take = partial(place.take, str(self.name), left, hold.lose)
+        take = partial(place.take, str(self.name), left, hold.lose if hold.is_local else hold.expire)
         try:
             hold.held = await lock.line.wait(take, None, lock.late)
         except BaseException as error:
@@ -124,14 +127,15 @@ class AsyncLock(Named[Family]):
         runner = sync.holder()
         hold = next((hold for lock in self._locks if (hold := lock.hold_of(runner)) is not None), None)
         if hold is None:
+            ended = " It ends with the unit of work that it was acquired in." if self.scope == "database" else ""
             raise Misconfigured(
-                f"{self.shown} is not held by this task: call `acquire()` before, in the same task. (On Python 3.11 "
-                "asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
+                f"{self.shown} is not held by this task: call `acquire()` before, in the same task.{ended} (On Python "
+                "3.11 asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
             )
         if hold.leave():
             hold.end_soon()
         if hold.is_lost:
-            raise self._lost()
+            raise self._lost(hold)
 
     async def __aenter__(self) -> Self:
         hold = await self._acquire(self.timeout)
@@ -151,12 +155,14 @@ class AsyncLock(Named[Family]):
             else:
                 await to_the_end(hold.give_back())
         if lost:
-            raise self._lost() from error
+            raise self._lost(hold) from error
 
-    def _lost(self) -> LockLost:
+    def _lost(self, hold: Hold) -> LockLost:
+        how = "was lost with its connection to the database" if hold.is_local else "has ended with its transaction"
+        where = "" if hold.is_local else " (Its block is to end inside of the unit of work, and not to commit that.)"
         return LockLost(
-            f"{self.shown} was lost with its connection to the database, so that others may have had it. What it "
-            "guarded may be done, in part or in all: look before it is done again."
+            f"{self.shown} {how}, so that others may have had it. What it guarded may be done, in part or in all: "
+            f"look before it is done again.{where}"
         )
 
     @property

@@ -21,6 +21,7 @@ from uno.data import deadlines, literal, parting
 from uno.data.failures import chain, ends_transaction, is_lost, translate
 from uno.data.guards import Guards
 from uno.data.held import Watch
+from uno.data.lock_ends import Ends
 from uno.data.pool import WatchedPool
 from uno.data.sqlite import MAY_WRITE
 from uno.data.statement import Prepared
@@ -199,6 +200,7 @@ class Transaction:
         self.watch: Watch | None = None
         self._connection: AsyncConnection | None = None
         self._committed = False
+        self._lock_ends: Ends | None = None
         # What the triggers of the audit trail were told.
         self.said: str | None = None
         # The first error after which nothing more is done in it, until a savepoint is undone.
@@ -209,6 +211,13 @@ class Transaction:
         if self._connection is None:
             raise RuntimeError("The transaction is not open.")
         return self._connection
+
+    @property
+    def lock_ends(self) -> Ends:
+        """Who is told when locks of it end; made only where there are any."""
+        if self._lock_ends is None:
+            self._lock_ends = Ends(self.connection)
+        return self._lock_ends
 
     async def begin(self) -> Self:
         try:

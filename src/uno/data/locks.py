@@ -19,6 +19,7 @@ from uno.aio.database_lock import Held, Place
 from uno.bus.unit import ambient
 from uno.data.failures import chain
 from uno.data.lease import Transaction
+from uno.data.lock_ends import Ends
 from uno.errors import Misconfigured, TimedOut, Unavailable
 
 if TYPE_CHECKING:
@@ -174,10 +175,20 @@ class _OfUnit:
         """See `uno.aio.database_lock.Place`."""
         transaction = await self._uow.transaction()
         await _take(transaction, number_of(name), seconds)
-        return self
+        return _Joined(transaction.lock_ends, lost)
+
+
+class _Joined:
+    """A lock of a transaction, which alone releases it."""
+
+    def __init__(self, ends: Ends, lost: Callable[[], None]) -> None:
+        self._ends = ends
+        self._lost = lost
+        ends.add(lost)
 
     async def release(self) -> None:
-        """The transaction does."""
+        """Nobody has to be told any more."""
+        self._ends.remove(self._lost)
 
 
 async def _take(transaction: Transaction, number: int, seconds: float | None) -> None:
