@@ -89,6 +89,8 @@ class AsyncLock(Named[Family]):
         lock = family.own if place is None else family.of(place.key)
         found = lock.hold_of(task)
         if found is not None:
+            if found.is_lost:
+                raise self._lost(found)
             found.depth += 1
             return found
         found = Hold(lock, family, task)

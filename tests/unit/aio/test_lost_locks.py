@@ -111,6 +111,24 @@ async def test_a_lost_lock_interrupts_the_innermost_block_once(place: Place) -> 
     assert cancelling() == 0
 
 
+async def test_a_lost_lock_is_not_entered_again(place: Place) -> None:
+    await lock().acquire()
+    place.taken[0].lost()
+    for _ in range(2):
+        with pytest.raises(LockLost):
+            async with lock():
+                raise AssertionError
+        with pytest.raises(LockLost):
+            await lock().acquire()
+    with pytest.raises(LockLost):
+        lock().release()
+    with pytest.raises(Misconfigured):
+        lock().release()
+    async with lock():
+        pass
+    assert place.taken == []
+
+
 async def test_a_lock_that_is_lost_while_it_is_taken_is_not_taken(place: Place) -> None:
     place.lost_at_once = True
     with pytest.raises(Unavailable, match="as it was taken") as caught:
