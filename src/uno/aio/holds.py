@@ -43,24 +43,26 @@ class Entered(Generic[T]):
     def add(self, one: T) -> None:
         self._theirs.setdefault(one.owner, []).append(one)
 
-    def ended(self) -> T:
-        """The one whose block ends now, taken off."""
+    def ended(self, error: BaseException | None) -> T:
+        """The one whose block ends now, with `error`, taken off."""
         key = holder = sync.holder()
         theirs = self._theirs.get(holder)
-        if theirs and theirs[-1].owner is holder:
+        if theirs and theirs[-1].owner is holder and not isinstance(error, GeneratorExit):
             found = theirs.pop()
         else:
-            key, found = self._elsewhere(holder)
+            key, found = self._elsewhere(holder, error)
             self._theirs[key].remove(found)
         if not self._theirs[key]:
             del self._theirs[key]
         return found
 
-    def _elsewhere(self, holder: object) -> tuple[object, T]:
+    def _elsewhere(self, holder: object, error: BaseException | None) -> tuple[object, T]:
         """What was handed over to it; that of a generator may be ended by another task, long after its own."""
         entered = [(key, one) for key, theirs in self._theirs.items() for one in theirs]
         mine = [pair for pair in entered if pair[1].owner is holder]
         over = [pair for pair in entered if pair[1].is_over]
+        if isinstance(error, GeneratorExit):  # maybe inside of a block of its own, which goes on
+            mine = over or mine
         return (mine or over or entered)[-1]
 
 

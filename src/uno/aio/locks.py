@@ -149,7 +149,7 @@ class AsyncLock(Named[Family]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        hold = self._entered.ended()
+        hold = self._entered.ended(error)
         lost = hold.held is not None and hold.leave_block(error)
         if hold.leave():
             if hold.held is None:

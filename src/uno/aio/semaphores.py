@@ -150,7 +150,7 @@ class AsyncSemaphore(Named[_Permits]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shared.give_back(self._entered.ended())
+        self._shared.give_back(self._entered.ended(error))
 
     def locked(self) -> bool:
         """Whether one would have to wait."""

@@ -261,12 +261,19 @@ async def test_a_generator_that_outlives_its_holder_takes_nothing_from_the_next_
 
     async def begin() -> None:
         generators.append(items())
-        await anext(generators[0])
+        await anext(generators[-1])
 
     await asyncio.create_task(begin())
     async with thing:
         await asyncio.create_task(generators[0].aclose())
         assert thing.locked()
+    assert not thing.locked()
+    await asyncio.create_task(begin())
+    async with thing:
+        await generators.pop().aclose()
+        assert thing.locked()
+        with pytest.raises(TimedOut):
+            await asyncio.create_task(thing.acquire(timeout=0))
     assert not thing.locked()
 
 
