@@ -82,6 +82,12 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def interrupted() -> None:
+    """Wait to be interrupted; a minute is for a machine that is very busy."""
+    async with asyncio.timeout(FOREVER):
+        await asyncio.Event().wait()
+
+
 def in_use(database: Database) -> int:
     use = database.pool_use()
     assert use is not None
@@ -290,7 +296,7 @@ async def test_a_holder_whose_connection_is_lost_is_interrupted(
     with pytest.raises(LockLost, match="'nightly import' was lost") as caught:
         async with lock_of(database):
             await admin.execute(TERMINATE)
-            await asyncio.Event().wait()
+            await interrupted()
     assert isinstance(caught.value, Unavailable)
     await check_free(database, other)
 
@@ -325,7 +331,7 @@ async def test_a_block_that_ends_after_its_lock_was_lost_does_not_end_well(
             await admin.execute(TERMINATE)
             async with lock_of(other, FOREVER):
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.Event().wait()
+                    await interrupted()
     lock = lock_of(database)
     await lock.acquire()
     await admin.execute(TERMINATE)
@@ -344,7 +350,7 @@ async def test_who_is_cancelled_while_its_lock_is_lost_is_cancelled(
     async def work() -> None:
         async with lock_of(database):
             began.set()
-            await asyncio.Event().wait()
+            await interrupted()
 
     task = asyncio.create_task(work())
     await began.wait()
@@ -375,7 +381,7 @@ async def test_wherever_who_acquires_is_cancelled_nothing_is_left(
             if where == "in a unit of work":
                 await stack.enter_async_context(UnitOfWork(database))
             await stack.enter_async_context(lock_of(database))
-            await asyncio.Event().wait()
+            await interrupted()
 
     async with contextlib.AsyncExitStack() as holder:
         if where != "free":
@@ -458,7 +464,7 @@ async def test_a_database_that_is_closed_ends_its_locks(url: str, other: Databas
     with pytest.raises(LockLost):
         async with database, lock_of(database):
             closing = asyncio.create_task(database.close())
-            await asyncio.Event().wait()
+            await interrupted()
     await closing
     async with database:
         await lock_of(database).acquire(timeout=FOREVER)

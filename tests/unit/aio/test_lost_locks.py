@@ -68,7 +68,9 @@ async def rounds(count: int) -> None:
 
 
 async def never() -> None:
-    await asyncio.Event().wait()
+    """Wait to be interrupted; a minute is for a machine that is very busy."""
+    async with asyncio.timeout(60):
+        await asyncio.Event().wait()
 
 
 def cancelling() -> int:
