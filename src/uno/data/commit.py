@@ -29,12 +29,12 @@ async def commit(uow: "UnitOfWork") -> None:
         if not uow.untouched:
             raise Misconfigured("Something else is to be written in a unit of work whose commit is one statement.")
         deadlines.left()
-        await deadlines.to_the_end(_in_time(uow, uow.direct.run(uow)))
+        await deadlines.run_commit(_in_time(uow, uow.direct.run(uow)))
         uow.direct = None
         return None
     if uow.explicit is not None:
         deadlines.left()
-        return await deadlines.to_the_end(_limited(uow, _in_a_transaction(uow)))
+        return await deadlines.run_commit(_limited(uow, _in_a_transaction(uow)))
     pairs = uow.tracked.operations()
     if all(is_beside(*pair) for pair in pairs) and not uow.fenced and not uow.has_events():
         return None
@@ -44,11 +44,11 @@ async def commit(uow: "UnitOfWork") -> None:
     restricted = await uow.database.restricted_tables()
     writer = _writer(uow, pairs, restricted)
     if writer is None:
-        return await deadlines.to_the_end(_limited(uow, _in_a_transaction(uow)))
+        return await deadlines.run_commit(_limited(uow, _in_a_transaction(uow)))
     changes = uow.collect()
     operations = [*(operation for _, operation in pairs), *uow.book_rows(changes)]
     if operations:
-        await deadlines.to_the_end(_limited(uow, _in_one_statement(uow, writer, operations, changes.context)))
+        await deadlines.run_commit(_limited(uow, _in_one_statement(uow, writer, operations, changes.context)))
         for entry, _ in pairs:
             uow.tracked.written(entry)
 

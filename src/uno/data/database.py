@@ -359,7 +359,7 @@ class Database:
         transaction = await self.begin()
         try:
             yield transaction
-            await deadlines.to_the_end(deadlines.confirmed(transaction.commit(), self.settings.commit_timeout))
+            await deadlines.run_commit(deadlines.confirmed(transaction.commit(), self.settings.commit_timeout))
         finally:
             await transaction.close()
 

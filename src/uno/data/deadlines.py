@@ -68,8 +68,8 @@ def _at_once(coroutine: Coroutine[Any, Any, Any]) -> None:
     raise AssertionError("a timeout had to wait")
 
 
-async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` whatever happens to the caller."""
+async def run_commit(work: Coroutine[Any, Any, None]) -> None:
+    """Run this commit to its end, whatever happens to the caller, and have the limits around it know of it."""
     under_way = committing.set(True)
     try:
         if sync.without_loop():

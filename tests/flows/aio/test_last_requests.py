@@ -18,7 +18,7 @@ import asyncio
 from uno.aio import get_async_manager
 from uno.api import asgi
 from uno.app import App
-from uno.data.deadlines import to_the_end
+from uno.data.deadlines import run_commit
 
 api = asgi(App())
 manager = get_async_manager()
@@ -31,7 +31,7 @@ async def quick() -> str:
 
 @api.get("/committing")
 async def committing() -> str:
-    await to_the_end(commit())
+    await run_commit(commit())
     return "done"
 
 
