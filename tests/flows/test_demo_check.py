@@ -135,7 +135,9 @@ def test_what_the_demo_prints_can_be_pasted(tmp_path: Path, folder: Path) -> Non
     answers = [json.loads(line) for line in pasted.stdout.splitlines()]
     assert (answers[0]["discovered"], answers[1][0]["id"], answers[2]["status"]) == (1, "sample-00000", 401)
     assert json.loads(checked.stdout).keys() == {"items", "next"}
-    assert (answers[3]["status"], answers[3]["decided_by"], answers[4][-1]["actor"]) == ("approved", "you", "you")
+    assert (answers[3]["status"], answers[3]["decided_by"]) == ("approved", "you")
+    # Not always the last one: the worker's finding of a licence may come later.
+    assert "you" in [entry["actor"] for entry in answers[4]]
 
 
 def test_without_the_extras_the_demo_is_open_and_says_so(tmp_path: Path, folder: Path) -> None:
