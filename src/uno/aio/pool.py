@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from uno import clock
 from uno.aio.ending import end_within
@@ -20,6 +20,11 @@ from uno.resilience.deadline import remaining
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
+# What opens a connection, and what is done with one, async or not. Where either may be, `OpensLater` is asked first:
+# what has to be awaited is no connection.
+OpensLater = Callable[[], Awaitable[T]]
+Opens = Callable[[], T]
+Uses = Callable[[T], object]
 # Seconds that closing one connection may take.
 _CLOSING = 5.0
 # What has a pool itself: the package it comes from, and what only such a thing can do.
@@ -28,6 +33,18 @@ _POOLS = (("sqlalchemy", "dispose"), ("uno", "pool_use"), ("asyncpg", "get_idle_
 
 class ConnectionPoolClosed(Misconfigured, RuntimeError):
     """The pool has been closed and gives no connection any more."""
+
+
+class PoolSettings(TypedDict, Generic[T], total=False):
+    """What else a pool is told; times are seconds."""
+
+    validate_func: Uses[T] | None
+    max_size: int
+    min_size: int
+    max_idle: int
+    ttl: float
+    validation_interval: float
+    retry_backoff: float
 
 
 class Pooled(Generic[T]):
@@ -58,10 +75,20 @@ class ConnectionPool(Generic[T]):
     It belongs to one event loop. What has a pool already, as an SQLAlchemy engine has, is refused.
     """
 
+    @overload
+    def __init__(
+        self, name: str, factory: OpensLater[T], close_func: Uses[T] | None = None, **settings: Unpack[PoolSettings[T]]
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, name: str, factory: Opens[T], close_func: Uses[T] | None = None, **settings: Unpack[PoolSettings[T]]
+    ) -> None: ...
+
     def __init__(
         self,
         name: str,
-        factory: Callable[[], Awaitable[T] | T],
+        factory: Callable[[], Any],
         close_func: Callable[[T], Any] | None = None,
         validate_func: Callable[[T], Any] | None = None,
         max_size: int = 10,

@@ -471,45 +471,6 @@ async def test_what_has_a_pool_itself_is_not_pooled_again() -> None:
     await database.close()
 
 
-@pytest.mark.parametrize(
-    ("settings", "text"),
-    [
-        ({"factory": 3}, "factory of the pool 'p' is a function that opens a connection, not 3"),
-        ({"close_func": "close"}, "close_func of the pool 'p' is a function"),
-        ({"max_size": 1.5}, "max_size of the pool 'p' is a whole number"),
-        ({"max_size": 0}, "max_size of the pool 'p' is 1 or more"),
-        ({"min_size": 11}, "min_size between 0 and that"),
-        ({"ttl": 0}, "ttl above 0"),
-        ({"validation_interval": -1}, "validation_interval and retry_backoff are 0 or more"),
-        ({"retry_backoff": -1}, "retry_backoff are 0 or more"),
-        ({"retry_backoff": float("nan")}, "retry_backoff of the pool 'p' is a number"),
-        ({"ttl": "1"}, "ttl of the pool 'p' is a number"),
-    ],
-)
-def test_wrong_settings_are_named(settings: dict[str, Any], text: str) -> None:
-    with pytest.raises(Misconfigured, match=text):
-        ConnectionPool("p", **{"factory": object, **settings})
-
-
-@pytest.mark.parametrize("seconds", [float("nan"), "1", True, -1])
-async def test_nobody_waits_for_what_is_no_number_of_seconds(server: Server, seconds: Any) -> None:
-    pool = server.pool()
-    with pytest.raises(Misconfigured, match=r"timeout of acquire\(\) is"):
-        await pool.acquire(seconds)
-    await pool.close()
-
-
-@pytest.mark.parametrize("seconds", [float("nan"), "1", None])
-async def test_closing_takes_a_number_of_seconds(server: Server, seconds: Any) -> None:
-    pool = server.pool()
-    held = await pool.acquire()
-    with pytest.raises(Misconfigured, match=r"timeout of close\(\) is a number"):
-        await asyncio.wait_for(pool.close(seconds), LIMIT)
-    assert not pool.is_closed
-    await pool.release(held)
-    await pool.close()
-
-
 async def test_its_figures_have_the_names_of_the_seed(server: Server) -> None:
     figures = server.pool(max_size=7, min_size=1).get_metrics()
     assert set(figures) >= {
