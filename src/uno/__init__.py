@@ -5,6 +5,7 @@ The house, from the ground up. A folder is a concept, a file is a noun, and impo
     __init__.py    the front door: the names below, loaded when they are asked for
     errors.py      the one error tree
     result.py      Success | Failure
+    extras.py      what needs an extra, and what is said where that is missing
     redact.py      what may be written down: text without secrets
     ids.py         ULID and UUIDv7 identifiers
     clock.py       the time, where tests can set it

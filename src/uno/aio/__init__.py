@@ -9,9 +9,7 @@ Life       manager, stopping, running
 Blocking   blocking (what blocks the loop), threads (where it may)
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from uno.aio.background import BackgroundGroup
 from uno.aio.batch import AsyncBatcher, BatcherFull, BatchMismatch
@@ -43,7 +41,7 @@ from uno.aio.shown import TaskInfo, list_tasks, task_count, task_tree
 from uno.aio.tasks import GroupExists, TaskManager, as_task, get_task_manager, managed_background_task
 from uno.aio.threads import PoolClosed, ThreadCall, ThreadPool, get_thread_pool, in_thread, list_thread_pools
 from uno.aio.timeouts import timeout
-from uno.errors import Misconfigured
+from uno.extras import Extra, front_door
 
 if TYPE_CHECKING:
     from uno.aio.shared_cache import SharedCache
@@ -107,15 +105,7 @@ __all__ = [
     "timeout_handler",
 ]
 
+_CACHE = Extra("cache", "A shared cache needs cashews", ("cashews", "redis"), "uno.aio.shared_cache")
 
-def __getattr__(name: str) -> Any:
-    if name != "SharedCache":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if find_spec("cashews") is None or find_spec("redis") is None:
-        raise Misconfigured("A shared cache needs cashews: run `python -m pip install 'uno[cache]'`.")
-    found = globals()[name] = import_module("uno.aio.shared_cache").SharedCache
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+if not TYPE_CHECKING:  # a checker that saw this would believe every name exists
+    __all__, __getattr__, __dir__ = front_door(__name__, __all__, {"SharedCache": _CACHE})

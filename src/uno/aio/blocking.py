@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from types import FrameType, TracebackType
+from types import BuiltinFunctionType, FrameType, TracebackType
 from typing import Any, Self
 
 from uno.aio.births import described
@@ -32,8 +32,9 @@ log = get_logger("uno.loop")
 # How often within the limit the loop is asked, and how many calls are remembered.
 _PARTS, _REMEMBERED = 10, 100
 # The functions of event loops; what they call is the program.
+_HANDLE = ("asyncio.events", "_run")
 _LOOPS = {
-    ("asyncio.events", "_run"),
+    _HANDLE,
     ("asyncio.base_events", "_run_once"),
     ("asyncio.base_events", "run_forever"),
     ("asyncio.base_events", "run_until_complete"),
@@ -48,7 +49,7 @@ class BlockingCall:
     """A call that kept the loop for `seconds`, at least, in `task`; places are `path:line in function`.
 
     `place` is the innermost line outside the standard library and installed packages; `stack` has all, the
-    outermost first.
+    outermost first. A function in C that the loop calls itself has no line: `place` is its name, `stack` is empty.
     """
 
     seconds: float
@@ -239,14 +240,18 @@ class _Watched:
         """What the loop is calling: one frame for one call; None where it waits or works for itself."""
         frames = self._frames()
         if all(_module(frame).partition(".")[0] in ("asyncio", "selectors") for frame in frames):
-            return None
+            frame = self._innermost()
+            return frame if _in_c(frame) else None
         return frames[0]
+
+    def _innermost(self) -> FrameType | None:
+        return sys._current_frames().get(self._thread)
 
     def _frames(self) -> list[FrameType]:
         """Those of the program, the outermost first."""
         found: list[FrameType] = []
-        for frame in _outwards(sys._current_frames().get(self._thread)):
-            if (_module(frame), frame.f_code.co_name) in _LOOPS:
+        for frame in _outwards(self._innermost()):
+            if _name(frame) in _LOOPS:
                 return found[::-1]
             found.append(frame)
         return []
@@ -256,7 +261,8 @@ class _Watched:
         frames = self._frames()
         own = [frame for frame in frames if _is_own(frame.f_code.co_filename)] or frames
         stack = tuple(described(frame.f_code, frame.f_lineno) for frame in frames)
-        place = described(own[-1].f_code, own[-1].f_lineno) if own else "a call that has just ended"
+        in_c = _in_c(self._innermost()) or "a call that has just ended"
+        place = described(own[-1].f_code, own[-1].f_lineno) if own else in_c
         task: asyncio.Task[Any] | None = asyncio.current_task(self.loop)
         return place, None if task is None else task.get_name(), stack
 
@@ -269,6 +275,25 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 
 def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))
+
+
+def _name(frame: FrameType) -> tuple[str, str]:
+    return _module(frame), frame.f_code.co_name
+
+
+def _in_c(frame: FrameType | None) -> str | None:
+    """The name of the function in C, without a frame of its own, which the loop calls here; None where it calls none.
+
+    Around the step of a task, which is in C as well, it may be here only because another thread has its turn.
+    """
+    if frame is None or _name(frame) != _HANDLE:
+        return None
+    callback = getattr(frame.f_locals.get("self"), "_callback", None)
+    while isinstance(callback, partial):
+        callback = callback.func
+    if not isinstance(callback, BuiltinFunctionType) or isinstance(callback.__self__, asyncio.Future):
+        return None
+    return ".".join(filter(None, (callback.__module__, callback.__qualname__)))
 
 
 def _is_own(path: str) -> bool:

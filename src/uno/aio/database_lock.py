@@ -34,6 +34,13 @@ class Place(Protocol):
         ...
 
 
+class HasLocks(Protocol):
+    """A database, as that of `uno.data` is one."""
+
+    @property
+    def locks(self) -> Place: ...
+
+
 class FindPlace(Protocol):
     """That of a database, or without one that of the unit of work of this task. Raises `Misconfigured`."""
 

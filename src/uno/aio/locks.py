@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Literal, Self, get_args
 
 from uno import clock, sync
-from uno.aio.database_lock import Place, place_of
+from uno.aio.database_lock import HasLocks, Place, place_of
 from uno.aio.holds import Entered, Family, Hold, Lock, Owner
 from uno.aio.lines import Waiter, check_seconds, task_of
 from uno.aio.named import Named
@@ -47,7 +47,7 @@ class AsyncLock(Named[Family]):
         name: str | None = None,
         *,
         scope: Scope = "process",
-        database: object | None = None,
+        database: HasLocks | None = None,
         timeout: float | None = None,
     ) -> None:
         super().__init__(name)

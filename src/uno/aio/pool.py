@@ -6,18 +6,25 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from uno import clock
 from uno.aio.ending import end_within
+from uno.aio.lines import check_seconds, limited
 from uno.aio.shield import to_the_end
 from uno.aio.verbs import LAST, done, waiting, within
-from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.errors import Misconfigured, Unavailable
+from uno.resilience.alarm import has_rung
 from uno.resilience.arguments import require_counts, require_function, require_numbers
 from uno.resilience.deadline import remaining
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
+# What opens a connection, and what is done with one, async or not. Where either may be, `OpensLater` is asked first:
+# what has to be awaited is no connection.
+OpensLater = Callable[[], Awaitable[T]]
+Opens = Callable[[], T]
+Uses = Callable[[T], object]
 # Seconds that closing one connection may take.
 _CLOSING = 5.0
 # What has a pool itself: the package it comes from, and what only such a thing can do.
@@ -26,6 +33,18 @@ _POOLS = (("sqlalchemy", "dispose"), ("uno", "pool_use"), ("asyncpg", "get_idle_
 
 class ConnectionPoolClosed(Misconfigured, RuntimeError):
     """The pool has been closed and gives no connection any more."""
+
+
+class PoolSettings(TypedDict, Generic[T], total=False):
+    """What else a pool is told; times are seconds."""
+
+    validate_func: Uses[T] | None
+    max_size: int
+    min_size: int
+    max_idle: int
+    ttl: float
+    validation_interval: float
+    retry_backoff: float
 
 
 class Pooled(Generic[T]):
@@ -56,10 +75,20 @@ class ConnectionPool(Generic[T]):
     It belongs to one event loop. What has a pool already, as an SQLAlchemy engine has, is refused.
     """
 
+    @overload
+    def __init__(
+        self, name: str, factory: OpensLater[T], close_func: Uses[T] | None = None, **settings: Unpack[PoolSettings[T]]
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, name: str, factory: Opens[T], close_func: Uses[T] | None = None, **settings: Unpack[PoolSettings[T]]
+    ) -> None: ...
+
     def __init__(
         self,
         name: str,
-        factory: Callable[[], Awaitable[T] | T],
+        factory: Callable[[], Any],
         close_func: Callable[[T], Any] | None = None,
         validate_func: Callable[[T], Any] | None = None,
         max_size: int = 10,
@@ -76,9 +105,11 @@ class ConnectionPool(Generic[T]):
         require_function(owner, "validate_func", validate_func)
         require_counts(owner, max_size=max_size, min_size=min_size, max_idle=max_idle)
         require_numbers(owner, ttl=ttl, validation_interval=validation_interval, retry_backoff=retry_backoff)
-        if not 0 <= min_size <= max_size or max_size < 1 or max_idle < 0 or not ttl > 0:
+        lowest = min(max_idle, validation_interval, retry_backoff)
+        if not 0 <= min_size <= max_size or max_size < 1 or lowest < 0 or not ttl > 0:
             raise Misconfigured(
-                f"max_size of {owner} is 1 or more, min_size between 0 and that, max_idle 0 or more, ttl above 0."
+                f"max_size of {owner} is 1 or more, min_size between 0 and that, ttl above 0; max_idle, "
+                "validation_interval and retry_backoff are 0 or more."
             )
         self.name = name
         self.factory = factory
@@ -95,9 +126,10 @@ class ConnectionPool(Generic[T]):
         self._idle: deque[Pooled[T]] = deque()
         # By identity: connections may be equal, or have no hash.
         self._used: dict[int, Pooled[T]] = {}
+        self._open_ids: set[int] = set()
         # Who holds a place may have a connection: so there are never more than places.
         self._places = asyncio.Semaphore(max_size)
-        self._waiting = 0
+        self._waiting = self._held = 0
         self._is_closed = False
         self._returned = asyncio.Event()
         self._began = clock.monotonic()
@@ -128,35 +160,44 @@ class ConnectionPool(Generic[T]):
         First come, first served. Raises `TimedOut`, `Unavailable` where none can be opened, and after `close`
         `ConnectionPoolClosed`, which is also a `RuntimeError`.
         """
+        check_seconds("acquire()", timeout)
         self._enter_loop()
         limits = [seconds for seconds in (timeout, remaining()) if seconds is not None]
         if not limits:
             return await self._acquire()
-        try:
-            async with clock.timeout(max(0.0, min(limits))):
-                return await self._acquire()
-        except TimeoutError as error:
-            text = f"The pool {self.name!r} had no connection within {min(limits):g} s: {self._state()}."
-            raise TimedOut(text) from error
+        seconds = min(limits)
+        return await limited(self._acquire, lambda: self._late(seconds), seconds)
 
     async def release(self, connection: T) -> None:
         """Give it back. Raises `Misconfigured` for one that was not taken from here, or was given back."""
         await self._give_back(connection)
 
     async def _acquire(self) -> T:
-        self._waiting += 1
-        try:
-            await self._places.acquire()
-        finally:
-            self._waiting -= 1
+        await self._enter()
         try:
             self._refuse_closed()
             pooled = await self._kept(await self._usable() or await self._open())
         except BaseException:
-            self._places.release()
+            self._leave()
             raise
         self._used[id(pooled.connection)] = pooled
         return pooled.connection
+
+    async def _enter(self) -> None:
+        """Take a place, as soon as there is one."""
+        self._waiting += 1
+        try:
+            await self._places.acquire()
+        except BaseException:
+            self._waiting -= 1
+            await self._close_surplus()
+            raise
+        self._waiting -= 1
+        self._held += 1
+
+    def _leave(self) -> None:
+        self._held -= 1
+        self._places.release()
 
     async def _usable(self) -> Pooled[T] | None:
         """One that waits and works; those that do not are closed."""
@@ -193,17 +234,27 @@ class ConnectionPool(Generic[T]):
             connection: T = await done(self.factory)
         except Misconfigured:
             raise
+        except asyncio.CancelledError:
+            # A peer that hangs. Nobody else has to wait for that: this caller may have had little time.
+            if has_rung():
+                self._failed("it took longer than its caller could wait")
+            raise
         except Exception as error:
-            self._errors += 1
-            self._in_a_row += 1
+            self._failed(repr(error))
             self._retry_at = clock.monotonic() + self.retry_backoff
-            emit("pool.connect_failed", pool=self.name, error=repr(error))
             text = f"The pool {self.name!r} cannot open a connection: {error or type(error).__name__}"
             raise Unavailable(text, retry_after=self.retry_backoff) from error
         self._refuse_pools(connection)
+        self._refuse_known(connection)
+        self._open_ids.add(id(connection))
         self._created += 1
         self._in_a_row = 0
         return Pooled(connection, clock.monotonic())
+
+    def _failed(self, error: str) -> None:
+        self._errors += 1
+        self._in_a_row += 1
+        emit("pool.connect_failed", pool=self.name, error=error)
 
     async def _kept(self, pooled: Pooled[T]) -> Pooled[T]:
         """Nobody would close what was opened while the pool was closed."""
@@ -228,12 +279,21 @@ class ConnectionPool(Generic[T]):
             else:
                 self._idle.append(pooled)
         finally:
-            self._places.release()
+            self._leave()
             if not self._used:
                 self._returned.set()
 
     def _has_room(self) -> bool:
-        return bool(self._waiting) or len(self._idle) < max(self.max_idle, self.min_size)
+        return len(self._idle) < self._most_idle()
+
+    def _most_idle(self) -> int:
+        """Each of those who wait takes one."""
+        return max(self.max_idle, self.min_size) + self._waiting
+
+    async def _close_surplus(self) -> None:
+        """What was kept for somebody who waits no more."""
+        while len(self._idle) > self._most_idle():
+            await self._close(self._idle.popleft())
 
     def _is_old(self, pooled: Pooled[T]) -> bool:
         return clock.monotonic() - pooled.opened >= self.ttl
@@ -241,6 +301,7 @@ class ConnectionPool(Generic[T]):
     async def _close(self, pooled: Pooled[T]) -> None:
         """Who is cancelled meanwhile waits for it: half closed it would be of no use, and open."""
         self._closed += 1
+        self._open_ids.discard(id(pooled.connection))
         if self.close_func is not None:
             await to_the_end(self._closing(self.close_func, pooled.connection))
 
@@ -257,19 +318,33 @@ class ConnectionPool(Generic[T]):
         """Open `min_size` connections. Raises `Unavailable` where that fails; then none of them is open."""
         self._enter_loop()
         self._refuse_closed()
-        missing = self.min_size - len(self._idle) - len(self._used)
         try:
-            for _ in range(missing):
-                self._idle.append(await self._kept(await self._open()))
+            while self._missing() > 0:
+                await self._open_missing()
         except BaseException:
             await self._close_idle()
             raise
+
+    def _missing(self) -> int:
+        # Who holds a place has one, or opens it.
+        return self.min_size - len(self._idle) - self._held
+
+    async def _open_missing(self) -> None:
+        await self._enter()
+        try:
+            self._refuse_closed()
+            # Who had the place before may have left one.
+            if self._missing() >= 0:
+                self._idle.append(await self._kept(await self._open()))
+        finally:
+            self._leave()
 
     async def close(self, timeout: float = 5.0) -> None:
         """Close the connections that wait, and those in use when they are given back, or after `timeout` seconds.
 
         Who waits for one gets `ConnectionPoolClosed`. Closing it twice is allowed.
         """
+        require_numbers("close()", timeout=timeout)
         self._is_closed = True
         # Nobody gets a connection now, so that they need no place.
         for _ in range(self._waiting):
@@ -296,6 +371,7 @@ class ConnectionPool(Generic[T]):
     async def _close_all(self, pooled: list[Pooled[T]]) -> None:
         """At the same time: one that hangs keeps none of the others open."""
         self._closed += len(pooled)
+        self._open_ids.difference_update(id(one.connection) for one in pooled)
         if self.close_func is None or not pooled:
             return
         closing = [asyncio.create_task(done(partial(self.close_func, one.connection))) for one in pooled]
@@ -353,6 +429,9 @@ class ConnectionPool(Generic[T]):
     def _state(self) -> str:
         return f"{len(self._used)} of {self.max_size} are in use, {self._waiting} wait"
 
+    def _late(self, seconds: float) -> str:
+        return f"The pool {self.name!r} had no connection within {seconds:g} s: {self._state()}."
+
     def __repr__(self) -> str:
         return f"ConnectionPool({self.name!r}, {self._state()})"
 
@@ -379,4 +458,11 @@ class ConnectionPool(Generic[T]):
             raise Misconfigured(
                 f"The pool {self.name!r} was given a {kind.__name__}, which has a pool itself: use that, and set its "
                 "size there, as by UNO_DB_POOL_SIZE."
+            )
+
+    def _refuse_known(self, connection: T) -> None:
+        if id(connection) in self._open_ids:
+            raise Misconfigured(
+                f"The factory of the pool {self.name!r} gave a {type(connection).__name__} which it had given before, "
+                "and which is still open: each call has to open another connection."
             )

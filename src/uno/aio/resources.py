@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, Unpack, cast, overload
 
 from uno.aio.order import in_order
-from uno.aio.pool import ConnectionPool
-from uno.aio.same_settings import require_same
+from uno.aio.pool import ConnectionPool, Opens, OpensLater, PoolSettings, Uses
+from uno.aio.same_settings import BreakerSettings, BulkheadSettings, LimiterSettings, require_same
 from uno.aio.shield import outlasting
 from uno.aio.verbs import Verb, closer, done, left_of, require_verb, starter, within
 from uno.errors import Misconfigured
@@ -187,20 +187,33 @@ class ResourceRegistry:
 
     # ── one of each name ──
 
-    def breaker(self, name: str, **settings: Any) -> CircuitBreaker:
+    def breaker(self, name: str, **settings: Unpack[BreakerSettings]) -> CircuitBreaker:
         """The breaker of this name, made with `settings` where there is none.
 
         Raises `Misconfigured` where it was made with others; what is not given may be anything.
         """
         return self._shared(name, CircuitBreaker, settings, lambda: CircuitBreaker(name, **settings))
 
-    def limiter(self, name: str, **settings: Any) -> RateLimiter:
+    def limiter(self, name: str, **settings: Unpack[LimiterSettings]) -> RateLimiter:
         """The rate limiter of this name, likewise."""
         return self._shared(name, RateLimiter, settings, lambda: RateLimiter(name=name, **settings))
 
-    def bulkhead(self, name: str, **settings: Any) -> Bulkhead:
+    def bulkhead(self, name: str, **settings: Unpack[BulkheadSettings]) -> Bulkhead:
         """The bulkhead of this name, likewise."""
         return self._shared(name, Bulkhead, settings, lambda: Bulkhead(name=name, **settings))
+
+    @overload
+    def pool(self, name: str, **settings: Unpack[PoolSettings[Any]]) -> ConnectionPool[Any]: ...
+
+    @overload
+    def pool(
+        self, name: str, factory: OpensLater[T], close_func: Uses[T] | None = None, **settings: Unpack[PoolSettings[T]]
+    ) -> ConnectionPool[T]: ...
+
+    @overload
+    def pool(
+        self, name: str, factory: Opens[T], close_func: Uses[T] | None = None, **settings: Unpack[PoolSettings[T]]
+    ) -> ConnectionPool[T]: ...
 
     def pool(
         self,
@@ -436,6 +449,28 @@ async def managed_resource(
     finally:
         if name in kept:
             await kept.unregister(name)
+
+
+@overload
+def managed_connection_pool(
+    name: str,
+    factory: OpensLater[T],
+    close_func: Uses[T] | None = None,
+    *,
+    registry: ResourceRegistry | None = None,
+    **settings: Unpack[PoolSettings[T]],
+) -> AbstractAsyncContextManager[ConnectionPool[T]]: ...
+
+
+@overload
+def managed_connection_pool(
+    name: str,
+    factory: Opens[T],
+    close_func: Uses[T] | None = None,
+    *,
+    registry: ResourceRegistry | None = None,
+    **settings: Unpack[PoolSettings[T]],
+) -> AbstractAsyncContextManager[ConnectionPool[T]]: ...
 
 
 @asynccontextmanager

@@ -2,11 +2,35 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict
 
 from uno.errors import Misconfigured
 
 _NOTHING = object()
+
+
+class BreakerSettings(TypedDict, total=False):
+    """Those of a `CircuitBreaker`; the time is seconds."""
+
+    failure_threshold: int
+    recovery_timeout: float
+    success_threshold: int
+
+
+class LimiterSettings(TypedDict, total=False):
+    """Those of a `RateLimiter`; `rate` is calls a second."""
+
+    rate: float
+    burst: float
+    block: bool
+    max_keys: int
+
+
+class BulkheadSettings(TypedDict, total=False):
+    """Those of a `Bulkhead`."""
+
+    max_concurrent: int
+    max_waiting: int
 
 
 def require_same(name: str, there: object, settings: Mapping[str, Any]) -> None:

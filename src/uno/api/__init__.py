@@ -35,9 +35,8 @@ presence.py     clients that go away, streams that have to end
 resources.py    setup_resource_management()
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from uno import security
 from uno.api.access import get_current_user, require_auth, require_permissions
 from uno.api.application import asgi
 from uno.api.auth import AuthMiddleware
@@ -54,8 +53,9 @@ from uno.api.resources import setup_resource_management
 from uno.api.router import DIAPIRouter
 from uno.api.server import listen, serve
 from uno.app.resources import resource
+from uno.extras import front_door
 from uno.modules.exposure import api_endpoint, exclude_from_api, get_api_metadata, is_excluded_from_api
-from uno.security import AuthProvider, TokenClaims
+from uno.security import EXTRAS, AuthProvider, TokenClaims
 
 if TYPE_CHECKING:
     from uno.security import JWTAuthProvider as JWTAuthProvider
@@ -94,8 +94,5 @@ __all__ = [
     "setup_resource_management",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "JWTAuthProvider":
-        return security.JWTAuthProvider
-    raise AttributeError(f"module 'uno.api' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker that saw this would believe every name exists
+    __all__, __getattr__, __dir__ = front_door(__name__, __all__, EXTRAS)

@@ -3,11 +3,9 @@
 Each is a guard: `await guard.call(f, *args)`, `@guard` on a function, `guard.middleware` around messages.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from uno.errors import Misconfigured
+from uno.extras import Extra, front_door
 from uno.resilience.breaker import CircuitBreaker, CircuitBreakerOpen, CircuitState
 from uno.resilience.bulkhead import Bulkhead, BulkheadFull
 from uno.resilience.dead import DeadLetterEntry, DeadLetterQueue
@@ -35,15 +33,7 @@ __all__ = [
     "Timeout",
 ]
 
+_LIMITS = Extra("resilience", "A shared rate limiter needs limits", ("limits", "redis"), "uno.resilience.shared")
 
-def __getattr__(name: str) -> Any:
-    if name != "SharedRateLimiter":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if find_spec("limits") is None or find_spec("redis") is None:
-        raise Misconfigured("A shared rate limiter needs limits: run `python -m pip install 'uno[resilience]'`.")
-    found = globals()[name] = import_module("uno.resilience.shared").SharedRateLimiter
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+if not TYPE_CHECKING:  # a checker that saw this would believe every name exists
+    __all__, __getattr__, __dir__ = front_door(__name__, __all__, {"SharedRateLimiter": _LIMITS})

@@ -93,6 +93,12 @@ class Alarm(deadline.Limit):
         return commits.interrupted(self._commits, message) if self._commits else TimedOut(message)
 
 
+def has_rung() -> bool:
+    """Whether the limit in which this is has interrupted it."""
+    limit = deadline.current.get()
+    return isinstance(limit, Alarm) and limit.rang
+
+
 def _end_of(before: Any) -> float:
     return before.end if isinstance(before, deadline.Limit) else math.inf
 

@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial, update_wrapper
 from types import MethodType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from uno import clock, sync
 from uno.errors import Misconfigured
@@ -21,6 +21,8 @@ from uno.resilience.arguments import COROUTINE, not_a_function
 from uno.sync import is_async
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
+S = TypeVar("S")
 R = TypeVar("R")
 T = TypeVar("T")
 CallNext = Callable[[Any], Awaitable[Any]]
@@ -75,7 +77,7 @@ class Guarded(Generic[P, R]):
     def __get__(self, instance: None, owner: type | None = None) -> "Guarded[P, R]": ...
 
     @overload
-    def __get__(self, instance: object, owner: type | None = None) -> Callable[..., R]: ...
+    def __get__(self: "Guarded[Concatenate[S, Q], R]", instance: S, owner: type | None = None) -> Callable[Q, R]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         raise NotImplementedError

@@ -12,11 +12,9 @@ policy.py       what an `access` asks for
 cached.py       keys of cached answers, with the permissions of who asks
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from uno.errors import Misconfigured
+from uno.extras import Extra, front_door
 from uno.security.cached import response_key
 from uno.security.policy import Policies, needed, policy_problems
 from uno.security.principal import Principal, current_principal, require_principal
@@ -44,11 +42,8 @@ __all__ = [
     "response_key",
 ]
 
+# Of `uno.api`, too.
+EXTRAS = {"JWTAuthProvider": Extra("auth", "JSON Web Tokens need joserfc", ("joserfc",), "uno.security.jwt")}
 
-def __getattr__(name: str) -> Any:
-    if name != "JWTAuthProvider":
-        raise AttributeError(f"module 'uno.security' has no attribute {name!r}")
-    if find_spec("joserfc") is None:
-        raise Misconfigured("JSON Web Tokens need joserfc: run `python -m pip install 'uno[auth]'`.")
-    value = globals()[name] = import_module("uno.security.jwt").JWTAuthProvider
-    return value
+if not TYPE_CHECKING:  # a checker that saw this would believe every name exists
+    __all__, __getattr__, __dir__ = front_door(__name__, __all__, EXTRAS)

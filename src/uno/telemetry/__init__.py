@@ -18,8 +18,9 @@ assembly.py     Telemetry: all that one application counts and traces
 
 from typing import TYPE_CHECKING
 
+from uno.extras import front_door
 from uno.telemetry.assembly import Telemetry
-from uno.telemetry.extras import needing
+from uno.telemetry.extras import OTEL, PROMETHEUS
 from uno.telemetry.logs import configure_logging, get_logger
 from uno.telemetry.metrics import Metrics
 from uno.telemetry.observe import observed
@@ -57,12 +58,7 @@ __all__ = [
     "use_tracer",
 ]
 
-# Names whose files need an extra.
-_LAZY = {"OpenTelemetryExporter": "otel", "MessageCollector": "prometheus", "exposition": "prometheus"}
+_EXTRAS = {"OpenTelemetryExporter": OTEL, "MessageCollector": PROMETHEUS, "exposition": PROMETHEUS}
 
 if not TYPE_CHECKING:  # a checker that saw this would believe every name exists
-
-    def __getattr__(name: str) -> object:
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(needing(_LAZY[name]), name)
+    __all__, __getattr__, __dir__ = front_door(__name__, __all__, _EXTRAS)

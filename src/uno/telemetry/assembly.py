@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from uno.settings import OtelSettings
-from uno.telemetry.extras import needing
+from uno.telemetry.extras import OTEL
 from uno.telemetry.metrics import Metrics
 from uno.telemetry.trace import Tracer, chosen_tracer, use_tracer
 
@@ -31,7 +31,7 @@ class Telemetry:
         """
         exporter: Any = None
         if settings.endpoint is not None:
-            exporter = needing("otel").exporter(settings)
+            exporter = OTEL.load().exporter(settings)
         chosen = chosen_tracer()
         if chosen is not None and (chosen.exports or exporter is None):
             return cls(Metrics(), chosen, settings, exporter)

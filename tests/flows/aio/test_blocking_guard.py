@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,29 @@ async def test_a_callback_that_blocks_is_found() -> None:
         await guard.settled()
     assert [call.place.rpartition(" ")[2] for call in guard.found] == ["blocks"]
     assert guard.found[0].task is None
+
+
+@pytest.mark.parametrize("sleep", [time.sleep, partial(time.sleep)])
+async def test_a_function_in_c_that_the_loop_calls_itself_is_found_with_its_name(
+    sleep: Callable[[float], None],
+) -> None:
+    with BlockingGuard() as guard:
+        asyncio.get_running_loop().call_soon(sleep, LONG)
+        await asyncio.sleep(0)
+        await guard.settled()
+    [call] = guard.found
+    assert (call.place, call.stack, call.task) == ("time.sleep", (), None)
+    assert call.seconds >= guard.limit
+
+
+async def test_a_method_in_c_has_the_name_of_its_class() -> None:
+    gate = threading.Lock()
+    gate.acquire()
+    with BlockingGuard() as guard:
+        asyncio.get_running_loop().call_soon(gate.acquire, True, LONG)
+        await asyncio.sleep(0)
+        await guard.settled()
+    assert [call.place for call in guard.found] == ["lock.acquire"]
 
 
 def test_it_works_on_uvloop() -> None:

@@ -69,3 +69,23 @@ async def test_a_close_that_is_under_way_is_finished_where_who_waits_for_it_is_c
         with pytest.raises(asyncio.CancelledError):
             await closing
         assert closed.is_set()
+
+
+async def test_one_that_is_closed_when_it_is_given_back_is_so_though_who_gives_it_back_is_cancelled() -> None:
+    may_close, closed = asyncio.Event(), asyncio.Event()
+
+    async def disconnect(_connection: object) -> None:
+        await may_close.wait()
+        closed.set()
+
+    pool = ConnectionPool("broker", object, disconnect, max_idle=0)
+    giving_back = asyncio.create_task(pool.release(await pool.acquire()))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    giving_back.cancel()
+    await asyncio.sleep(0)
+    may_close.set()
+    with pytest.raises(asyncio.CancelledError):
+        await giving_back
+    assert closed.is_set()
+    await pool.close()

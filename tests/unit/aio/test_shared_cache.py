@@ -362,7 +362,7 @@ import sys
 sys.modules["cashews"] = None
 import uno.aio
 from uno.errors import Misconfigured
-assert uno.aio.AsyncCache(60) and "SharedCache" in dir(uno.aio)
+assert uno.aio.AsyncCache(60) and "SharedCache" not in dir(uno.aio)
 try:
     uno.aio.SharedCache
 except Misconfigured as error:
