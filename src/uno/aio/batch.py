@@ -19,9 +19,10 @@ from uno import clock, context as contexts, sync
 from uno.aio.flushing import collects
 from uno.aio.lines import limited
 from uno.aio.verbs import LAST, waiting
-from uno.errors import Misconfigured, Unavailable
+from uno.errors import Misconfigured, OutcomeUnknown, Unavailable
 from uno.resilience import deadline
 from uno.resilience.arguments import require_counts, require_function, require_numbers
+from uno.resilience.commits import of_cancelled
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
@@ -312,7 +313,7 @@ class AsyncBatcher(Generic[T, R]):
     def _ended(self, task: "asyncio.Task[None]", batch: _Batch[T, R], number: int) -> None:
         self._running.pop(task, None)
         if task.cancelled():
-            batch.refuse(Unavailable(f"A batch of the batcher {self.name} was cancelled before it had ended."))
+            batch.refuse(of_cancelled(task, f"A batch of the batcher {self.name} was cancelled before it had ended."))
         elif (error := task.exception()) is not None:
             batch.refuse(error)  # the loop is being left, as by Ctrl-C
         self._leave(number)
@@ -328,8 +329,9 @@ class AsyncBatcher(Generic[T, R]):
     async def aclose(self, timeout: float | None = None) -> None:
         """Take no more items, and finish what was added.
 
-        What has not ended after `timeout` seconds is cancelled, and left behind if it does not hear that: its callers
-        get `Unavailable`. Cancelled itself, it leaves the rest running.
+        What has not ended after `timeout` seconds is cancelled: its callers get `Unavailable`, or hear how the commit
+        ended that it was in the middle of. What does not hear that is left behind, and its callers get
+        `OutcomeUnknown`. Cancelled itself, it leaves the rest running.
         """
         busy = self._is_busy()
         self._closed, self._taking = True, None
@@ -389,7 +391,7 @@ class AsyncBatcher(Generic[T, R]):
         """What does not hear that it is cancelled: nobody waits for it any more."""
         for task, batch in self._running.items():
             where = waiting(task.get_coro())
-            batch.refuse(Unavailable(f"A batch of the batcher {self.name} was cancelled and does not end{where}."))
+            batch.refuse(OutcomeUnknown(f"A batch of the batcher {self.name} was cancelled and does not end{where}."))
 
     def _abandon(self) -> None:
         """Cancel what runs, and refuse what waits."""

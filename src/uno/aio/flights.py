@@ -14,8 +14,9 @@ from typing import Any
 from uno import context
 from uno.aio.lines import limited
 from uno.aio.verbs import LAST, waiting
-from uno.errors import Misconfigured, Unavailable
+from uno.errors import Misconfigured, OutcomeUnknown
 from uno.resilience import deadline
+from uno.resilience.commits import of_cancelled
 
 Loop = asyncio.AbstractEventLoop
 # What is made of the outcome of a flight when it lands: a value, or an error.
@@ -110,7 +111,7 @@ class Flights:
     def _land(self, loop: Loop, flight: Flight, task: "asyncio.Task[Any]", landed: Landed) -> None:
         try:
             if task.cancelled():
-                landed(flight, None, Unavailable(f"Loading for the cache {self._name} was cancelled."))
+                landed(flight, None, of_cancelled(task, f"Loading for the cache {self._name} was cancelled."))
             elif (error := task.exception()) is not None:
                 landed(flight, None, error)
             else:
@@ -178,6 +179,6 @@ class Flights:
     def _leave_behind(self, loop: Loop, flight: Flight, task: "asyncio.Task[Any]") -> None:
         flight.dropped = True
         where = waiting(task.get_coro())
-        flight.give(None, Unavailable(f"Loading for the cache {self._name} was cancelled and does not end{where}."))
+        flight.give(None, OutcomeUnknown(f"Loading for the cache {self._name} was cancelled and does not end{where}."))
         self._forget(loop, flight)
         flight.land()
