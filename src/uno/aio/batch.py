@@ -18,6 +18,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from uno import clock, context as contexts, sync
 from uno.aio.flushing import collects
 from uno.aio.lines import limited
+from uno.aio.outcomes import for_one, twin
 from uno.aio.verbs import LAST, waiting
 from uno.errors import Misconfigured, OutcomeUnknown, Unavailable
 from uno.resilience import deadline
@@ -73,7 +74,7 @@ class _Batch(Generic[T, R]):
             deque(map(_give, self.futures, results), maxlen=0)
         for place, futures in self.also.items():
             for future in futures:
-                _settle(future, results[place])
+                _settle(future, for_one(results[place]))
 
     def refuse(self, error: BaseException) -> None:
         """Raise the error where its items are waited for."""
@@ -398,7 +399,7 @@ class AsyncBatcher(Generic[T, R]):
         error = Unavailable(f"The batcher {self.name} was closed before this item was worked on.")
         for turn in self._line:
             if not turn.done():
-                turn.set_exception(error)
+                turn.set_exception(twin(error))
         self._line.clear()
         waiting = [*self._ready, *([] if self._open is None else [self._open])]
         self._ready, self._open, self._due = deque(), None, False
@@ -473,4 +474,5 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
         error.__cause__ = result
         future.set_exception(error)
     else:
-        future.set_exception(result)
+        # What is given to several is each one's own.
+        future.set_exception(twin(result))

@@ -10,7 +10,8 @@ from uno import clock, context, sync
 from uno.aio.entries import Entries, Entry
 from uno.aio.flights import Flight, Flights
 from uno.aio.freshness import Freshness, check_loader, is_absence, not_of_key, stands_in, takes_key
-from uno.errors import Misconfigured, again
+from uno.aio.outcomes import twin
+from uno.errors import Misconfigured
 from uno.resilience import Timeout
 from uno.resilience.arguments import require_counts
 from uno.result import Failure
@@ -134,7 +135,7 @@ class AsyncCache:
         if entry is not None and clock.monotonic() < entry.expires:
             entry.used = True
             if entry.error is not None:
-                raise again(entry.error)  # type: ignore[type-var]
+                raise twin(entry.error).with_traceback(None)
             self._refresh(key, fetch, tags)
             return entry.value
         if sync.without_loop() or sync.driving():

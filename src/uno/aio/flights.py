@@ -5,6 +5,7 @@ else notices; what it loads is no part of the unit of work of who asked first.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextvars import ContextVar
 from itertools import count
@@ -13,6 +14,7 @@ from typing import Any
 
 from uno import context
 from uno.aio.lines import limited
+from uno.aio.outcomes import for_one, twin
 from uno.aio.verbs import LAST, waiting
 from uno.errors import Misconfigured, OutcomeUnknown
 from uno.resilience import deadline
@@ -74,9 +76,9 @@ class Flight:
     def result(self) -> Any:
         """The same, once it has landed."""
         if self._error is not None:
-            # Many raise the same: its trace must not grow with each of them.
-            raise self._error.with_traceback(self._trace)
-        return self._value
+            # Where it has no twin many raise the same: its trace must not grow with each of them.
+            raise twin(self._error).with_traceback(self._trace)
+        return for_one(self._value)
 
 
 class Flights:
@@ -87,6 +89,8 @@ class Flights:
         self._by_loop: dict[Loop, dict[Hashable, Flight]] = {}
         # Those that are outdated, and still have to end.
         self._dropped: set[Flight] = set()
+        # Any thread may drop a flight, also while it lands in its own.
+        self._lock = threading.RLock()
 
     def of(self, key: Hashable) -> Flight | None:
         """The flight of this key that may be joined."""
@@ -119,22 +123,25 @@ class Flights:
         except BaseException as error:  # those who wait see it
             flight.give(None, error)
         finally:
-            self._forget(loop, flight)
+            # First: who waits must not hang whatever becomes of the rest.
             flight.land()
+            self._forget(loop, flight)
 
     def _forget(self, loop: Loop, flight: Flight) -> None:
-        self._dropped.discard(flight)
-        own = self._by_loop.get(loop, {})
-        if own.get(flight.key) is flight:
-            del own[flight.key]
-            if not own:
-                self._by_loop.pop(loop, None)
+        with self._lock:
+            own = self._by_loop.get(loop, {})
+            if own.get(flight.key) is flight:
+                own.pop(flight.key, None)
+                if not own:
+                    self._by_loop.pop(loop, None)
+            self._dropped.discard(flight)
 
     def _forget_closed(self) -> None:
         """Loops that were closed before their tasks had ended."""
-        for loop in [one for one in list(self._by_loop) if one.is_closed()]:
-            self._by_loop.pop(loop, None)
-        self._dropped = {one for one in self._dropped if one.task is None or not one.task.get_loop().is_closed()}
+        with self._lock:
+            for loop in [one for one in list(self._by_loop) if one.is_closed()]:
+                self._by_loop.pop(loop, None)
+            self._dropped = {one for one in self._dropped if one.task is None or not one.task.get_loop().is_closed()}
 
     async def afresh(self, key: Hashable) -> Flight | None:
         """The flight of this key that began after this call; None where there is none, and those before are over."""
@@ -156,10 +163,11 @@ class Flights:
                 self._drop(own, key)
 
     def _drop(self, own: dict[Hashable, Flight], key: Hashable) -> None:
-        flight = own.pop(key, None)
-        if flight is not None:
-            flight.dropped = True
-            self._dropped.add(flight)
+        with self._lock:
+            flight = own.pop(key, None)
+            if flight is not None:
+                flight.dropped = True
+                self._dropped.add(flight)
 
     def __len__(self) -> int:
         return len(self._dropped) + sum(map(len, self._by_loop.values()))
@@ -180,5 +188,5 @@ class Flights:
         flight.dropped = True
         where = waiting(task.get_coro())
         flight.give(None, OutcomeUnknown(f"Loading for the cache {self._name} was cancelled and does not end{where}."))
-        self._forget(loop, flight)
         flight.land()
+        self._forget(loop, flight)

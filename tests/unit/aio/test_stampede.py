@@ -1,6 +1,7 @@
 """A thousand callers and one key: one load, or one retry, and nobody hangs."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -230,6 +231,37 @@ async def test_a_crowd_that_is_cancelled_at_random_leaves_nothing_behind() -> No
     await settled()
     assert len(cache._flights) == 0
     assert source.running == 0
+
+
+class Key:
+    """One that does something in the moment of its `left`-th look-up."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.do, self.left = do, 0
+
+    def __hash__(self) -> int:
+        self.left -= 1
+        if self.left == 0:
+            self.do()
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key)
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+async def test_who_waits_does_not_hang_where_a_load_lands_in_the_moment_in_which_another_thread_forgets_it(
+    moment: int,
+) -> None:
+    cache: AsyncCache = AsyncCache(60.0)
+    key = Key(lambda: cache._flights.drop_keys([Key(lambda: None)]))
+
+    async def load(key: Key) -> str:
+        key.left = moment
+        return "value"
+
+    assert await outcomes([asyncio.create_task(cache.get(key, load)) for _ in range(2)]) == ["value"] * 2
+    assert len(cache._flights) == 0
 
 
 async def test_different_keys_do_not_wait_for_each_other() -> None:
