@@ -31,7 +31,7 @@ _aboard: ContextVar[tuple["Flight", ...]] = ContextVar("uno.aio.flights", defaul
 class Flight:
     """One load under way. `dropped`: what it brings may be outdated, and is for those who wait only."""
 
-    __slots__ = ("_error", "_over", "_trace", "_value", "dropped", "key", "number", "tags", "task")
+    __slots__ = ("_error", "_over", "_trace", "_value", "dropped", "key", "needs", "number", "tags", "task")
 
     def __init__(self, key: Hashable, tags: tuple[str, ...] | None) -> None:
         self.key = key
@@ -39,6 +39,8 @@ class Flight:
         self.tags = tags
         self.number = next(_numbers)
         self.dropped = False
+        # The flights that its load waits for.
+        self.needs: list[Flight] = []
         self.task: asyncio.Task[Any] | None = None
         self._over = asyncio.Event()
         self._value: Any = None
@@ -54,12 +56,36 @@ class Flight:
         self._over.set()
 
     async def over(self) -> None:
-        """Until it has landed. Raises `Misconfigured` for who is in it, `TimedOut` at the deadline of who waits."""
-        if self in _aboard.get():
-            raise Misconfigured(
-                f"What loads {self.key!r} asks the same cache for it, and would wait for itself: call the function "
-                "that loads it instead."
-            )
+        """Until it has landed. Raises `Misconfigured` where it waits for who asks, `TimedOut` at their deadline."""
+        around = _aboard.get()
+        if not around:
+            return await self._landing()
+        asking = around[-1]
+        if self._waits_for(asking):
+            raise self._circle(asking)
+        asking.needs.append(self)
+        try:
+            await self._landing()
+        finally:
+            asking.needs.remove(self)
+
+    def _waits_for(self, other: "Flight") -> bool:
+        """Whether it cannot land before the other has; who would make a circle of that is refused."""
+        found = [self]
+        for one in found:
+            if one is other:
+                return True
+            found += [needed for needed in one.needs if needed not in found]
+        return False
+
+    def _circle(self, asking: "Flight") -> Misconfigured:
+        way = "" if asking is self else f", by way of {asking.key!r}"
+        return Misconfigured(
+            f"What loads {self.key!r} asks the same cache for it{way}, and would wait for itself: call the function "
+            "that loads it instead."
+        )
+
+    async def _landing(self) -> None:
         if deadline.ambient() is None:
             await self._over.wait()
         else:
