@@ -7,7 +7,6 @@ own, so that who gives up waiting takes nothing from the others.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
-from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from functools import partial
 from inspect import isawaitable
@@ -16,7 +15,7 @@ from types import FunctionType, MethodType, TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
-from uno.aio.flushing import collects
+from uno.aio.flushing import collects, hurried
 from uno.aio.lines import limited
 from uno.aio.outcomes import for_one, twin
 from uno.aio.verbs import LAST, waiting
@@ -253,7 +252,7 @@ class AsyncBatcher(Generic[T, R]):
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> _Batch[T, R]:
         batch = self._open = _Batch()
-        if self.max_wait_time > 0 and not self._closed and not self._hurries:
+        if self.max_wait_time > 0 and not (self._closed or self._hurries or hurried(loop)):
             batch.timer = loop.call_later(self.max_wait_time, self._time_over, batch, context=self._context)
         else:
             batch.timer = loop.call_soon(self._time_over, batch, context=self._context)
@@ -281,8 +280,8 @@ class AsyncBatcher(Generic[T, R]):
             else:
                 self._seal()
 
-    def _go(self) -> None:
-        """Run what can be run, whether it has waited long enough or not."""
+    def go(self) -> None:
+        """Run what can be run now, whether it has waited long enough or not."""
         self._due = self._open is not None
         self._start()
 
@@ -347,18 +346,11 @@ class AsyncBatcher(Generic[T, R]):
         The manager of the event loop does it at the stop.
         """
         if self._is_busy():
-            with self.hurried():
+            self._hurries += 1
+            try:
                 await self._flush(timeout)
-
-    @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Inside the block no batch waits for more items."""
-        self._hurries += 1
-        self._go()
-        try:
-            yield
-        finally:
-            self._hurries -= 1
+            finally:
+                self._hurries -= 1
 
     def _is_busy(self) -> bool:
         """Whether there is something to finish. Raises `Misconfigured` where that cannot be waited for."""
@@ -369,7 +361,7 @@ class AsyncBatcher(Generic[T, R]):
 
     async def _flush(self, timeout: float | None) -> None:
         self._check_around()
-        self._go()
+        self.go()
         if not self._pending:
             return
         empty = self._empty = self._empty or asyncio.Event()
