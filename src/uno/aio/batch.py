@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
 from uno.aio.flushing import collects, hurried
-from uno.aio.lines import limited
+from uno.aio.lines import check_seconds, limited
 from uno.aio.outcomes import for_one, twin
 from uno.aio.verbs import LAST, waiting
 from uno.errors import Misconfigured, OutcomeUnknown, Unavailable
@@ -333,6 +333,7 @@ class AsyncBatcher(Generic[T, R]):
         ended that it was in the middle of. What does not hear that is left behind, and its callers get
         `OutcomeUnknown`. Cancelled itself, it leaves the rest running.
         """
+        check_seconds(f"the batcher {self.name}", timeout)
         busy = self._is_busy()
         self._closed, self._taking = True, None
         if busy:
@@ -345,6 +346,7 @@ class AsyncBatcher(Generic[T, R]):
 
         The manager of the event loop does it at the stop.
         """
+        check_seconds(f"the batcher {self.name}", timeout)
         if self._is_busy():
             self._hurries += 1
             try:
