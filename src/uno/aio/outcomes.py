@@ -16,7 +16,7 @@ def for_one(outcome: Any) -> Any:
     """The same value; of an error, or of a `Failure` with one, a twin."""
     if isinstance(outcome, BaseException):
         return twin(outcome)
-    if outcome.__class__ is Failure and isinstance(outcome.error, BaseException):
+    if outcome.__class__ is Failure and isinstance(outcome.error, Exception):
         return Failure(twin(outcome.error))
     return outcome
 
