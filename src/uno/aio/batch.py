@@ -7,7 +7,6 @@ own, so that who gives up waiting takes nothing from the others.
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping, Sequence, Set as AbstractSet
-from contextlib import contextmanager
 from contextvars import Context, ContextVar
 from functools import partial
 from inspect import isawaitable
@@ -16,12 +15,14 @@ from types import FunctionType, MethodType, TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from uno import clock, context as contexts, sync
-from uno.aio.flushing import collects
-from uno.aio.lines import limited
+from uno.aio.flushing import collects, hurried
+from uno.aio.lines import check_seconds, limited
+from uno.aio.outcomes import for_one, twin
 from uno.aio.verbs import LAST, waiting
-from uno.errors import Misconfigured, Unavailable
+from uno.errors import Misconfigured, OutcomeUnknown, Unavailable
 from uno.resilience import deadline
 from uno.resilience.arguments import require_counts, require_function, require_numbers
+from uno.resilience.commits import of_cancelled
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class _Batch(Generic[T, R]):
             deque(map(_give, self.futures, results), maxlen=0)
         for place, futures in self.also.items():
             for future in futures:
-                _settle(future, results[place])
+                _settle(future, for_one(results[place]))
 
     def refuse(self, error: BaseException) -> None:
         """Raise the error where its items are waited for."""
@@ -251,7 +252,7 @@ class AsyncBatcher(Generic[T, R]):
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> _Batch[T, R]:
         batch = self._open = _Batch()
-        if self.max_wait_time > 0 and not self._closed and not self._hurries:
+        if self.max_wait_time > 0 and not (self._closed or self._hurries or hurried(loop)):
             batch.timer = loop.call_later(self.max_wait_time, self._time_over, batch, context=self._context)
         else:
             batch.timer = loop.call_soon(self._time_over, batch, context=self._context)
@@ -279,8 +280,8 @@ class AsyncBatcher(Generic[T, R]):
             else:
                 self._seal()
 
-    def _go(self) -> None:
-        """Run what can be run, whether it has waited long enough or not."""
+    def go(self) -> None:
+        """Run what can be run now, whether it has waited long enough or not."""
         self._due = self._open is not None
         self._start()
 
@@ -312,7 +313,7 @@ class AsyncBatcher(Generic[T, R]):
     def _ended(self, task: "asyncio.Task[None]", batch: _Batch[T, R], number: int) -> None:
         self._running.pop(task, None)
         if task.cancelled():
-            batch.refuse(Unavailable(f"A batch of the batcher {self.name} was cancelled before it had ended."))
+            batch.refuse(of_cancelled(task, f"A batch of the batcher {self.name} was cancelled before it had ended."))
         elif (error := task.exception()) is not None:
             batch.refuse(error)  # the loop is being left, as by Ctrl-C
         self._leave(number)
@@ -328,9 +329,11 @@ class AsyncBatcher(Generic[T, R]):
     async def aclose(self, timeout: float | None = None) -> None:
         """Take no more items, and finish what was added.
 
-        What has not ended after `timeout` seconds is cancelled, and left behind if it does not hear that: its callers
-        get `Unavailable`. Cancelled itself, it leaves the rest running.
+        What has not ended after `timeout` seconds is cancelled: its callers get `Unavailable`, or hear how the commit
+        ended that it was in the middle of. What does not hear that is left behind, and its callers get
+        `OutcomeUnknown`. Cancelled itself, it leaves the rest running.
         """
+        check_seconds(f"the batcher {self.name}", timeout)
         busy = self._is_busy()
         self._closed, self._taking = True, None
         if busy:
@@ -343,19 +346,13 @@ class AsyncBatcher(Generic[T, R]):
 
         The manager of the event loop does it at the stop.
         """
+        check_seconds(f"the batcher {self.name}", timeout)
         if self._is_busy():
-            with self.hurried():
+            self._hurries += 1
+            try:
                 await self._flush(timeout)
-
-    @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Inside the block no batch waits for more items."""
-        self._hurries += 1
-        self._go()
-        try:
-            yield
-        finally:
-            self._hurries -= 1
+            finally:
+                self._hurries -= 1
 
     def _is_busy(self) -> bool:
         """Whether there is something to finish. Raises `Misconfigured` where that cannot be waited for."""
@@ -366,7 +363,7 @@ class AsyncBatcher(Generic[T, R]):
 
     async def _flush(self, timeout: float | None) -> None:
         self._check_around()
-        self._go()
+        self.go()
         if not self._pending:
             return
         empty = self._empty = self._empty or asyncio.Event()
@@ -389,14 +386,14 @@ class AsyncBatcher(Generic[T, R]):
         """What does not hear that it is cancelled: nobody waits for it any more."""
         for task, batch in self._running.items():
             where = waiting(task.get_coro())
-            batch.refuse(Unavailable(f"A batch of the batcher {self.name} was cancelled and does not end{where}."))
+            batch.refuse(OutcomeUnknown(f"A batch of the batcher {self.name} was cancelled and does not end{where}."))
 
     def _abandon(self) -> None:
         """Cancel what runs, and refuse what waits."""
         error = Unavailable(f"The batcher {self.name} was closed before this item was worked on.")
         for turn in self._line:
             if not turn.done():
-                turn.set_exception(error)
+                turn.set_exception(twin(error))
         self._line.clear()
         waiting = [*self._ready, *([] if self._open is None else [self._open])]
         self._ready, self._open, self._due = deque(), None, False
@@ -471,4 +468,5 @@ def _settle(future: "asyncio.Future[Any]", result: Any) -> None:
         error.__cause__ = result
         future.set_exception(error)
     else:
-        future.set_exception(result)
+        # What is given to several is each one's own.
+        future.set_exception(twin(result))

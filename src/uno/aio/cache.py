@@ -10,7 +10,8 @@ from uno import clock, context, sync
 from uno.aio.entries import Entries, Entry
 from uno.aio.flights import Flight, Flights
 from uno.aio.freshness import Freshness, check_loader, is_absence, not_of_key, stands_in, takes_key
-from uno.errors import Misconfigured, again
+from uno.aio.outcomes import twin
+from uno.errors import Misconfigured, TimedOut
 from uno.resilience import Timeout
 from uno.resilience.arguments import require_counts
 from uno.result import Failure
@@ -134,7 +135,7 @@ class AsyncCache:
         if entry is not None and clock.monotonic() < entry.expires:
             entry.used = True
             if entry.error is not None:
-                raise again(entry.error)  # type: ignore[type-var]
+                raise twin(entry.error).with_traceback(None)
             self._refresh(key, fetch, tags)
             return entry.value
         if sync.without_loop() or sync.driving():
@@ -197,7 +198,8 @@ class Loader:
     """Calls what loads, for at most a number of seconds."""
 
     def __init__(self, name: str, timeout: float | None) -> None:
-        self._limit = None if timeout is None else Timeout(timeout, name=f"cache {name}")
+        self._name = name
+        self._limit = None if timeout is None else Timeout(timeout, name=f"cache {name}", message=_late(name, timeout))
 
     async def load(self, fetch: Callable[[Any], Any], key: Hashable) -> Any:
         """What `fetch(key)` gives, awaited where it has to be. Raises `TimedOut`."""
@@ -206,10 +208,18 @@ class Loader:
                 return await self._limit.call(fetch, key)
             found = fetch(key)
             return await found if isawaitable(found) else found
+        except TimedOut as error:
+            # Not in its text, which clients of a server see: keys may say who asks.
+            error.add_note(f"while loading {key!r} for the cache {self._name!r}")
+            raise
         except TypeError as error:
             if takes_key(fetch, key):
                 raise
             raise not_of_key(fetch) from error
+
+
+def _late(name: str, timeout: Any) -> str:
+    return f"The cache {name!r} has not loaded a value within {timeout} s (load_timeout)."
 
 
 def fixed_tags(tags: Tags) -> tuple[str, ...] | None:

@@ -5,6 +5,7 @@ else notices; what it loads is no part of the unit of work of who asked first.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Hashable, Iterable
 from contextvars import ContextVar
 from itertools import count
@@ -13,9 +14,11 @@ from typing import Any
 
 from uno import context
 from uno.aio.lines import limited
+from uno.aio.outcomes import for_one, twin
 from uno.aio.verbs import LAST, waiting
-from uno.errors import Misconfigured, Unavailable
+from uno.errors import Misconfigured, OutcomeUnknown
 from uno.resilience import deadline
+from uno.resilience.commits import of_cancelled
 
 Loop = asyncio.AbstractEventLoop
 # What is made of the outcome of a flight when it lands: a value, or an error.
@@ -28,7 +31,7 @@ _aboard: ContextVar[tuple["Flight", ...]] = ContextVar("uno.aio.flights", defaul
 class Flight:
     """One load under way. `dropped`: what it brings may be outdated, and is for those who wait only."""
 
-    __slots__ = ("_error", "_over", "_trace", "_value", "dropped", "key", "number", "tags", "task")
+    __slots__ = ("_error", "_over", "_trace", "_value", "dropped", "key", "needs", "number", "tags", "task")
 
     def __init__(self, key: Hashable, tags: tuple[str, ...] | None) -> None:
         self.key = key
@@ -36,6 +39,8 @@ class Flight:
         self.tags = tags
         self.number = next(_numbers)
         self.dropped = False
+        # The flights that its load waits for.
+        self.needs: list[Flight] = []
         self.task: asyncio.Task[Any] | None = None
         self._over = asyncio.Event()
         self._value: Any = None
@@ -51,12 +56,36 @@ class Flight:
         self._over.set()
 
     async def over(self) -> None:
-        """Until it has landed. Raises `Misconfigured` for who is in it, `TimedOut` at the deadline of who waits."""
-        if self in _aboard.get():
-            raise Misconfigured(
-                f"What loads {self.key!r} asks the same cache for it, and would wait for itself: call the function "
-                "that loads it instead."
-            )
+        """Until it has landed. Raises `Misconfigured` where it waits for who asks, `TimedOut` at their deadline."""
+        around = _aboard.get()
+        if not around:
+            return await self._landing()
+        asking = around[-1]
+        if self._waits_for(asking):
+            raise self._circle(asking)
+        asking.needs.append(self)
+        try:
+            await self._landing()
+        finally:
+            asking.needs.remove(self)
+
+    def _waits_for(self, other: "Flight") -> bool:
+        """Whether it cannot land before the other has; who would make a circle of that is refused."""
+        found = [self]
+        for one in found:
+            if one is other:
+                return True
+            found += [needed for needed in one.needs if needed not in found]
+        return False
+
+    def _circle(self, asking: "Flight") -> Misconfigured:
+        way = "" if asking is self else f", by way of {asking.key!r}"
+        return Misconfigured(
+            f"What loads {self.key!r} asks the same cache for it{way}, and would wait for itself: call the function "
+            "that loads it instead."
+        )
+
+    async def _landing(self) -> None:
         if deadline.ambient() is None:
             await self._over.wait()
         else:
@@ -73,9 +102,9 @@ class Flight:
     def result(self) -> Any:
         """The same, once it has landed."""
         if self._error is not None:
-            # Many raise the same: its trace must not grow with each of them.
-            raise self._error.with_traceback(self._trace)
-        return self._value
+            # Where it has no twin many raise the same: its trace must not grow with each of them.
+            raise twin(self._error).with_traceback(self._trace)
+        return for_one(self._value)
 
 
 class Flights:
@@ -86,6 +115,8 @@ class Flights:
         self._by_loop: dict[Loop, dict[Hashable, Flight]] = {}
         # Those that are outdated, and still have to end.
         self._dropped: set[Flight] = set()
+        # Any thread may drop a flight, also while it lands in its own.
+        self._lock = threading.RLock()
 
     def of(self, key: Hashable) -> Flight | None:
         """The flight of this key that may be joined."""
@@ -110,7 +141,7 @@ class Flights:
     def _land(self, loop: Loop, flight: Flight, task: "asyncio.Task[Any]", landed: Landed) -> None:
         try:
             if task.cancelled():
-                landed(flight, None, Unavailable(f"Loading for the cache {self._name} was cancelled."))
+                landed(flight, None, of_cancelled(task, f"Loading for the cache {self._name} was cancelled."))
             elif (error := task.exception()) is not None:
                 landed(flight, None, error)
             else:
@@ -118,22 +149,25 @@ class Flights:
         except BaseException as error:  # those who wait see it
             flight.give(None, error)
         finally:
-            self._forget(loop, flight)
+            # First: who waits must not hang whatever becomes of the rest.
             flight.land()
+            self._forget(loop, flight)
 
     def _forget(self, loop: Loop, flight: Flight) -> None:
-        self._dropped.discard(flight)
-        own = self._by_loop.get(loop, {})
-        if own.get(flight.key) is flight:
-            del own[flight.key]
-            if not own:
-                self._by_loop.pop(loop, None)
+        with self._lock:
+            own = self._by_loop.get(loop, {})
+            if own.get(flight.key) is flight:
+                own.pop(flight.key, None)
+                if not own:
+                    self._by_loop.pop(loop, None)
+            self._dropped.discard(flight)
 
     def _forget_closed(self) -> None:
         """Loops that were closed before their tasks had ended."""
-        for loop in [one for one in list(self._by_loop) if one.is_closed()]:
-            self._by_loop.pop(loop, None)
-        self._dropped = {one for one in self._dropped if one.task is None or not one.task.get_loop().is_closed()}
+        with self._lock:
+            for loop in [one for one in list(self._by_loop) if one.is_closed()]:
+                self._by_loop.pop(loop, None)
+            self._dropped = {one for one in self._dropped if one.task is None or not one.task.get_loop().is_closed()}
 
     async def afresh(self, key: Hashable) -> Flight | None:
         """The flight of this key that began after this call; None where there is none, and those before are over."""
@@ -155,10 +189,11 @@ class Flights:
                 self._drop(own, key)
 
     def _drop(self, own: dict[Hashable, Flight], key: Hashable) -> None:
-        flight = own.pop(key, None)
-        if flight is not None:
-            flight.dropped = True
-            self._dropped.add(flight)
+        with self._lock:
+            flight = own.pop(key, None)
+            if flight is not None:
+                flight.dropped = True
+                self._dropped.add(flight)
 
     def __len__(self) -> int:
         return len(self._dropped) + sum(map(len, self._by_loop.values()))
@@ -178,6 +213,6 @@ class Flights:
     def _leave_behind(self, loop: Loop, flight: Flight, task: "asyncio.Task[Any]") -> None:
         flight.dropped = True
         where = waiting(task.get_coro())
-        flight.give(None, Unavailable(f"Loading for the cache {self._name} was cancelled and does not end{where}."))
-        self._forget(loop, flight)
+        flight.give(None, OutcomeUnknown(f"Loading for the cache {self._name} was cancelled and does not end{where}."))
         flight.land()
+        self._forget(loop, flight)

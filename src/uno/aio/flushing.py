@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -16,12 +16,14 @@ class Collector(Protocol):
     @property
     def pending(self) -> int: ...
 
-    def hurried(self) -> AbstractContextManager[None]: ...
+    def go(self) -> None: ...
 
     async def flush(self, timeout: float | None = None) -> None: ...
 
 
 _collectors: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[Collector]] = WeakKeyDictionary()
+# How many want nothing in an event loop to wait for more to do.
+_hurries: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
 
 def collects(loop: asyncio.AbstractEventLoop, collector: Collector) -> None:
@@ -35,11 +37,19 @@ def _mine() -> list[Collector]:
 
 @contextmanager
 def hurrying() -> Iterator[None]:
-    """Inside the block nothing in this event loop waits for more to do, but begins."""
-    with ExitStack() as hurries:
+    """Inside the block nothing in this event loop waits for more to do, but begins; nor what collects later."""
+    loop = asyncio.get_running_loop()
+    _hurries[loop] = _hurries.get(loop, 0) + 1
+    try:
         for one in _mine():
-            hurries.enter_context(one.hurried())
+            one.go()
         yield
+    finally:
+        _hurries[loop] -= 1
+
+
+def hurried(loop: asyncio.AbstractEventLoop) -> bool:
+    return _hurries.get(loop, 0) > 0
 
 
 async def flush_all(seconds: float) -> None:

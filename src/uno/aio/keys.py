@@ -32,11 +32,19 @@ def _part(part: Any) -> Any:
     if part is None or (isinstance(part, bool | str) and not isinstance(part, Enum)):
         return part
     if isinstance(part, Enum):
-        return {f"{type(part).__module__}.{type(part).__qualname__}": part.name}
-    if part is None or isinstance(part, str | int | float):
+        return {f"{type(part).__module__}.{type(part).__qualname__}": _member(part)}
+    if isinstance(part, str | int | float):
         return part
     if isinstance(part, _WRITTEN):
         return {type(part).__name__: str(part)}
     if isinstance(part, list | tuple):
         return [_part(one) for one in part]
     raise Misconfigured(f"{type(part).__name__} objects cannot be parts of a key; use their ids, or their values.")
+
+
+def _member(part: Enum) -> list[Any]:
+    """Its name and value: flags may have no name, and two classes of one name other values."""
+    try:
+        return [part.name, _part(part.value)]
+    except Misconfigured:  # the name is enough for who chose such a value
+        return [part.name]

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
@@ -62,9 +62,12 @@ class AsyncManager:
         self._users, self._is_theirs = 0, False
         self._starter: asyncio.Task[Any] | None = None
         self._turn = asyncio.Lock()
+        # From when it is told to stop until it has, no batch waits for more items.
+        self._hurry = ExitStack()
         self._renew()
 
     def _renew(self) -> None:
+        self._hurry.close()
         self._stage = Stage.NEW
         self._tasks: TaskManager | None = None
         self._takes_tasks = True
@@ -232,7 +235,8 @@ class AsyncManager:
             error.add_note(f"Stopping what was started failed, too: {another!r}")
 
     def request_shutdown(self, reason: str = "", *, grace: float | None = None) -> None:
-        """Tell everybody to stop, and return: no new work is begun from now on. Again it does nothing.
+        """Tell everybody to stop, and return: no work is begun from now on, and no batch waits for more. Again it does
+        nothing.
 
         `grace` takes the place of the manager's. Call it in the event loop's own thread; from another one with
         `loop.call_soon_threadsafe`.
@@ -247,6 +251,7 @@ class AsyncManager:
         self._stopping.set()
         if asyncio._get_running_loop() is not None:
             self.tasks.finish()
+            self._hurry.enter_context(hurrying())
         for tell in tuple(self._told.values()):
             self._tell(tell)
 
@@ -320,6 +325,7 @@ class AsyncManager:
         await self._finish_batches()
         await _gathering(errors, self.resources.close(until=clock.monotonic() + self.remaining() + CLOSING))
         await self._finish_later_ones()
+        self._hurry.close()
         self._stage = Stage.STOPPED
         # What was added while it ran belongs to that run.
         del self._on_start[self._lasting[0] :], self._on_stop[self._lasting[1] :]

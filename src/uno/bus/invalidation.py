@@ -38,6 +38,7 @@ def invalidates(
     `SharedCache` needs that must not miss any. An `AsyncCache` is refused there: a worker cannot reach the memory of
     another process. `name` is that of the subscriber, under which durable deliveries are stored.
     """
+    _require_event(event)
     if not callable(getattr(cache, "invalidate_tags", None)):
         raise Misconfigured(f"invalidates({event.__name__}, …) takes a cache, as AsyncCache(60), not {cache!r}.")
     _require_names(event, "keys", keys)
@@ -57,6 +58,15 @@ def invalidates(
     forget.__qualname__ = f"invalidates({event.__name__})"
     stored = name or f"{event.__module__}.{event.__name__} → cache {getattr(cache, 'name', 'unnamed')}"
     return event_handler(event, durable=durable, name=stored)(forget)
+
+
+def _require_event(given: Any) -> None:
+    """Raises `Misconfigured` for what is no class of events, as the cache in its place."""
+    if not (isinstance(given, type) and issubclass(given, DomainEvent)):
+        raise Misconfigured(
+            "invalidates(event, cache) takes a class of events and then a cache, as invalidates(OrderPaid, orders), "
+            f"not {given!r} first."
+        )
 
 
 def _require_names(event: type[DomainEvent], what: str, given: Any) -> None:

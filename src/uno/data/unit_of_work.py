@@ -493,6 +493,7 @@ def ambient_unit() -> UnitOfWork:
     unit = ambient()
     if not isinstance(unit, UnitOfWork):
         raise Misconfigured(
-            "No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`."
+            "No unit of work is open; use a repository in a handler, or inside `async with UnitOfWork(database)`. What "
+            "a cache loads, or a batch or a background task does, is outside of that of its caller, and opens its own."
         )
     return unit

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
-from uno.errors import OutcomeUnknown, TimedOut, UnoError
+from uno.errors import OutcomeUnknown, TimedOut, Unavailable, UnoError
 
 Commit = asyncio.Task[Any]
 # On a cancellation.
@@ -41,6 +41,17 @@ def explained(cancelled: asyncio.CancelledError, message: str) -> UnoError:
     """The error for who is told of a cancellation that no timeout has made."""
     commit = vars(cancelled).get(_NOTED)
     return TimedOut(message) if commit is None else interrupted([commit], message)
+
+
+def of_cancelled(task: asyncio.Task[Any], message: str) -> UnoError:
+    """The error for who waits for the outcome of a task that was cancelled: `Unavailable`, unless something is stored,
+    or may be."""
+    try:
+        task.result()
+    except asyncio.CancelledError as cancelled:
+        found = explained(cancelled, message)
+        return Unavailable(message) if type(found) is TimedOut else found
+    raise AssertionError("the task was not cancelled")
 
 
 def _error(commit: Commit) -> BaseException | None:

@@ -62,6 +62,18 @@ def test_what_it_cannot_be_made_of_is_named(wrong: dict[str, Any], says: str) ->
         AsyncBatcher(**{"batch_operation": echo, **wrong})
 
 
+@pytest.mark.parametrize("seconds", ["1", float("nan"), -1, True])
+async def test_a_time_that_nobody_can_wait_is_refused_before_anything_ends(seconds: Any) -> None:
+    batcher = AsyncBatcher(Work(), name="rows")
+    waiting = batcher.submit(1)
+    for end in (batcher.flush, batcher.aclose):
+        with pytest.raises(Misconfigured, match="^timeout of the batcher rows is "):
+            await end(seconds)
+    assert batcher.pending == 1
+    await batcher.aclose()
+    assert await waiting == 10
+
+
 async def test_an_operation_that_waits_for_its_own_batcher_is_told_so() -> None:
     async def nested(items: list[int]) -> Sequence[int]:
         return [await batcher.add_item(item + 1) for item in items]

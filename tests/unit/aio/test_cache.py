@@ -11,7 +11,7 @@ from tests.unit.steered import Steered, settled
 
 from uno import clock, context, ids, sync
 from uno.aio import AsyncCache
-from uno.errors import Forbidden, Misconfigured, NotFound, RateLimited, TimedOut, Unavailable
+from uno.errors import Forbidden, Misconfigured, NotFound, OutcomeUnknown, RateLimited, TimedOut, Unavailable
 from uno.result import Failure
 from uno.telemetry.signals import signal_counts
 
@@ -280,9 +280,12 @@ async def test_a_load_is_outside_the_unit_of_work_and_the_deadline_of_who_asks()
 
 async def test_a_load_that_does_not_end_is_ended(source: Source) -> None:
     source.go.clear()
-    cache = AsyncCache(10.0, load_timeout=0.001)
-    with pytest.raises(TimedOut):
-        await cache.get("a", source)
+    cache = AsyncCache(10.0, load_timeout=0.001, name="prices")
+    with pytest.raises(TimedOut) as late:
+        await cache.get("fig", source)
+    assert str(late.value) == "The cache 'prices' has not loaded a value within 0.001 s (load_timeout)."
+    # The log has the key; clients do not see it.
+    assert late.value.__notes__ == ["while loading 'fig' for the cache 'prices'"]
     source.go.set()
     assert await cache.get("a", source) == 2
     assert await AsyncCache(10.0, load_timeout=None).get("a", source) == 3
@@ -437,7 +440,7 @@ async def test_who_closes_it_does_not_wait_for_a_loader_that_does_not_hear_its_c
     await begun.wait()
     async with asyncio.timeout(30):
         await cache.aclose()
-        with pytest.raises(Unavailable, match=r"was cancelled and does not end; it waits at .*test_cache.py:\d+ in "):
+        with pytest.raises(OutcomeUnknown, match=r"cancelled and does not end; it waits at .*test_cache.py:\d+ in "):
             await caller
     end.set()
     await asyncio.sleep(0.01)

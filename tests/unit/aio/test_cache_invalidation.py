@@ -146,6 +146,8 @@ async def test_events_that_name_letters_instead_of_a_list_are_told_so(source: So
     subscriber = invalidates(OrderShipped, exact(), tags=lambda event: "order")
     with pytest.raises(Misconfigured, match=r"\['order'\]"):
         await subscriber(OrderShipped(order_id=1))
+    with pytest.raises(Misconfigured, match=r"takes a class of events and then a cache, .* not AsyncCache.* first"):
+        invalidates(AsyncCache(60), OrderShipped)  # type: ignore[arg-type,type-var]
     with pytest.raises(Misconfigured, match="takes a cache"):
         invalidates(OrderShipped, {})  # type: ignore[arg-type]
 

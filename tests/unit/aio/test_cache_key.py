@@ -2,7 +2,7 @@
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from enum import Enum, StrEnum
+from enum import Enum, IntFlag, StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -25,12 +25,30 @@ class Shade(StrEnum):
     RED = "red"
 
 
+class May(IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Opaque(Enum):
+    A = object()
+    B = frozenset()
+
+
+def named_alike(number: int) -> Any:
+    class Level(Enum):
+        HIGH = number
+
+    return Level.HIGH
+
+
 ONE = UUID(int=1)
 PARTS: list[Any] = [
     None, "None", "", 1, "1", 1.5, True, "true", ONE, str(ONE), Decimal("1.5"), date(2026, 1, 2),
     datetime(2026, 1, 2, tzinfo=UTC), Colour.RED, Shade.RED, "red", [], ["red"], [["red"]],
     ["red", "1"], "\"red\"", "a,b",
-    ["a", "b"], "UUID",
+    ["a", "b"], "UUID", May(0), May(8), May(16), May.READ, May.READ | May.WRITE, May.READ | May(8), Opaque.A, Opaque.B,
+    named_alike(1), named_alike(2),
 ]  # fmt: skip
 
 

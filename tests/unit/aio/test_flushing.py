@@ -55,6 +55,22 @@ async def test_the_manager_finishes_batches_after_the_tasks_and_the_hooks_and_be
     assert table.batcher.pending == 0
 
 
+async def test_a_request_that_waits_for_a_batch_when_the_process_is_told_to_stop_does_not_wait_for_company() -> None:
+    manager, table, later = AsyncManager(), Table(), Table()
+    async with asyncio.timeout(30):
+        async with manager.running():
+            request = asyncio.create_task(table.batcher.add_item("a"))
+            await asyncio.sleep(0)
+            manager.request_shutdown()
+            assert await request == "a"
+            # Nor who comes now, also to a batcher that nobody has used before.
+            assert [await table.batcher.add_item("b"), await later.batcher.add_item("c")] == ["b", "c"]
+        waiting = table.batcher.submit("d")
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        await table.batcher.aclose()
+
+
 async def test_what_one_batch_adds_to_another_is_finished_too() -> None:
     manager, table = AsyncManager(), Table()
 

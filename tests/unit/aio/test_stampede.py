@@ -1,6 +1,8 @@
 """A thousand callers and one key: one load, or one retry, and nobody hangs."""
 
 import asyncio
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -232,6 +234,37 @@ async def test_a_crowd_that_is_cancelled_at_random_leaves_nothing_behind() -> No
     assert source.running == 0
 
 
+class Key:
+    """One that does something in the moment of its `left`-th look-up."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self.do, self.left = do, 0
+
+    def __hash__(self) -> int:
+        self.left -= 1
+        if self.left == 0:
+            self.do()
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key)
+
+
+@pytest.mark.parametrize("moment", range(1, 12))
+async def test_who_waits_does_not_hang_where_a_load_lands_in_the_moment_in_which_another_thread_forgets_it(
+    moment: int,
+) -> None:
+    cache: AsyncCache = AsyncCache(60.0)
+    key = Key(lambda: cache._flights.drop_keys([Key(lambda: None)]))
+
+    async def load(key: Key) -> str:
+        key.left = moment
+        return "value"
+
+    assert await outcomes([asyncio.create_task(cache.get(key, load)) for _ in range(2)]) == ["value"] * 2
+    assert len(cache._flights) == 0
+
+
 async def test_different_keys_do_not_wait_for_each_other() -> None:
     cache, source = AsyncCache(60.0), Source()
     slow = asyncio.create_task(cache.get("slow", source))
@@ -258,6 +291,59 @@ async def test_a_loader_that_asks_for_its_own_key_is_told_so_and_not_left_hangin
         with pytest.raises(Misconfigured, match=f"What loads '{key}'"):
             await cache.get(key, load)
     assert len(cache._flights) == 0
+
+
+async def test_loaders_that_ask_for_each_others_keys_are_told_so_whoever_began() -> None:
+    caches = AsyncCache(60.0, load_timeout=None), AsyncCache(60.0, load_timeout=None)
+    follows = {"a": "b", "b": "c", "c": "a"}
+
+    async def load(key: str) -> Any:
+        await settled()
+        return await asyncio.gather(caches[follows[key] == "a"].get(follows[key], load))
+
+    callers = [asyncio.create_task(caches[key == "a"].get(key, load)) for key in follows]
+    found = await outcomes(callers)
+    assert {type(one) for one in found} == {Misconfigured}
+    assert re.fullmatch(
+        r"What loads '\w' asks the same cache for it, by way of '\w', and would wait for itself: .*", str(found[0])
+    )
+    assert not any(len(cache._flights) for cache in caches)
+
+
+async def test_loads_that_need_the_same_one_wait_for_it_together() -> None:
+    cache, source = AsyncCache(60.0, load_timeout=None), Source()
+
+    async def above(key: str) -> int:
+        found = await asyncio.gather(*(cache.get(f"{key}{n}", beneath) for n in range(3)), cache.get("base", source))
+        return sum(found)
+
+    async def beneath(key: str) -> int:
+        return await cache.get("base", source)
+
+    callers = [asyncio.create_task(cache.get(key, above)) for key in ("a", "b", "a")]
+    await settled()
+    source.go.set()
+    assert await outcomes(callers) == [4] * 3
+    assert source.loads == 1
+
+
+async def test_a_refresh_may_ask_for_what_it_was_begun_by(steered: Steered) -> None:
+    cache, refreshed = AsyncCache(60.0, 10.0, jitter=0, load_timeout=None), list[str]()
+
+    async def part(key: str) -> str:
+        refreshed.append(await cache.get("whole", whole) if refreshed else "first")
+        return key
+
+    async def whole(key: str) -> str:
+        found = await cache.get("part", part)
+        await settled()
+        return f"whole of {found}"
+
+    await cache.get("part", part)
+    await steered.move(51.0)
+    assert await cache.get("whole", whole) == "whole of part"
+    await settled()
+    assert refreshed == ["first", "whole of part"]
 
 
 async def test_a_loader_may_start_what_asks_for_its_key_later(steered: Steered) -> None:
