@@ -20,6 +20,7 @@ from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened, waiting_for
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
 from uno.resilience.cancels import older
+from uno.resilience.commits import Commit, explained, note, noted
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
@@ -60,9 +61,11 @@ class TaskGroup:
         "_born",
         "_closing",
         "_collects",
+        "_commits",
         "_ended",
         "_failed",
         "_kept",
+        "_late",
         "_live",
         "_loop",
         "_many",
@@ -97,6 +100,9 @@ class TaskGroup:
         # What failed, and what came through the block.
         self._failed: list[Task] = []
         self._block: BaseException | None = None
+        # What was being committed where the group cut something off, and errors that say what came of it.
+        self._commits: tuple[Commit, ...] = ()
+        self._late: list[BaseException] = []
         self._many = _MANY
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = self._closing = self._own = False
@@ -139,6 +145,7 @@ class TaskGroup:
         stopped = None
         if isinstance(error, asyncio.CancelledError):
             stopped = error
+            self._cut_off("The block", error)
         elif not isinstance(error, GeneratorExit):
             self._block = error
         if error is not None:
@@ -166,6 +173,7 @@ class TaskGroup:
         raised: BaseException | None = next(filter(_is_exit, failed), None)
         if raised is None and stopped is not None and outer:
             raised = stopped
+            note(stopped, *self._commits)
             if failed:
                 stopped.__cause__ = self._grouped(failed)
                 emit("group.failed_cancelled", group=self.name, error=repr(stopped.__cause__))
@@ -183,7 +191,8 @@ class TaskGroup:
         found = {id(error): error for task in failed if (error := task.exception()) is not None}
         if self._block is not None:
             found[id(self._block)] = self._block
-        return list(found.values())
+        # Who does it all again, because of the others, would do that twice.
+        return [*found.values(), *(self._late if found else ())]
 
     def _grouped(self, errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
         among = {id(error) for error in errors}
@@ -261,6 +270,8 @@ class TaskGroup:
             self._ended.append(task)
         if _error_of(task) is not None:
             self._fail(task)
+        elif not self._open:
+            self._look_at(task)
         if self._waiting or not live:
             self._wake()
 
@@ -275,6 +286,19 @@ class TaskGroup:
             self._own = True
             self._parent.cancel()
         self._abort()
+
+    def _look_at(self, task: Task) -> None:
+        """It has ended after the others were cancelled."""
+        try:
+            task.exception()
+        except asyncio.CancelledError as cancelled:  # the task's own
+            self._cut_off(f"The task {task.get_name()}", cancelled)
+
+    def _cut_off(self, who: str, cancelled: asyncio.CancelledError) -> None:
+        commits = noted(cancelled)
+        late = explained(cancelled, f"{who} of the group {self.name!r} was cancelled") if commits else None
+        self._commits += commits
+        self._late += () if late is None else (late,)
 
     def _forget_seen(self) -> None:
         """What is not kept may fail, and be caught, for hours."""
@@ -338,9 +362,12 @@ class TaskGroup:
 
     @property
     def errors(self) -> tuple[BaseException, ...]:
-        """What tasks have raised, and what came through the block: caught or not, the originals."""
+        """What tasks have raised, and what came through the block: caught or not, the originals.
+
+        Of those that were cancelled in the middle of a commit an error that says what came of it.
+        """
         found = [_error_of(task) for task in self._failed]
-        return (*found, *(() if self._block is None else (self._block,)))
+        return (*found, *(() if self._block is None else (self._block,)), *self._late)
 
     @property
     def has_errors(self) -> bool:
