@@ -165,11 +165,11 @@ class TaskGroup:
     def _end(self, error: BaseException | None, stopped: asyncio.CancelledError | None) -> None:
         """Raise what the block ends with; what came through it goes on where this returns."""
         outer = stopped is not None
+        failed = self._uncaught()
         if self._own:
             self._own = False
             # More than our own one: somebody outside wants it to end, too.
             outer = self._parent.uncancel() > self._older and outer
-        failed = self._uncaught()
         raised: BaseException | None = next(filter(_is_exit, failed), None)
         if raised is None and stopped is not None and outer:
             raised = stopped
@@ -186,11 +186,12 @@ class TaskGroup:
             del failed, raised, error, stopped
 
     def _uncaught(self) -> list[BaseException]:
-        """What nobody has seen of what the tasks raised, and what the block did; each once."""
+        """What nobody has seen of what the tasks raised, and what the block did; each once, the first one first."""
         failed = [task for task in self._failed if not self._collects or is_unseen(task)]
         found = {id(error): error for task in failed if (error := task.exception()) is not None}
         if self._block is not None:
-            found[id(self._block)] = self._block
+            block = {id(self._block): self._block}
+            found = found | block if self._own or self._collects else block | found
         # Who does it all again, because of the others, would do that twice.
         return [*found.values(), *(self._late if found else ())]
 
