@@ -19,7 +19,7 @@ from uno.aio.ending import is_unseen
 from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened, waiting_for
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
-from uno.resilience.cancels import older
+from uno.resilience.cancels import is_to_come, older
 from uno.resilience.commits import Commit, explained, note, noted
 from uno.telemetry.signals import emit
 
@@ -328,7 +328,10 @@ class TaskGroup:
     # ── what came of them ──
 
     async def wait_all(self) -> None:
-        """Until no task is left. Raises nothing of theirs: that is for `await task`, or for the end of the block."""
+        """Until no task is left. Raises nothing of theirs: that is for `await task`, or for the end of the block.
+
+        Raises `Misconfigured` in a task of the group, which would wait for itself; so does `as_completed()`.
+        """
         while self._live:
             await self._end_of(all=False)
 
@@ -387,8 +390,15 @@ class TaskGroup:
         if all:
             self._all = future
         else:
+            self._refuse_own()
             self._waiting.append(future)
         await future
+
+    def _refuse_own(self) -> None:
+        task = asyncio.current_task()
+        # One that has just cancelled all, itself too, does not begin to wait.
+        if task in self._live and not is_to_come(task):
+            raise Misconfigured(f"The task {task.get_name()} of the group {self.name!r} would wait for itself here.")
 
     def _wake(self) -> None:
         futures, self._waiting = self._waiting, []
