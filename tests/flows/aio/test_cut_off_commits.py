@@ -113,8 +113,9 @@ async def test_what_a_cancelled_task_has_stored_is_told_and_not_done_again(
 
 async def test_the_error_names_the_task_and_is_among_those_of_the_group() -> None:
     store = Store()
+    group = TaskGroup("orders")
     with pytest.raises(ExceptionGroup):
-        async with TaskGroup("orders") as group:
+        async with group:
             group.create_task(store.write(), name="write")
             group.create_task(store.fail())
     told = "The task write of the group 'orders' was cancelled; its commit was under way, and has succeeded."

@@ -1,6 +1,7 @@
 """Errors that tasks of a group raised are answered as if the handler had raised the gravest of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -50,7 +51,7 @@ class Asked(Module):
     def can_handle(self, event: object) -> bool:
         return isinstance(event, Ask)
 
-    async def handle(self, event: Ask) -> None:
+    async def handle(self, event: Event[Any, Any]) -> None:
         await all_of(event.input.errors)
 
 
