@@ -99,6 +99,7 @@ def again(error: E, *text: str, **said: Any) -> E:
     Not the error itself, which may be a constant of the program; and a class of one's own has any signature.
     """
     made = error.__class__.__new__(error.__class__, *(text or error.args))
+    made.args = text or error.args  # a TimedOut whose class has an __init__ gets them there
     made.__dict__.update(error.__dict__, **said)
     return made
 

@@ -73,8 +73,13 @@ class BackgroundGroup:
         """
         loop = self._require_open(work)
         named = name or _name(work)
-        restarts = None if restart is None else Restarts(_require(restart, work), over=self._finishing)
-        coro = _coroutine(work) if restarts is None else _supervised(_function(work), restarts, named, self.name)
+        restarts = None
+        if restart is None:
+            coro = _coroutine(work)
+        else:
+            policy, function = _require(restart, work), _function(work)
+            restarts = Restarts(policy, function, over=self._finishing)
+            coro = _supervised(function, restarts, named, self.name)
         task = loop.create_task(coro, name=named, context=context or contexts.apart())
         self._live[task] = birth_outside()
         _busy.add(self)
@@ -176,11 +181,13 @@ class BackgroundGroup:
         return [member(self, task, born) for task, born in self.running() if not task.done()]
 
     def about(self, task: Task) -> dict[str, Any]:
-        """How often it was started again, and because of what."""
+        """How often it was started again, and because of what; between two runs also where its work begins."""
         restarts = self._restarts.get(task)
         if restarts is None:
             return {}
-        return {"restarts": restarts.count, "error": None if restarts.error is None else repr(restarts.error)}
+        begins, error = restarts.next_place, restarts.error
+        found = {"restarts": restarts.count, "error": None if error is None else repr(error)}
+        return found if begins is None else {**found, "waits_at": begins}
 
     def fallen(self) -> tuple[TaskInfo, ...]:
         """The last ones that failed, the oldest first."""
@@ -239,25 +246,24 @@ async def _supervised(work: Callable[[], Coroutine[Any, Any, T]], restarts: Rest
                 raise
             error = failed
         try:
-            await _before_the_next(error, restarts, name, group)
+            await (restarts.until_the_next() if error is None else _after(error, restarts, name, group))
         finally:
             del error
         if restarts.over:
             return cast(T, found)
 
 
-async def _before_the_next(error: BaseException | None, restarts: Restarts, name: str, group: str) -> None:
+async def _after(error: BaseException, restarts: Restarts, name: str, group: str) -> None:
     delay = restarts.next_delay(error)
     if delay is None:
         raise restarts.crash_loop(name) from error
-    if error is not None:
-        emit("task.restarted", task=name, group=group, restarts=restarts.count, delay=delay, error=repr(error))
+    emit("task.restarted", task=name, group=group, restarts=restarts.count, delay=delay, error=repr(error))
     await restarts.pause(delay)
-    if error is not None and restarts.over:
+    if restarts.over:
         raise error
 
 
-WAITING_ROOMS[_before_the_next.__code__] = "restarting"
+WAITING_ROOMS[_after.__code__] = "restarting"
 
 
 def _is_last(restarts: Restarts) -> bool:

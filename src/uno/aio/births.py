@@ -1,7 +1,9 @@
 """When and where in the code something was made, and where it waits: noted cheaply, put into words when asked."""
 
+import inspect
 import os
 import sys
+from functools import partial
 from itertools import islice
 from types import CodeType, FrameType
 from typing import Any
@@ -41,6 +43,15 @@ def described(code: CodeType, line: int | None) -> str:
     """As `path:line in function`; the path relative to the working directory, if it is inside."""
     path = code.co_filename.removeprefix(_here())
     return f"{path}:{line or code.co_firstlineno} in {code.co_qualname}"
+
+
+def place_of(work: Any) -> str | None:
+    """Where a function begins, in the same form; None of what is not written in Python."""
+    # A guard of uno.resilience is a partial, too, with what it wraps.
+    while isinstance(work := inspect.unwrap(work), partial):
+        work = work.func
+    code = getattr(work, "__code__", None) or getattr(type(work).__call__, "__code__", None)
+    return None if code is None else described(code, code.co_firstlineno)
 
 
 def _here() -> str:

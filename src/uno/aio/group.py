@@ -19,7 +19,8 @@ from uno.aio.ending import is_unseen
 from uno.aio.shown import WAITING_ROOMS, TaskInfo, opened, waiting_for
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_counts
-from uno.resilience.cancels import older
+from uno.resilience.cancels import is_to_come, older
+from uno.resilience.commits import Commit, explained, note, noted
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
@@ -60,9 +61,11 @@ class TaskGroup:
         "_born",
         "_closing",
         "_collects",
+        "_commits",
         "_ended",
         "_failed",
         "_kept",
+        "_late",
         "_live",
         "_loop",
         "_many",
@@ -97,6 +100,9 @@ class TaskGroup:
         # What failed, and what came through the block.
         self._failed: list[Task] = []
         self._block: BaseException | None = None
+        # What was being committed where the group cut something off, and errors that say what came of it.
+        self._commits: tuple[Commit, ...] = ()
+        self._late: list[BaseException] = []
         self._many = _MANY
         self._loop: asyncio.AbstractEventLoop | None = None
         self._open = self._closing = self._own = False
@@ -139,6 +145,7 @@ class TaskGroup:
         stopped = None
         if isinstance(error, asyncio.CancelledError):
             stopped = error
+            self._cut_off("The block", error)
         elif not isinstance(error, GeneratorExit):
             self._block = error
         if error is not None:
@@ -158,14 +165,15 @@ class TaskGroup:
     def _end(self, error: BaseException | None, stopped: asyncio.CancelledError | None) -> None:
         """Raise what the block ends with; what came through it goes on where this returns."""
         outer = stopped is not None
+        failed = self._uncaught()
         if self._own:
             self._own = False
             # More than our own one: somebody outside wants it to end, too.
             outer = self._parent.uncancel() > self._older and outer
-        failed = self._uncaught()
         raised: BaseException | None = next(filter(_is_exit, failed), None)
         if raised is None and stopped is not None and outer:
             raised = stopped
+            note(stopped, *self._commits)
             if failed:
                 stopped.__cause__ = self._grouped(failed)
                 emit("group.failed_cancelled", group=self.name, error=repr(stopped.__cause__))
@@ -178,12 +186,14 @@ class TaskGroup:
             del failed, raised, error, stopped
 
     def _uncaught(self) -> list[BaseException]:
-        """What nobody has seen of what the tasks raised, and what the block did; each once."""
+        """What nobody has seen of what the tasks raised, and what the block did; each once, the first one first."""
         failed = [task for task in self._failed if not self._collects or is_unseen(task)]
         found = {id(error): error for task in failed if (error := task.exception()) is not None}
         if self._block is not None:
-            found[id(self._block)] = self._block
-        return list(found.values())
+            block = {id(self._block): self._block}
+            found = found | block if self._own or self._collects else block | found
+        # Who does it all again, because of the others, would do that twice.
+        return [*found.values(), *(self._late if found else ())]
 
     def _grouped(self, errors: list[BaseException]) -> BaseExceptionGroup[BaseException]:
         among = {id(error) for error in errors}
@@ -261,6 +271,8 @@ class TaskGroup:
             self._ended.append(task)
         if _error_of(task) is not None:
             self._fail(task)
+        elif not self._open:
+            self._look_at(task)
         if self._waiting or not live:
             self._wake()
 
@@ -275,6 +287,19 @@ class TaskGroup:
             self._own = True
             self._parent.cancel()
         self._abort()
+
+    def _look_at(self, task: Task) -> None:
+        """It has ended after the others were cancelled."""
+        try:
+            task.exception()
+        except asyncio.CancelledError as cancelled:  # the task's own
+            self._cut_off(f"The task {task.get_name()}", cancelled)
+
+    def _cut_off(self, who: str, cancelled: asyncio.CancelledError) -> None:
+        commits = noted(cancelled)
+        late = explained(cancelled, f"{who} of the group {self.name!r} was cancelled") if commits else None
+        self._commits += commits
+        self._late += () if late is None else (late,)
 
     def _forget_seen(self) -> None:
         """What is not kept may fail, and be caught, for hours."""
@@ -303,7 +328,10 @@ class TaskGroup:
     # ── what came of them ──
 
     async def wait_all(self) -> None:
-        """Until no task is left. Raises nothing of theirs: that is for `await task`, or for the end of the block."""
+        """Until no task is left. Raises nothing of theirs: that is for `await task`, or for the end of the block.
+
+        Raises `Misconfigured` in a task of the group, which would wait for itself; so does `as_completed()`.
+        """
         while self._live:
             await self._end_of(all=False)
 
@@ -338,9 +366,12 @@ class TaskGroup:
 
     @property
     def errors(self) -> tuple[BaseException, ...]:
-        """What tasks have raised, and what came through the block: caught or not, the originals."""
+        """What tasks have raised, and what came through the block: caught or not, the originals.
+
+        Of those that were cancelled in the middle of a commit an error that says what came of it.
+        """
         found = [_error_of(task) for task in self._failed]
-        return (*found, *(() if self._block is None else (self._block,)))
+        return (*found, *(() if self._block is None else (self._block,)), *self._late)
 
     @property
     def has_errors(self) -> bool:
@@ -359,8 +390,15 @@ class TaskGroup:
         if all:
             self._all = future
         else:
+            self._refuse_own()
             self._waiting.append(future)
         await future
+
+    def _refuse_own(self) -> None:
+        task = asyncio.current_task()
+        # One that has just cancelled all, itself too, does not begin to wait.
+        if task in self._live and not is_to_come(task):
+            raise Misconfigured(f"The task {task.get_name()} of the group {self.name!r} would wait for itself here.")
 
     def _wake(self) -> None:
         futures, self._waiting = self._waiting, []

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uno import clock
 from uno.aio.background import Work
 from uno.aio.flushing import flush_all, hurrying
+from uno.aio.group import TaskGroup
 from uno.aio.resources import ResourceRegistry
 from uno.aio.restart import RestartPolicy
 from uno.aio.shield import outlasting, to_the_end
@@ -124,6 +125,10 @@ class AsyncManager:
                 work.close()
             raise
         return self.tasks.create_task(work, name, group=group, restart=restart)
+
+    def task_group(self, name: str | None = None) -> TaskGroup:
+        """A `TaskGroup` of this name, which ends with its own block, as any other does."""
+        return TaskGroup(name)
 
     async def register_resource(self, resource: T, name: str, **options: Any) -> T:
         """Keep `resource` open until the stop; `options` are those of `ResourceRegistry.register`."""

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from uno import clock
+from uno.aio.births import place_of
 from uno.errors import Misconfigured, UnoError
 from uno.resilience import RetryPolicy
 from uno.resilience.arguments import require_counts, require_numbers
@@ -59,13 +61,17 @@ class RestartPolicy:
 
 
 class Restarts:
-    """The restarts of one task. `error` is what it ended with the last time, None after a good end."""
+    """The restarts of one task that calls `work()`: `count` is how often it was started again after a failure.
+
+    `error` is what it ended with the last time, None after a good end.
+    """
 
     # Of those without a limit, remembered for the length of the pause.
     _MOST = 64
 
-    def __init__(self, policy: RestartPolicy, *, over: bool = False) -> None:
+    def __init__(self, policy: RestartPolicy, work: Callable[[], object], *, over: bool = False) -> None:
         self.policy = policy
+        self._work = work
         # Whether it is not to be started again.
         self.over = over
         self._pausing = self._cut = False
@@ -74,12 +80,9 @@ class Restarts:
         self.gave_up = False
         self._recent: deque[float] = deque(maxlen=self._MOST if policy.max_restarts is None else None)
 
-    def next_delay(self, error: BaseException | None) -> float | None:
-        """It has ended: seconds until it is started again, None to give up."""
+    def next_delay(self, error: BaseException) -> float | None:
+        """It has failed: seconds until it is started again, None to give up."""
         self.error = error
-        if error is None:
-            self.count += 1
-            return self.policy.base_delay
         now = clock.monotonic()
         while self._recent and self._recent[0] <= now - self.policy.within:
             self._recent.popleft()
@@ -91,6 +94,16 @@ class Restarts:
         self._recent.append(now)
         self.count += 1
         return delay
+
+    @property
+    def next_place(self) -> str | None:
+        """Where its work begins, between two runs."""
+        return place_of(self._work) if self._pausing else None
+
+    async def until_the_next(self) -> None:
+        """Wait after a good end."""
+        self.error = None
+        await self.pause(self.policy.base_delay)
 
     async def pause(self, seconds: float) -> None:
         """Wait, until `stop()` at most."""

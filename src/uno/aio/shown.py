@@ -80,9 +80,10 @@ def _groups() -> list[Group]:
 class TaskInfo:
     """One task. `age` is in seconds, None where uno did not make it; places are `path:line in function`.
 
-    `waits_at` is the line of the program it waits in, `stack` all calls on the way, the outermost first. `id` is
-    unique among what runs; `owner` is the id of the task that has to wait for its group. `error` is what the
-    last attempt failed with.
+    `waits_at` is the line of the program it waits in, or where its work begins until it is started again; `stack`
+    all calls on the way, the outermost first. `id` is unique among what runs; `owner` is the id of the task that has
+    to wait for its group. `error` is what the last attempt failed with, `restarts` how often it was started again
+    after a failure.
     """
 
     id: int

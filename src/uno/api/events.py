@@ -68,7 +68,7 @@ def answering(
         except EventHandlingError as error:
             cause = cause_of(error)
             # Without its old traceback: an error may be a constant, and would grow with every request.
-            raise (cause.with_traceback(None) if isinstance(cause, UnoError) else cause) from None
+            raise (cause.with_traceback(None) if isinstance(cause, UnoError) else cause) from cause.__cause__
         except BaseException as error:
             raise_as_bug(error)
             raise

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from uno.aio import AsyncManager
 from uno.api.problems import problem_response
-from uno.errors import TimedOut, Unavailable
+from uno.errors import Unavailable
 from uno.resilience.commits import explained
 from uno.telemetry import emit
 
@@ -164,8 +164,7 @@ class Answering:
     async def refuse(self, error: asyncio.CancelledError) -> None:
         """It was cancelled because the process stops, and its client is still there."""
         if self._begun is None:
-            found = explained(error, "The server stops.")
-            told = Unavailable("The server stops; try again.") if type(found) is TimedOut else found
+            told = explained(error, "The server stops.") or Unavailable("The server stops; try again.")
             problem = problem_response(told, self._scope)
             await problem(self._scope, self.receive, self.send)
 

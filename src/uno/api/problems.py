@@ -45,6 +45,7 @@ from uno.errors import (
 )
 from uno.modules.errors import EventHandlingError, EventUnhandled
 from uno.redact import one_line
+from uno.resilience.groups import refusal
 from uno.telemetry.logs import get_logger
 from uno.telemetry.propagation import current_trace_id
 
@@ -273,7 +274,9 @@ def _note(status: int, reason: object, scope: Scope) -> None:
             "status": status,
             "correlation_id": where.correlation_id,
         }
-        log.warning("answered %d: %s", status, reason, extra=fields)
+        # Of a group only one is in the answer.
+        whole = reason if isinstance(reason, Exception) and isinstance(reason.__cause__, ExceptionGroup) else None
+        log.warning("answered %d: %s", status, reason, exc_info=whole, extra=fields)
 
 
 def _where(reason: object, scope: Scope) -> Context:
@@ -314,10 +317,10 @@ async def _on_validation(request: Request, error: Any) -> Response:
 
 
 def cause_of(error: Exception) -> Exception:
-    """What went wrong inside the handler of an event; any other error is its own cause."""
+    """What went wrong inside the handler of an event, or in tasks of a group; any other error is its own cause."""
     while isinstance(error, EventHandlingError) and isinstance(error.original_error, Exception):
         error = error.original_error
-    return error
+    return refusal(error) or error
 
 
 async def _on_event(request: Request, error: Exception) -> Response:
@@ -325,10 +328,17 @@ async def _on_event(request: Request, error: Exception) -> Response:
     return await answer(request, cause_of(error))
 
 
+async def _on_group(request: Request, error: Exception) -> Response:
+    """The gravest of a group of errors of the tree; any other group is a bug, for the handler of bugs."""
+    found = refusal(error)
+    if found is None:
+        raise error
+    return problem_response(found, request.scope)
+
+
 async def answer(request: Request, error: Exception) -> Response:
     """The problem document for any error; a bug is logged and tells nothing."""
-    if isinstance(error, EventHandlingError):
-        error = cause_of(error)
+    error = cause_of(error)
     if isinstance(error, RequestValidationError):
         return await _on_validation(request, error)
     if isinstance(error, UnoError | HTTPException) and not isinstance(error, Misconfigured | EventHandlingError):
@@ -372,6 +382,7 @@ def register_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(EventHandlingError, _on_event)
+    app.add_exception_handler(ExceptionGroup, _on_group)
     # A bug: it passes on to the handler of bugs.
     app.add_exception_handler(Misconfigured, _reraise)
     app.add_exception_handler(Exception, _on_bug)

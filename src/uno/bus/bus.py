@@ -13,14 +13,14 @@ from uno import context
 from uno.aio.relay import each_in_turn
 from uno.bus.entities import Entities
 from uno.bus.handler import compile_handler, name_of, problems
-from uno.bus.pipeline import Call, Middleware, as_result, compose
+from uno.bus.pipeline import REFUSALS, Call, Middleware, as_result, compose, refused
 from uno.bus.problems import duplicates, nowhere_to_wait, unmarked
 from uno.bus.promise import result_of
 from uno.bus.registry import Handles, handles_of
 from uno.bus.table import Table
 from uno.bus.unit import OpenUnit, ambient
 from uno.di import ServiceProvider
-from uno.errors import Misconfigured, Problem, UnoError
+from uno.errors import Misconfigured, Problem
 from uno.messages import Command, DomainEvent, Envelope, Query, message_name
 from uno.result import Failure, Result, Success
 from uno.telemetry.logs import get_logger
@@ -89,18 +89,16 @@ class Bus:
     async def dispatch(self, message: Command[R] | Query[R] | Request[R]) -> Result[R]:
         """The `Result` of the one handler.
 
-        An error of uno's tree becomes a `Failure`. A bug (any other exception, and
-        `Misconfigured`) is raised.
+        An error of uno's tree becomes a `Failure`, and so does the gravest of a group of such errors. A bug (any
+        other exception, and `Misconfigured`) is raised.
         """
         call = self._calls.get(message.__class__)
         if call is None:
             call = await self._late(message)
         try:
             found = await call(message)
-        except Misconfigured:
-            raise
-        except UnoError as error:
-            return Failure(error)
+        except REFUSALS as error:
+            return refused(error)
         # as_result() by hand: this line runs for every message.
         return found if found.__class__ is Success or found.__class__ is Failure else Success(found)
 
@@ -133,10 +131,8 @@ class Bus:
         with context.use(envelope.context):
             try:
                 return as_result(await call(envelope.event))  # type: ignore[no-any-return]
-            except Misconfigured:
-                raise
-            except UnoError as error:
-                return Failure(error)
+            except REFUSALS as error:
+                return refused(error)
 
     def durable_subscribers(self, event: type[DomainEvent]) -> tuple[str, ...]:
         """The stored names of the durable subscribers of an event type."""

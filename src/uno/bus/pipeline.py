@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
 from uno.bus.promise import WrongResult, classes_of
-from uno.errors import Misconfigured, UnoError
+from uno.errors import UnoError
 from uno.messages import Message
+from uno.resilience.groups import refusal
 from uno.result import Failure, Success
 
 Call: TypeAlias = Callable[[Any], Awaitable[Any]]
 CallNext: TypeAlias = Call
 Middleware: TypeAlias = Callable[[Any, Call], Awaitable[Any]]
+# What is raised that may be an answer.
+REFUSALS = (UnoError, ExceptionGroup)
 
 
 class per_message:
@@ -34,6 +37,14 @@ def as_result(value: Any) -> Any:
     return value if value.__class__ is Success or value.__class__ is Failure else Success(value)
 
 
+def refused(error: Exception) -> Failure:
+    """An error of the tree is an answer, also where tasks of a group raised it; a bug is raised again."""
+    found = refusal(error)
+    if found is None:
+        raise error
+    return Failure(found)
+
+
 def _with_result(handler: Call, message_type: type[Any], promised: Any) -> Call:
     """`handler`, whose value is looked at before anything around it, as a transaction, takes it for a success."""
     wanted = classes_of(promised)
@@ -41,10 +52,8 @@ def _with_result(handler: Call, message_type: type[Any], promised: Any) -> Call:
     async def call(message: Any) -> Any:
         try:
             found = await handler(message)
-        except Misconfigured:
-            raise
-        except UnoError as error:
-            return Failure(error)
+        except REFUSALS as error:
+            return refused(error)
         if found.__class__ is Failure:
             return found
         value = found.value if found.__class__ is Success else found

@@ -103,7 +103,7 @@ def _told(task: "Task") -> str:
     if task.created_at:
         parts.append(f"made at {task.created_at}")
     if task.restarts:
-        parts.append(f"started again {task.restarts} times")
+        parts.append(f"started again {_counted(task.restarts, 'time')}")
     if task.error:
         parts.append(task.error)
     return ", ".join(parts)

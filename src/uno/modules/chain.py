@@ -7,7 +7,7 @@ from functools import partial
 from types import CoroutineType
 from typing import Any, NoReturn, TypeAlias
 
-from uno.bus.pipeline import Call
+from uno.bus.pipeline import REFUSALS, Call, refused
 from uno.errors import Misconfigured, UnoError
 from uno.modules.errors import EventUnhandled, wrong_input
 from uno.modules.event import Event
@@ -81,13 +81,6 @@ def _settled(event: AnyEvent, found: Any) -> Any:
     return event.output
 
 
-def _refused(error: UnoError) -> Failure:
-    """An error of the tree is an answer; a wrong program is raised."""
-    if isinstance(error, Misconfigured):
-        raise error
-    return Failure(error)
-
-
 def _explain(error: Exception, event: AnyEvent) -> None:
     """Note on a bug that the event had another input than its class says: only a handler that needs it minds."""
     found = wrong_input(event)
@@ -101,8 +94,8 @@ def _asked(method: Callable[..., Awaitable[Any]]) -> Call:
     async def ask(event: AnyEvent) -> Any:
         try:
             return _settled(event, await method(event.input))
-        except UnoError as error:
-            return _refused(error)
+        except REFUSALS as error:
+            return refused(error)
         except (AttributeError, TypeError) as error:
             _explain(error, event)
             raise
@@ -118,8 +111,8 @@ def _asked_at_once(method: Callable[..., Any], *, looped: bool) -> Call:
             if kind is CoroutineType:
                 found = await found if looped else _unawaited(found, method)
                 kind = found.__class__
-        except UnoError as error:
-            return _refused(error)
+        except REFUSALS as error:
+            return refused(error)
         except (AttributeError, TypeError) as error:
             _explain(error, event)
             raise
@@ -137,8 +130,8 @@ def _told(handle: Callable[..., Awaitable[Any]]) -> Call:
     async def tell(event: AnyEvent) -> Any:
         try:
             found = await handle(event)
-        except UnoError as error:
-            return _refused(error)
+        except REFUSALS as error:
+            return refused(error)
         return found if found.__class__ is Failure else event.output
 
     return tell
@@ -153,8 +146,8 @@ def _told_at_once(handle: Callable[..., Any], *, looped: bool) -> Call:
                 return event.output
             if found.__class__ is CoroutineType:
                 found = await found if looped else _unawaited(found, handle)
-        except UnoError as error:
-            return _refused(error)
+        except REFUSALS as error:
+            return refused(error)
         return found if found.__class__ is Failure else event.output
 
     return tell
@@ -182,7 +175,7 @@ def chain(links: Sequence[Link]) -> Call:
                     continue
                 found = await link.call(event)
             except UnoError as error:
-                found = _refused(error)
+                found = refused(error)
             except Exception as error:  # raised again, for who watches the event: with the name of whose it is
                 blame(error, link.module)
                 raise

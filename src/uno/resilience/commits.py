@@ -32,15 +32,21 @@ def interrupted(commits: Collection[Commit], message: str) -> UnoError:
     return CommittedLate(f"{text}; its commit was under way, and has succeeded.")
 
 
-def note(cancelled: asyncio.CancelledError, commit: Commit) -> None:
-    """This cancellation came in the middle of a commit."""
-    vars(cancelled)[_NOTED] = commit
+def note(cancelled: asyncio.CancelledError, *commits: Commit) -> None:
+    """This cancellation came in the middle of these."""
+    vars(cancelled)[_NOTED] = commits
 
 
-def explained(cancelled: asyncio.CancelledError, message: str) -> UnoError:
-    """The error for who is told of a cancellation that no timeout has made."""
-    commit = vars(cancelled).get(_NOTED)
-    return TimedOut(message) if commit is None else interrupted([commit], message)
+def noted(cancelled: BaseException) -> tuple[Commit, ...]:
+    """The commits in the middle of which this came."""
+    found: tuple[Commit, ...] = vars(cancelled).get(_NOTED, ())
+    return found
+
+
+def explained(cancelled: BaseException, message: str) -> UnoError | None:
+    """The error for who is told of a cancellation that no timeout has made; None where nothing was stored."""
+    found = interrupted(noted(cancelled), message)
+    return None if type(found) is TimedOut else found
 
 
 def of_cancelled(task: asyncio.Task[Any], message: str) -> UnoError:

@@ -13,9 +13,11 @@ def is_fault(error: BaseException) -> bool:
     """Whether `error` is `Unavailable`, `TimedOut` or a bug: what breakers and retries count.
 
     A bug is every exception from outside uno's tree, and `Misconfigured`. An answer such as
-    `NotFound` is none: whoever gave it works.
+    `NotFound` is none: whoever gave it works. Of a group one is enough.
     """
     error = _innermost(error)
+    if isinstance(error, ExceptionGroup):
+        return any(map(is_fault, error.exceptions))
     if isinstance(error, UnoError):
         return isinstance(error, Unavailable | TimedOut | Misconfigured)
     return isinstance(error, Exception) and not isinstance(error, _CANCELLED)
@@ -28,6 +30,8 @@ def is_verdict(error: BaseException) -> bool:
 
 def told_to_wait(error: BaseException) -> float:
     """The seconds that `error` asks to wait before the next attempt; 0 where it does not say."""
+    if isinstance(error, ExceptionGroup):
+        return max(map(told_to_wait, error.exceptions))
     if isinstance(error, Unavailable) and "retry_after" not in vars(error):
         return 0.0  # the class's own guess
     said = attribute(error, "retry_after")

@@ -13,7 +13,7 @@ from types import CoroutineType
 from typing import Any
 
 from uno import ids
-from uno.errors import Misconfigured, OutcomeUnknown, UnoError
+from uno.errors import Misconfigured, UnoError
 from uno.resilience import deadline as deadlines
 from uno.resilience.arguments import (
     COROUTINE,
@@ -24,8 +24,8 @@ from uno.resilience.arguments import (
     require_numbers,
 )
 from uno.resilience.budget import RetryBudget
-from uno.resilience.commits import CommittedLate
 from uno.resilience.faults import is_fault, is_verdict, told_to_wait
+from uno.resilience.groups import MAY_BE_DONE
 from uno.resilience.shapes import Guard, pause
 from uno.resilience.timeout import FinishedLate, Timeout
 from uno.result import Failure
@@ -37,7 +37,6 @@ log = get_logger("uno.retry")
 _MARK = "__uno_retried__"
 # Errors that are looked at for it, at most.
 _MOST = 64
-_MAY_BE_DONE = (OutcomeUnknown, FinishedLate, CommittedLate)
 
 
 class _Occasions:
@@ -252,8 +251,8 @@ def _error(failed: Exception | Failure) -> Exception:
 def _may_be_done(error: BaseException) -> bool:
     """Whether another attempt may do something twice; of a group of errors, whether one of them says so."""
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(_MAY_BE_DONE) is not None
-    return isinstance(error, _MAY_BE_DONE)
+        return error.subgroup(MAY_BE_DONE) is not None
+    return isinstance(error, MAY_BE_DONE)
 
 
 def _retried_since(error: BaseException, before: int) -> bool:

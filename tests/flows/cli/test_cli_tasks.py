@@ -25,7 +25,7 @@ BUSY = """
 import asyncio
 from contextlib import asynccontextmanager
 
-from uno.aio import TaskGroup, get_resource_registry, get_task_manager
+from uno.aio import RestartPolicy, TaskGroup, get_resource_registry, get_task_manager
 from uno.api import JWTAuthProvider, asgi
 from uno.app import App
 
@@ -34,9 +34,15 @@ async def sends_mail():
     await asyncio.Event().wait()
 
 
+async def breaks():
+    raise ValueError("broken")
+
+
 @asynccontextmanager
 async def life(app):
     get_task_manager().create_task(sends_mail, "mailer")
+    policy = RestartPolicy(base_delay=60, jitter=False)
+    get_task_manager().create_task(breaks, "flaky", group="flaky", restart=policy)
     get_resource_registry().breaker("payments")
     async with TaskGroup("orders") as group:
         charging = group.create_task(sends_mail(), name="charging \\x1b[31mtoken=hunter2")
@@ -82,6 +88,8 @@ def test_the_tree_of_a_running_process_is_printed(uno: Uno, background: Backgrou
         )
         assert re.match(pattern, lines[orders + 1])
         assert re.search(r"▾ background \(1 task", done.stdout)
+        flaky = r"^ +flaky  restarting, .* at busy.py:\d+ in breaks, .*, started again 1 time, ValueError\('broken'\)$"
+        assert re.search(flaky, done.stdout, re.MULTILINE)
 
         told = json.loads(uno("tasks", url, "--json").stdout)
         assert told["pid"] == running.process.pid

@@ -469,3 +469,12 @@ async def test_started_twice_and_used_after_the_end_it_says_so() -> None:
         AsyncManager(grace=-1)
     with pytest.raises(Misconfigured, match="hook of the manager is a function"):
         manager.add_startup_hook(never())  # type: ignore[arg-type]
+
+
+async def test_a_manager_gives_task_groups_by_name() -> None:
+    async def work() -> int:
+        return 1
+
+    async with get_async_manager().task_group("orders") as group:
+        group.create_task(work())
+    assert (group.name, group.results) == ("orders", [1])

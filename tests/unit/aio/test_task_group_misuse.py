@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -61,6 +61,32 @@ async def test_a_group_of_another_loop_says_so() -> None:
                 asyncio.run(work())
 
         await asyncio.to_thread(elsewhere)
+
+
+async def each_that_ends(group: TaskGroup) -> None:
+    async for _ in group.as_completed():
+        pass
+
+
+@pytest.mark.parametrize("wait", [TaskGroup.wait_all, each_that_ends])
+@pytest.mark.parametrize("siblings", [0, 2])
+async def test_a_task_that_would_wait_for_itself_with_its_group_is_told(
+    wait: Callable[[TaskGroup], Coroutine[Any, Any, None]], siblings: int
+) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        async with TaskGroup("round") as group:
+            for _ in range(siblings):
+                group.create_task(forever())
+            group.create_task(wait(group), name="waiter")
+    [error] = caught.value.exceptions
+    assert isinstance(error, Misconfigured)
+    assert str(error) == "The task waiter of the group 'round' would wait for itself here."
+
+
+async def test_a_task_may_close_its_group_and_ends_with_it() -> None:
+    async with TaskGroup() as group:
+        tasks = [group.create_task(forever()), group.create_task(group.close())]
+    assert all(task.cancelled() for task in tasks)
 
 
 async def test_a_group_does_not_wait_for_who_waits_for_it() -> None:
