@@ -15,7 +15,6 @@ from uno.data import hooks
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.time_limit"]
 
 IN_CI = bool(os.environ.get("CI"))
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 LEFT_OUT = """
 import pytest
@@ -24,10 +24,9 @@ def test_is_expected_to_fail(): assert False
 
 
 def run_pytest(folder: Path, *arguments: str, ci: bool) -> tuple[int, str]:
-    shutil.copy(ROOT / "tests" / "conftest.py", folder)
+    shutil.copy(CONFTEST, folder)
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "PYTEST_ADDOPTS")}
-    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    environment |= {"CI": "true"} if ci else {}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | ({"CI": "true"} if ci else {})
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr

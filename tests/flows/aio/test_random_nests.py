@@ -18,7 +18,6 @@ from uno.aio.shown import opened
 from uno.resilience import alarm
 
 MANY = int(os.environ.get("UNO_TEST_NESTS", "10000"))
-pytestmark = [pytest.mark.time_limit(0)] if "UNO_TEST_NESTS" in os.environ else []
 # What a line does, whose it is, the line, and what stands there without it.
 LINES = {
     "what the group cancelled itself is taken back": (

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
-import pytest
 from tests.flows.test_idempotent_requests import served
 
 KEYS = int(os.environ.get("UNO_TEST_KEYS", "300"))
@@ -22,7 +21,6 @@ POST = (
     b"Idempotency-Key: key %d\r\nContent-Length: %d\r\n\r\n%s"
 )
 Reply = tuple[int, dict[bytes, bytes], bytes]
-pytestmark = [pytest.mark.time_limit(0)] if "UNO_TEST_KEYS" in os.environ else []
 
 
 class Line:
