@@ -4,7 +4,7 @@ Tasks      group, background (a named group of them), tasks (TaskManager), resta
 Limits     timeouts, decorators, cancelling, shield, contexts
 Locks      locks, semaphores, events over named (one thing per name and loop), holds, lines, database_lock
 Batches    batch; cache over entries, flights, freshness and keys; shared_cache over redis_store
-Resources  resources, order, verbs, same_settings, pool, monitor, resource_manager
+Resources  resources, resource_entry, order, verbs, same_settings, pool, monitor, resource_manager
 Life       manager, stopping, running
 Blocking   blocking (what blocks the loop), threads (where it may)
 """

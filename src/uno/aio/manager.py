@@ -21,7 +21,7 @@ from uno.aio.restart import RestartPolicy
 from uno.aio.shield import outlasting, to_the_end
 from uno.aio.stopping import CLOSING
 from uno.aio.tasks import BACKGROUND, TaskManager, get_task_manager
-from uno.aio.verbs import LAST, Verb, done, left_of, require_verb, waiting, within
+from uno.aio.verbs import LAST, Verb, done, left_of, require_verb, told, waiting, within
 from uno.errors import Misconfigured
 from uno.resilience.arguments import require_numbers
 from uno.telemetry.signals import emit
@@ -202,9 +202,10 @@ class AsyncManager:
     # ── its life ──
 
     async def start(self) -> None:
-        """Run the hooks of the start, then start the resources. Raises what one of them raises: then all is closed.
+        """Run the hooks of the start, then start the resources.
 
-        Raises `Misconfigured` where it runs already, here or in another event loop.
+        Raises `Unavailable` where one of them fails, from what that raises: then all is closed, and may be started
+        again. Raises `Misconfigured` where it runs already, here or in another event loop.
         """
         self._refuse_stranger()
         if self._stage not in (Stage.NEW, Stage.STOPPED):
@@ -213,18 +214,24 @@ class AsyncManager:
             )
         if self._stage is Stage.STOPPED:
             self._renew()
+            self.resources.reopen()
         self.loop = asyncio.get_running_loop()
         self._since = clock.monotonic()
         # Whoever was told to stop before is told so as long as it is not forgotten.
         self._stage = Stage.STOPPING if self.is_shutting_down() else Stage.STARTING
         self._lasting = len(self._on_start), len(self._on_stop)
+        # What a hook registers it registers again.
+        before = self.resources.entries()
         try:
             for hook in self._on_start:
-                await done(hook)
+                with told(f"The startup hook {_called(hook)} failed"):
+                    await done(hook)
                 self._refuse_stopped()
             await self.resources.start()
         except BaseException as error:
+            left = () if self._ending else self.resources.still_here(before)
             await self._stop_after(error)
+            self.resources.put_back(left)
             raise
         if self._stage is Stage.STARTING:
             self._stage = Stage.RUNNING
@@ -244,8 +251,10 @@ class AsyncManager:
         nothing.
 
         `grace` takes the place of the manager's. Call it in the event loop's own thread; from another one with
-        `loop.call_soon_threadsafe`.
+        `loop.call_soon_threadsafe`. Raises `Misconfigured` where `grace` is no number, or below 0.
         """
+        if grace is not None:
+            _require_grace(grace)
         if self._deadline is not None:
             return
         seconds = self.grace if grace is None else grace
@@ -310,8 +319,10 @@ class AsyncManager:
 
         `timeout` is the grace period in seconds, unless it runs already. A hook or a resource that fails or hangs does
         not keep the others; its error is raised at the end, of several an `ExceptionGroup`. Who is cancelled meanwhile
-        waits for it. Without a start it closes what was registered.
+        waits for it. Without a start it closes what was registered. Raises `Misconfigured` as `request_shutdown` does.
         """
+        if timeout is not None:
+            _require_grace(timeout)
         self._refuse_stranger()
         if self._stage is Stage.STOPPED:
             return
@@ -414,7 +425,11 @@ async def _gathering(errors: list[Exception], work: Coroutine[Any, Any, Any]) ->
 
 
 def _named(hook: Verb) -> str:
-    return f"The shutdown hook {getattr(hook, '__qualname__', None) or repr(hook)}"
+    return f"The shutdown hook {_called(hook)}"
+
+
+def _called(hook: Verb) -> str:
+    return getattr(hook, "__qualname__", None) or repr(hook)
 
 
 def _expire(limit: clock.Timeout) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from uno import clock
 from uno.aio.pool import ConnectionPool
-from uno.aio.resources import Figures, ResourceRegistry, get_resource_registry
+from uno.aio.resource_entry import Figures
+from uno.aio.resources import ResourceRegistry, get_resource_registry
 from uno.errors import Misconfigured
 from uno.health import Check, HealthCheckResult, HealthStatus, report
 from uno.redact import said

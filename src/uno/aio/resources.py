@@ -1,20 +1,19 @@
 """What a process keeps open: started in the order of its dependencies, closed in the reverse one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from uno.aio.order import in_order
 from uno.aio.pool import ConnectionPool, Opens, OpensLater, PoolSettings, Uses
+from uno.aio.resource_entry import Entry, Figures, entry_of, figures_of, figures_or_error
 from uno.aio.same_settings import BreakerSettings, BulkheadSettings, LimiterSettings, require_same
-from uno.aio.shield import outlasting
-from uno.aio.verbs import Verb, closer, done, left_of, require_verb, starter, within
+from uno.aio.shield import outlasting, to_the_end
+from uno.aio.verbs import Verb, closer, done, left_of, told, within
 from uno.errors import Misconfigured
 from uno.health import Check
-from uno.redact import said
 from uno.resilience.arguments import require_numbers
 from uno.resilience.breaker import CircuitBreaker
 from uno.resilience.bulkhead import Bulkhead
@@ -22,7 +21,6 @@ from uno.resilience.limit import RateLimiter
 from uno.telemetry.signals import emit
 
 T = TypeVar("T")
-Figures = Mapping[str, Any]
 
 
 class ResourceExists(Misconfigured, ValueError):
@@ -31,28 +29,6 @@ class ResourceExists(Misconfigured, ValueError):
 
 class RegistryClosed(Misconfigured, RuntimeError):
     """The resources are closed: what comes now would stay open for ever."""
-
-
-@dataclass(slots=True)
-class Entry:
-    """A resource, and how it is started, closed and looked at; `needs` are the names of those before it."""
-
-    name: str
-    resource: Any
-    needs: tuple[str, ...]
-    start: Verb | None
-    close: Verb | None
-    close_timeout: float | None
-    metrics: Callable[[], Figures] | None
-    # Whether there is something to close; what nobody has to start is there from the beginning.
-    started: bool
-
-    # Whether it outlives a stop: what was only asked for by name, and has nothing to close, as a breaker.
-    is_kept: bool = False
-    # Held by whoever starts it.
-    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    # How it is, asked of itself.
-    check: Check | None = None
 
 
 # The names of those in whose start this is.
@@ -97,43 +73,62 @@ class ResourceRegistry:
         not `owned`, by neither. `metrics()` gives its figures, `check()` says how it is as a function of
         `ResourceMonitor.register_health_check` does. Raises `ResourceExists` (a `ValueError`, too) where the
         name is another resource's, `RegistryClosed` (a `RuntimeError`) after `close`, `Misconfigured` where a
-        dependency is missing or they depend on each other; and what its start raises.
+        dependency is missing or they depend on each other, and for what is no resource, as a coroutine; `Unavailable`
+        where its start fails, from what that raises, and `TimedOut` after `start_timeout`.
         """
-        _require_name(name)
+        entry = entry_of(
+            name,
+            resource,
+            depends_on=depends_on,
+            start=start,
+            close=close,
+            close_timeout=close_timeout,
+            metrics=metrics,
+            check=check,
+            owned=owned,
+        )
         # What somebody else closes may be here before the start.
         if owned:
             self._refuse_closed(name)
-        for what, verb in ("start", start), ("close", close), ("check", check):
-            require_verb(f"the resource {name!r}", what, verb)
-        begin, end = (starter(name, resource, start), closer(resource, close)) if owned else (None, None)
-        needs = (depends_on,) if isinstance(depends_on, str) else tuple(depends_on)
-        entry = Entry(name, resource, needs, begin, end, close_timeout, metrics, not begin)
-        entry.check = None if check is None else Check(name, check)
         await self.put(entry)
         return resource
 
-    async def put(self, entry: Entry) -> None:
-        """`register` for whoever sees to it that it is closed, also where the registry is closed already."""
-        name = entry.name
-        there = self._entries.get(name)
-        if there is not None and there.resource is entry.resource:
-            return
-        if there is not None:
-            raise _taken(name, there.resource)
-        self._entries[name] = entry
+    async def put(self, entry: Entry) -> bool:
+        """`register` for whoever sees to it that it is closed, also where the registry is closed already.
+
+        Whether it is new here: where the same is there, that is waited for until it has started.
+        """
+        while (there := self._entries.get(entry.name)) is not None:
+            if there.resource is not entry.resource:
+                raise _taken(entry.name, there.resource)
+            if self._runs:
+                await self._after_what_it_needs(there)
+            # Who put it in may have been cancelled meanwhile.
+            if self.has(there):
+                return False
+        await self._add(entry)
+        return True
+
+    def has(self, entry: Entry) -> bool:
+        """Whether it is this one that is here by its name."""
+        return self._entries.get(entry.name) is entry
+
+    async def _add(self, entry: Entry) -> None:
+        self._entries[entry.name] = entry
         try:
             in_order(self._needs())
             if self._runs:
                 await self._after_what_it_needs(entry)
-        except BaseException:
-            self._entries.pop(name, None)
+        except BaseException as error:
+            if self.has(entry):
+                del self._entries[entry.name]
+            await _also(error, self._close_one(entry, None))
             raise
-        await self._undo_late(entry)
+        self._refuse_late(entry)
 
-    async def _undo_late(self, entry: Entry) -> None:
-        """Where it was closed, or taken out, while it started. Raises `RegistryClosed` if all of them were."""
-        if self._entries.get(entry.name) is not entry:
-            await self._close_one(entry, None)
+    def _refuse_late(self, entry: Entry) -> None:
+        """Raises `RegistryClosed` if it was closed with all of them, while it started."""
+        if not self.has(entry):
             self._refuse_closed(entry.name)
 
     async def unregister(self, name: str, *, dependents: bool = False) -> None:
@@ -179,7 +174,7 @@ class ResourceRegistry:
     def get_metrics(self, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
         """The figures of these, or of each, by name; at least its type, and an `error` where asking for them failed."""
         wanted = tuple(self._entries if names is None else names)
-        return {name: _figures_or_error(self._entry(name)) for name in wanted}
+        return {name: figures_or_error(self._entry(name)) for name in wanted}
 
     def figures(self, name: str) -> dict[str, Any]:
         """Those of this one. Raises `Misconfigured` where there is none, and what asking for them raises."""
@@ -255,8 +250,8 @@ class ResourceRegistry:
     async def start(self) -> None:
         """Start everything, each after what it depends on.
 
-        Raises `Misconfigured` for a missing dependency, and what the start of one raises; then those that were
-        started are closed again.
+        Raises `Misconfigured` for a missing dependency, and where one does not start what `register` does; then all are
+        closed, and those that can be started again are there for the next start.
         """
         if self._closing is not None:
             await outlasting(self._closing)
@@ -264,14 +259,36 @@ class ResourceRegistry:
         for entry in self._entries.values():
             self._refuse_missing(entry)
         self._runs = True
+        before = self.entries()
         try:
             for entry in [self._entries[name] for name in in_order(self._needs())]:
-                if self._entries.get(entry.name) is entry:
+                if self.has(entry):
                     await self._start(entry)
-                    await self._undo_late(entry)
+                    self._refuse_late(entry)
         except BaseException as error:
-            await self._close_after(error)
+            # Whoever closed it meanwhile wants it empty.
+            left = () if self._is_closed else self.still_here(before)
+            await _also(error, self.close())
+            self.put_back(left)
             raise
+
+    def reopen(self) -> None:
+        """Take again what comes before the start."""
+        self._is_closed = False
+
+    def entries(self) -> tuple[Entry, ...]:
+        """What is here now."""
+        return tuple(self._entries.values())
+
+    def still_here(self, entries: Iterable[Entry]) -> tuple[Entry, ...]:
+        """Those of them that nobody has taken out, and that may start again once they are closed."""
+        here = {id(entry.resource) for entry in self._entries.values()}
+        return tuple(e for e in entries if id(e.resource) in here and (e.start is not None or e.close is None))
+
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """After a start that failed: what is closed is there for the next one."""
+        for entry in entries:
+            self._entries.setdefault(entry.name, entry.anew())
 
     def renew(self) -> None:
         """Forget everything, without closing it: its event loop has ended."""
@@ -291,12 +308,6 @@ class ResourceRegistry:
         self._refuse_missing(entry)
         await self._start(entry)
 
-    async def _close_after(self, error: BaseException) -> None:
-        try:
-            await self.close()
-        except Exception as another:  # who started it sees the first error; this one is told with it
-            error.add_note(f"Closing what was started failed, too: {another!r}")
-
     async def _start(self, entry: Entry) -> None:
         """Start it once: who comes while somebody does waits for that."""
         # Its own start may register what depends on it.
@@ -306,10 +317,29 @@ class ResourceRegistry:
         async with entry.starting:
             if comes_late:
                 self._refuse_closed(entry.name)
-            if self._entries.get(entry.name) is entry and not entry.started:
-                what = f"Starting the resource {entry.name!r}"
-                work = within(_started(entry), self.start_timeout, what, "is what it needs there?")
-                await _told(entry, "starting", work)
+            if self.has(entry) and not entry.started:
+                await self._begin(entry)
+            elif entry.failure is not None:
+                raise entry.failure
+
+    async def _begin(self, entry: Entry) -> None:
+        what = f"Starting the resource {entry.name!r}"
+        fix = "see whether what it needs is there, or give all of them longer with registry.start_timeout"
+        entry.failure = None
+        try:
+            with told(f"The resource {entry.name!r} could not start"):
+                await within(self._started(entry), self.start_timeout, what, fix)
+        except Exception as error:
+            entry.failure = error
+            raise
+
+    async def _started(self, entry: Entry) -> None:
+        _starting.set(_starting.get() | {entry.name})
+        await done(cast(Verb, entry.start))
+        entry.started = True
+        # Taken out meanwhile, also because nobody waits for it any more: who did that has found nothing to close.
+        if not self.has(entry):
+            await self._close_one(entry, None)
 
     async def close(self, *, until: float | None = None) -> None:
         """Close everything in the reverse order, each within its limit, all of them `until` then if that is given
@@ -318,6 +348,8 @@ class ResourceRegistry:
         What fails or hangs does not keep the others open. Raises its error afterwards, of several an
         `ExceptionGroup`. Who is cancelled meanwhile waits for it.
         """
+        if until is not None:
+            require_numbers("close()", until=until)
         if self._closing is None:
             self._is_closed, self._runs = True, False
             self._closing = asyncio.create_task(self._close_all(until), name="uno closing resources")
@@ -348,8 +380,9 @@ class ResourceRegistry:
         what = f"Closing the resource {entry.name!r}"
         fix = "give it longer with register(close_timeout=...), or let it end sooner"
         try:
-            await _told(entry, "closing", within(done(entry.close), seconds, what, fix))
+            await to_the_end(within(done(entry.close), seconds, what, fix))
         except Exception as error:
+            error.add_note(f"while closing the resource {entry.name!r}")
             emit("resource.close_failed", resource=entry.name, error=repr(error))
             raise
 
@@ -377,44 +410,11 @@ class ResourceRegistry:
             raise RegistryClosed(f"The resources are closed, so {name!r} would stay open for ever; start them again.")
 
 
-def _require_name(name: Any) -> None:
-    if not isinstance(name, str) or not name:
-        raise Misconfigured(f"A resource has a name, which comes first: register('cache', cache), not {name!r}.")
-
-
-async def _started(entry: Entry) -> None:
-    _starting.set(_starting.get() | {entry.name})
-    # Also where nobody waits for it any more: there is something to close.
-    await done(cast(Verb, entry.start))
-    entry.started = True
-
-
-async def _told(entry: Entry, what: str, work: Any) -> None:
-    """`work`, with the name of the resource on its errors."""
+async def _also(error: BaseException, closing: Coroutine[Any, Any, None]) -> None:
     try:
-        await work
-    except Exception as error:
-        error.add_note(f"while {what} the resource {entry.name!r}")
-        raise
-
-
-def figures_of(entry: Entry) -> dict[str, Any]:
-    """What can be said of a resource in figures, with its type."""
-    resource = entry.resource
-    ask = entry.metrics or getattr(resource, "get_metrics", None)
-    figures = {"type": type(resource).__name__}
-    if ask is not None:
-        return figures | dict(cast(Figures, ask()))
-    if isinstance(resource, CircuitBreaker):
-        return figures | {"state": resource.state.value, "failure_threshold": resource.failure_threshold}
-    return figures
-
-
-def _figures_or_error(entry: Entry) -> dict[str, Any]:
-    try:
-        return figures_of(entry)
-    except Exception as error:  # whoever looks sees it, and the others all the same
-        return {"type": type(entry.resource).__name__, "error": said(error, repr)}
+        await closing
+    except Exception as another:  # who started it sees the first error; this one is told with it
+        error.add_note(f"Closing what was started failed, too: {another!r}")
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -433,21 +433,21 @@ async def managed_resource(
     resource: T,
     name: str,
     *,
-    depends_on: Iterable[str] = (),
+    depends_on: str | Iterable[str] = (),
     start: Verb | None = None,
     close: Verb | None = None,
     registry: ResourceRegistry | None = None,
 ) -> AsyncIterator[T]:
     """`resource` in the registry of this event loop for a block: started at its beginning, closed and forgotten at its
-    end. The options are those of `register`."""
+    end. The options are those of `register`. What is there already remains there, with whoever registered it."""
     kept = get_resource_registry() if registry is None else registry
-    begin, end = starter(name, resource, start), closer(resource, close)
-    await kept.put(Entry(name, resource, tuple(depends_on), begin, end, None, None, not begin))
+    entry = entry_of(name, resource, depends_on=depends_on, start=start, close=close)
+    is_new = await kept.put(entry)
     try:
         await kept.start_one(name)
         yield resource
     finally:
-        if name in kept:
+        if is_new and kept.has(entry):
             await kept.unregister(name)
 
 

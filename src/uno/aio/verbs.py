@@ -2,13 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from uno import clock
 from uno.aio.births import waits, waits_at
 from uno.aio.ending import end_within
-from uno.errors import Misconfigured, TimedOut
+from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.redact import described
 from uno.sync import is_async
 
 T = TypeVar("T")
@@ -16,6 +18,14 @@ Verb = Callable[[], Any]
 # Seconds that what is cancelled, because its time is over, has for ending.
 LAST = 0.25
 _CLOSERS = ("aclose", "close")
+
+
+class NotStarted(Unavailable):
+    """A resource or a hook failed while everything started; what it raised is the cause."""
+
+
+class Overdue(TimedOut):
+    """What uno waits for has not ended in its time."""
 
 
 def starter(name: str, resource: Any, given: Verb | None) -> Verb | None:
@@ -44,6 +54,29 @@ def closer(resource: Any, given: Verb | None) -> Verb | None:
     return next((f for name in _CLOSERS if callable(f := getattr(resource, name, None))), None)
 
 
+def require_resource(name: str, resource: Any, *, is_said: bool) -> None:
+    """Raises `Misconfigured` for what is not the resource yet: the call that makes it, which nobody awaited, and,
+    unless `is_said` how it starts or closes, what makes it and what only `async with` opens."""
+    if inspect.iscoroutine(resource):
+        call = resource.__qualname__
+        resource.close()
+        raise Misconfigured(f"The resource {name!r} is what {call}() gives: register({name!r}, await {call}(…)).")
+    if resource is None:
+        raise Misconfigured(f"The resource {name!r} is None: let what makes it return it.")
+    if is_said:
+        return
+    if inspect.isclass(resource) or inspect.isroutine(resource):
+        call = resource.__name__
+        raise Misconfigured(f"The resource {name!r} is what {call}() gives: register({name!r}, {call}(…)).")
+    kind = type(resource)
+    if hasattr(kind, "__aenter__") and not any(hasattr(kind, verb) for verb in ("start", *_CLOSERS)):
+        raise Misconfigured(
+            f"The resource {name!r}, a {kind.__name__}, is opened and closed by `async with` only: write that around "
+            f"the program, or say how: register({name!r}, …, start=it.__aenter__, "
+            "close=lambda: it.__aexit__(None, None, None))."
+        )
+
+
 def require_verb(owner: str, name: str, given: Any) -> None:
     """Raises `Misconfigured` for what cannot be called, as a coroutine that is one already."""
     if given is None or callable(given):
@@ -59,8 +92,23 @@ async def done(verb: Verb) -> Any:
     return await found if inspect.isawaitable(found) else found
 
 
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Raises `NotStarted` for what fails inside, in one sentence that says of whom; but `Misconfigured` with a note,
+    and `Overdue`, which says so itself."""
+    try:
+        yield
+    except Overdue:
+        raise
+    except Misconfigured as error:
+        error.add_note(f"{what}.")
+        raise
+    except Exception as error:
+        raise NotStarted(f"{what}: {described(error)}.") from error
+
+
 async def within(work: Coroutine[Any, Any, T], seconds: float, what: str, fix: str) -> T:
-    """What `work` gives. Raises `TimedOut` after `seconds`, with the line at which it waits.
+    """What `work` gives. Raises `Overdue` after `seconds`, with the line at which it waits.
 
     It runs in a task of its own and is cancelled when its time is over; what does not end then either is left behind.
     """
@@ -75,7 +123,7 @@ async def within(work: Coroutine[Any, Any, T], seconds: float, what: str, fix: s
     where = waiting(work)
     ended = await end_within(task, LAST)
     left = "" if ended else " It does not end when it is cancelled either, so it is left behind."
-    raise TimedOut(f"{what} took longer than {seconds:g} s{where}; {fix}.{left}")
+    raise Overdue(f"{what} took longer than {seconds:g} s{where}; {fix}.{left}")
 
 
 def waiting(work: Any) -> str:

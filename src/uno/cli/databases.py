@@ -56,6 +56,9 @@ def naming(database: "Database | None") -> Iterator[None]:
     try:
         yield
     except (Unavailable, TimedOut) as error:
-        if database is None or database.embedded:
+        from uno.aio.verbs import NotStarted, Overdue
+
+        # These name what they are about.
+        if database is None or database.embedded or isinstance(error, NotStarted | Overdue):
             raise
         raise type(error)(f"{error} It is {shown(database)}.") from error

@@ -208,6 +208,44 @@ app = App(Buggy())
     assert done.stderr.endswith("RuntimeError: this is a bug\n")
 
 
+@pytest.mark.parametrize("command", [["run", "--port", "0"], ["worker"]])
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("resource", "The resource 'broker' could not start: ConnectionError: no broker at 10.0.0.1 (*, line 8)."),
+        ("pool", "The resource 'broker' could not start: Unavailable: The pool 'broker' cannot open a connection: no"),
+        ("hook", "The startup hook fail failed: ConnectionError: no broker at 10.0.0.1 (*, line 8)."),
+    ],
+)
+def test_a_resource_or_a_hook_that_does_not_start_is_one_sentence(
+    uno: Any, tmp_path: Path, command: list[str], how: str, told: str
+) -> None:
+    (tmp_path / "broken.py").write_text(f"""
+from uno.aio import ConnectionPool, get_async_manager, get_resource_registry
+from uno.app import App, Module
+
+HOW = {how!r}
+
+async def fail():
+    raise ConnectionError("no broker at 10.0.0.1")
+
+class Shop(Module):
+    async def on_load(self):
+        broker = ConnectionPool("broker", fail, min_size=1) if HOW == "pool" else object()
+        await get_resource_registry().register("broker", broker, start=fail if HOW == "resource" else None)
+
+if HOW == "hook":
+    get_async_manager().add_startup_hook(fail)
+app = App(Shop("shop"), database="sqlite:///:memory:")
+""")
+    done = uno(*command, "broken:app")
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if "pool.connect_failed" not in line]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("uno: " + told.replace("*", str(tmp_path / "broken.py")))
+    assert "sqlite" not in lines[0]
+
+
 def test_control_c_while_it_loads_ends_it_quietly(background: Any, tmp_path: Path) -> None:
     (tmp_path / "endless.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
     with background("run", "endless:app") as running:

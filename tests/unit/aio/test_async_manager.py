@@ -17,7 +17,7 @@ from uno.aio import (
     get_task_manager,
 )
 from uno.aio.manager import Stage
-from uno.errors import Misconfigured, TimedOut
+from uno.errors import Misconfigured, TimedOut, Unavailable
 
 
 class Part:
@@ -299,7 +299,7 @@ async def test_a_start_that_fails_is_undone() -> None:
             raise ConnectionRefusedError("nobody there")
 
     await manager.resources.register("broker", Refusing("broker", story), depends_on="cache")
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(Unavailable, match="'broker' could not start: ConnectionRefusedError: nobody there"):
         async with manager.running():
             raise AssertionError("it must not come here")
     assert story == ["+cache", "-cache"]

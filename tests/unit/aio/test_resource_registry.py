@@ -18,7 +18,7 @@ from uno.aio import (
     managed_resource,
 )
 from uno.aio.order import in_order
-from uno.errors import Misconfigured, TimedOut
+from uno.errors import Misconfigured, TimedOut, Unavailable
 from uno.resilience import CircuitBreaker
 
 
@@ -121,10 +121,10 @@ async def test_where_one_does_not_start_those_that_did_are_closed_again(
     registry = ResourceRegistry()
     await registry.register("database", part("database"))
     await registry.register("broker", object(), depends_on="database", start=refuse)
-    with pytest.raises(ConnectionRefusedError, match="nobody there") as caught:
+    with pytest.raises(Unavailable, match="'broker' could not start: ConnectionRefusedError: nobody there") as caught:
         await registry.start()
     assert story == ["+database", "-database"]
-    assert caught.value.__notes__ == ["while starting the resource 'broker'"]
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
 async def test_one_whose_close_hangs_is_told_with_its_line_and_the_others_close(
@@ -139,7 +139,8 @@ async def test_one_whose_close_hangs_is_told_with_its_line_and_the_others_close(
     await registry.register("last", part("last"))
     await registry.start()
     with pytest.raises(TimedOut) as caught:
-        await registry.close()
+        async with asyncio.timeout(5):
+            await registry.close()
     text = str(caught.value)
     assert text.startswith("Closing the resource 'hanging' took longer than 0.01 s; it waits at ")
     assert "hang; " in text
@@ -160,7 +161,8 @@ async def test_one_that_does_not_even_end_when_it_is_cancelled_is_left_behind() 
     registry = ResourceRegistry(close_timeout=0.01)
     await registry.register("deaf", object(), close=deaf)
     with pytest.raises(TimedOut, match="left behind"):
-        await registry.close()
+        async with asyncio.timeout(5):
+            await registry.close()
     release.set()
     await asyncio.sleep(0)
 
@@ -186,7 +188,8 @@ async def test_all_together_close_until_a_moment() -> None:
     for n in range(5):
         await registry.register(f"r{n}", object(), close=hang)
     with pytest.raises(ExceptionGroup) as caught:
-        await registry.close(until=clock.monotonic())
+        async with asyncio.timeout(5):
+            await registry.close(until=clock.monotonic())
     assert all("took longer than 0 s" in str(error) for error in caught.value.exceptions)
 
 
@@ -292,7 +295,6 @@ async def test_a_start_that_is_not_async_is_only_called_where_it_is_meant(story:
     await registry.register("meant", old, start=old.start)
     await registry.register("running already", Old(), start=lambda: None)
     await registry.register("somebody else's", Old(), owned=False)
-    await registry.register("a class", Old)
     await registry.close()
     assert story == ["+old", "-old", "-old"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from uno.aio import get_async_manager, run_application
-from uno.errors import Misconfigured
+from uno.errors import Misconfigured, TimedOut, Unavailable
 
 
 class Story:
@@ -78,12 +78,18 @@ async def test_told_while_a_resource_starts_which_ends_all_the_same_it_begins_no
     assert lines[-2:] == ["resource closed", "before closed"]
 
 
-async def test_a_start_that_takes_too_long_by_itself_is_an_error_as_before() -> None:
+async def test_a_start_that_fails_of_a_timeout_is_not_taken_for_a_signal() -> None:
     def fail(_story: Story) -> None:
         raise TimeoutError("the broker")
 
-    with pytest.raises(TimeoutError, match="the broker"):
+    with pytest.raises(Unavailable, match="TimeoutError: the broker"):
         await Story(fail).run()
+
+
+async def test_nor_is_one_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_async_manager().resources, "start_timeout", 0)
+    with pytest.raises(TimedOut, match="Starting the resource 'story' took longer than 0 s"):
+        await Story(lambda _story: asyncio.Event().wait()).run()
 
 
 async def test_after_its_end_it_may_run_again() -> None:
