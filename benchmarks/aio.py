@@ -1,22 +1,27 @@
-"""What caching, batching, groups of tasks and the async decorators cost beside what one would write by hand."""
+"""What caching, batching, groups of tasks and the async decorators cost beside what one would write by hand, and how
+long a life takes that does nothing."""
 
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from statistics import median
+from time import perf_counter
 from typing import Any
 
 import aiocache
 import cashews
 
 from benchmarks.measure import Line, Rounds, Section, in_turns, main, ratio, repeated
-from uno.aio import AsyncBatcher, AsyncCache, TaskGroup, retry, timeout_handler
+from uno.aio import AsyncBatcher, AsyncCache, TaskGroup, get_async_manager, retry, timeout_handler
+from uno.app import App, Module
 
 # Passes of each loop in one round; the peers' hits are so slow that fewer do.
 HITS, FEW, ITEMS, CALLS = 200_000, 20_000, 20_000, 10_000
 # Keys of the caches, items of one moment, tasks of one group.
 KEYS, CROWD, TASKS = 1_000, 1_000, 10
+# Applications in a row.
+LIVES = 50
 # Never reached.
 LONG = 3600.0
 
@@ -190,6 +195,35 @@ def others() -> dict[str, Callable[[], Awaitable[float]]]:
     }
 
 
+# ── starts and stops ──
+
+
+class Connection:
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+
+
+class Part(Module):
+    """It keeps something open, and does something until it is told to stop."""
+
+    async def on_load(self) -> None:
+        manager = get_async_manager()
+        await manager.register_resource(Connection(), "part")
+        manager.create_task(manager.wait_for_shutdown(), name="part")
+
+
+async def lives() -> float:
+    """Seconds by the clock: what waits in vain while it stops costs no CPU time."""
+    started = perf_counter()
+    for _ in range(LIVES):
+        async with App(Part("part"), database="sqlite:///:memory:"):
+            pass
+    return perf_counter() - started
+
+
 def lines(figures: Rounds) -> list[Line]:
     note = {name: f"{median(found):.2f} µs" for name, found in figures.items()}
 
@@ -207,11 +241,12 @@ def lines(figures: Rounds) -> list[Line]:
         line("the same with a key", "add keyed", "tasks", 1.4),
         line("TaskGroup spawn + join, × asyncio.TaskGroup", "group", "asyncio group", 1.3),
         line("retry + timeout_handler, × asyncio.timeout + try", "decorated", "by hand", 1.2),
+        Line(f"{LIVES} starts and stops of an App, by the clock", median(figures["lives"]), "s", limit=5.0),
     ]
 
 
 async def measure(rounds: int) -> Section:
-    variants = {**await hits(), **batches(), **others()}
+    variants = {**await hits(), **batches(), **others(), "lives": lives}
     # Or every now and then one of them pays for looking through all that was imported.
     gc.collect()
     gc.freeze()

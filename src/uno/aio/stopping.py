@@ -64,7 +64,7 @@ class Asked:
             leave(number)
         if self.number is None:
             # To its descriptor: what stands for standard error may have none.
-            faulthandler.dump_traceback_later(self._grace() + ENDING, exit=True, file=2)
+            faulthandler.dump_traceback_later(min(self._grace() + ENDING, threading.TIMEOUT_MAX), exit=True, file=2)
         self.number = number
         # In no context: this has interrupted somebody who has nothing to do with it.
         self._loop.call_soon_threadsafe(self._tell, signal.Signals(number).name, context=Context())

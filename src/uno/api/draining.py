@@ -124,6 +124,8 @@ class Draining:
         until = clock.monotonic() + (self.manager.remaining() / 2 if self.server.config.workers == 1 else _FRESH)
         while waiting.poll(0) and clock.monotonic() < until:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
+        # Who was just accepted is the server's a few turns of the loop later; if that is closed by then, nobody's.
+        await asyncio.sleep(_LOOK)
         # The socket may be a supervisor's, and somebody else's next.
         _let_in_line(self.server.config.backlog, listening)
         self._close_sockets(sockets)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from uno.api.problems import OK, UNAVAILABLE
 from uno.app import App
 from uno.errors import Misconfigured
 from uno.health import Check, HealthCheck, HealthCheckResult, HealthReport, HealthStatus
+from uno.redact import said
 
 Answer = Callable[[Request], Awaitable[Response]]
 Ask = Callable[[], Awaitable[HealthReport]]
@@ -64,9 +66,11 @@ def _of_application(app: App | None) -> list[Check]:
 
 
 def refuse_app(function: str, app: object) -> None:
-    """Raises `Misconfigured` for an `App` where its ASGI application is meant."""
+    """Raises `Misconfigured` for an `App` where its ASGI application is meant, and for what is neither."""
     if isinstance(app, App):
         raise Misconfigured(f"{function}() takes what answers requests: api = asgi(app), then {function}(api).")
+    if not isinstance(app, Starlette):
+        raise Misconfigured(f"{function}() takes an application of FastAPI, not {said(app)}.")
 
 
 def add_once(app: FastAPI, answers: dict[str, Answer]) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -24,12 +24,13 @@ from uno.api.problems import problem_response
 from uno.errors import NotFound
 from uno.redact import clean, said
 
+T = TypeVar("T")
 # The permission that `create_resource_monitoring_endpoints` asks for unless told otherwise, and its prefix.
 MANAGEMENT, PREFIX = "management", "/management"
 # So many tasks are described: a thousand would keep the event loop for some forty milliseconds.
 SHOWN = 500
 _NO_STORE = {"Cache-Control": "no-store"}
-# What of a task or a group is text of the program's own making, and may have secrets in it.
+# What of a task, a group or a thread pool is text of the program's own making, and may have secrets in it.
 _WRITTEN = ("name", "group", "error")
 
 
@@ -64,11 +65,12 @@ def management_endpoints(access: str, prefix: str = PREFIX) -> dict[str, Answer]
         name = request.path_params["name"]
         if name not in get_resource_registry():
             return problem_response(NotFound("resource", name), request.scope)
-        return JSONResponse((await _shown([name]))[name], headers=_NO_STORE)
+        return JSONResponse((await _shown([name]))[said(name, str)], headers=_NO_STORE)
 
     async def health(request: Request) -> Response:
         let_in(request)
-        return JSONResponse(await get_resource_monitor().get_health_summary(), headers=_NO_STORE)
+        summary = await get_resource_monitor().get_health_summary()
+        return JSONResponse({**summary, "resources": _named(summary["resources"])}, headers=_NO_STORE)
 
     return {
         f"{prefix}/tasks": tasks,
@@ -89,12 +91,12 @@ def _tasks() -> dict[str, Any]:
         "count": count,
         "hidden": max(0, count - sum(map(_running, _tasks_of(tree)))),
         "tasks": tree,
-        "threads": [pool.to_json() for pool in list_thread_pools()],
+        "threads": [_told(pool.to_json()) for pool in list_thread_pools()],
     }
 
 
 def _told(node: dict[str, Any]) -> dict[str, Any]:
-    """A group or a task without secrets, and all that is under it."""
+    """A group, a task or a thread pool without secrets, and all that is under it."""
     written = {key: said(node[key], str) for key in _WRITTEN if node.get(key) is not None}
     under: dict[str, Any] = {key: [_told(one) for one in node[key]] for key in ("tasks", "groups") if key in node}
     return {**node, **written, **under}
@@ -116,7 +118,12 @@ async def _shown(names: Iterable[str]) -> dict[str, dict[str, Any]]:
     registry, names = get_resource_registry(), list(names)
     figures, needs = registry.get_metrics(names), registry.dependencies()
     looked = await get_resource_monitor().look(names)
-    return {name: _one(dict(clean(figures[name])), one, needs[name]) for name, one in looked.items()}
+    return _named({name: _one(dict(clean(figures[name])), one, needs[name]) for name, one in looked.items()})
+
+
+def _named(resources: dict[str, T]) -> dict[str, T]:
+    """By their names without secrets."""
+    return {said(name, str): one for name, one in resources.items()}
 
 
 def _one(figures: dict[str, Any], looked: Looked, needs: Iterable[str]) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _one(figures: dict[str, Any], looked: Looked, needs: Iterable[str]) -> dict[
         "type": figures.pop("type", ""),
         "health": looked.health.value,
         "message": looked.message,
-        "depends_on": list(needs),
+        "depends_on": [said(name, str) for name in needs],
         "figures": figures,
     }
 

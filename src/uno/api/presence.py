@@ -125,7 +125,7 @@ class Answering:
         self._seen = True
 
     def _has_body(self) -> bool:
-        return any(name in _BODY for name, _ in self._scope["headers"])
+        return any(name in _BODY and value != b"0" for name, value in self._scope["headers"])
 
     async def _watching(self) -> None:
         message = await self._source()

@@ -11,7 +11,11 @@ from uno.aio import get_async_manager
 from uno.api.draining import draining_uvicorn
 from uno.api.health import refuse_app
 from uno.api.presence import Attended, Presence
+from uno.errors import Misconfigured
+from uno.resilience.arguments import require_numbers
 from uno.settings import load
+
+_NAME = "setup_resource_management()"
 
 
 def setup_resource_management(app: FastAPI, *, grace: float | None = None, linger: float | None = None) -> None:
@@ -20,16 +24,30 @@ def setup_resource_management(app: FastAPI, *, grace: float | None = None, linge
     Told to stop, it goes on listening for `linger` seconds, in which readiness is 503; what was begun has `grace`
     seconds. By default they are UNO_API_LINGER (1) and UNO_GRACE (10). What `asgi(app)` gives does so by itself, as the
     settings of its `App` say. Call it before the start.
+    Raises `Misconfigured` for what is no application or no number of seconds.
     """
     refuse_app("setup_resource_management", app)
     if hasattr(app, "presence") or isinstance(app.router.lifespan_context, _Managed):
         return
     settings = load()
-    grace = settings.grace if grace is None else grace
-    linger = settings.api.linger if linger is None else linger
+    grace = settings.grace if grace is None else _seconds("grace", grace)
+    linger = settings.api.linger if linger is None else _within(grace, _seconds("linger", linger))
     presence = Presence()
     app.add_middleware(Attended, presence=presence)
     app.router.lifespan_context = _Managed(app.router.lifespan_context, presence, grace, linger)
+
+
+def _seconds(name: str, given: float) -> float:
+    require_numbers(_NAME, **{name: given})
+    if given < 0:
+        raise Misconfigured(f"{name} of {_NAME} is 0 seconds or more, not {given!r}.")
+    return given
+
+
+def _within(grace: float, linger: float) -> float:
+    if linger > grace:
+        raise Misconfigured(f"linger of {_NAME} is within the grace of {grace:g} s, not {linger:g} s.")
+    return linger
 
 
 class _Managed:

@@ -17,6 +17,7 @@ from uno.context import Context, current
 from uno.data import Database, Once, Repository, UnitOfWork, cascades, repeated, schema as uno_schema, transactional
 from uno.data.aggregates import Aggregates
 from uno.data.enum_types import clashing
+from uno.data.naming import naming
 from uno.data.references import check_references, in_order
 from uno.data.unit_of_work import ambient_unit
 from uno.di import ServiceProvider, singleton, use_service_provider, value
@@ -126,8 +127,9 @@ class Wiring:
         self.check_placed()
         await stack.enter_async_context(self.telemetry.running())
         if self.database is not None:
-            await stack.enter_async_context(self.database)
-            await self._prepare(self.database, folder)
+            with naming(self.database):
+                await stack.enter_async_context(self.database)
+                await self._prepare(self.database, folder)
         self.bus.waits = False
         await stack.enter_async_context(self.telemetry.pushing())
         if self.notifier is not None:

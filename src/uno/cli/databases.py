@@ -1,11 +1,10 @@
 """Which database a command works on, and how it is shown."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.errors import Misconfigured
 
 if TYPE_CHECKING:
     from uno.app import App
@@ -48,17 +47,3 @@ def report_progress(database: "Database", progress: Callable[[str], None]) -> No
 def shown(database: "Database") -> str:
     """For people: without user name and password."""
     return f"embedded PostgreSQL in {folder_of(database)}" if database.embedded else database.shown
-
-
-@contextmanager
-def naming(database: "Database | None") -> Iterator[None]:
-    """Say of a database that does not answer which one it is."""
-    try:
-        yield
-    except (Unavailable, TimedOut) as error:
-        from uno.aio.verbs import NotStarted, Overdue
-
-        # These name what they are about.
-        if database is None or database.embedded or isinstance(error, NotStarted | Overdue):
-            raise
-        raise type(error)(f"{error} It is {shown(database)}.") from error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uno.cli.databases import naming, of_app, of_settings, report_progress, shown
+from uno.cli.databases import of_app, of_settings, report_progress, shown
 from uno.cli.loop import run_async
 from uno.cli.output import AsJson, Progress, emit, say, table
 from uno.cli.reference import load, well_formed
@@ -37,7 +37,7 @@ def create(
     """Create or upgrade uno's tables, and create an application's own that are missing."""
     loaded = None if app is None else load(app).app
     database = of_settings() if loaded is None else of_app(loaded, str(app))
-    with Progress() as progress, naming(database):
+    with Progress() as progress:
         report_progress(database, progress)
         run_async(_create(database, loaded))
     say(f"The tables are there: {shown(database)}")
@@ -45,9 +45,11 @@ def create(
 
 async def _create(database: "Database", app: "App | None") -> None:
     from uno.data import schema
+    from uno.data.naming import naming
 
-    async with database:
-        await (schema.create(database) if app is None else app.create_schema())
+    with naming(database):
+        async with database:
+            await (schema.create(database) if app is None else app.create_schema())
 
 
 @db.command()

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from uno.cli.databases import naming, of_app, of_settings, report_progress
+from uno.cli.databases import of_app, of_settings, report_progress
 from uno.cli.loop import run_async
 from uno.cli.output import AsJson, Progress, emit, say, table
 from uno.cli.reference import OptionalReference, load
@@ -88,14 +88,16 @@ def _ask(reference: str | None, question: "Callable[[DeadLetters], Coroutine[Any
 
     async def ask() -> T:
         from uno.data import schema
+        from uno.data.naming import naming
         from uno.queue import DeadLetters
 
-        async with database:
-            progress.stop()
-            await schema.require(database)
-            return await question(DeadLetters(database))
+        with naming(database):
+            async with database:
+                progress.stop()
+                await schema.require(database)
+                return await question(DeadLetters(database))
 
-    with Progress() as progress, naming(database):
+    with Progress() as progress:
         report_progress(database, progress)
         return run_async(ask())
 

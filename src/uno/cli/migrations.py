@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from uno.cli.databases import naming, of_app, report_progress
+from uno.cli.databases import of_app, report_progress
 from uno.cli.loop import run_async
 from uno.cli.output import AsJson, Progress, emit, say, table
 from uno.cli.reference import MIGRATIONS, Reference, load
@@ -130,12 +130,14 @@ def _ask(reference: str, question: "Callable[[Migrations], Coroutine[Any, Any, T
 
     async def ask() -> T:
         from uno.data.migrations.driving import Migrations
+        from uno.data.naming import naming
 
-        async with database:
-            progress.stop()
-            return await question(Migrations(database, folder, app.tables(), application=reference))
+        with naming(database):
+            async with database:
+                progress.stop()
+                return await question(Migrations(database, folder, app.tables(), application=reference))
 
-    with Progress() as progress, naming(database):
+    with Progress() as progress:
         report_progress(database, progress)
         return run_async(ask())
 

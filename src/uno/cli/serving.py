@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from uno.cli.databases import naming, of_app, report_progress, shown
+from uno.cli.databases import of_app, report_progress, shown
 from uno.cli.loop import run_async
 from uno.cli.output import Progress, say
 from uno.cli.reference import Reference, load
@@ -54,7 +54,7 @@ def serve_until_stopped(app: "App", api: Any, sock: Any) -> None:
     """Serve, with progress until requests are answered."""
     from uno.api import serve
 
-    with Progress() as progress, naming(app.database):
+    with Progress() as progress:
         announce(app, progress)
 
         def ready(url: str) -> None:
@@ -69,10 +69,10 @@ def worker(app: Reference) -> None:
     """Deliver an application's events to its durable subscribers."""
     _end_when_told()
     loaded = load(app).app
-    database = of_app(loaded, app)
+    of_app(loaded, app)
     configure_logs(loaded.settings)
     warn_of_unread()
-    with Progress() as progress, naming(database):
+    with Progress() as progress:
         announce(loaded, progress)
         run_async(_deliver(loaded, progress))
 

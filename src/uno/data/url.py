@@ -65,7 +65,8 @@ def shown(url: URL) -> str:
     query = url.difference_update_query(["user", "password"]).query
     plain = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database, query=query)
     anonymous = url.username is None and url.password is None
-    return plain.render_as_string().replace("://", "://" if anonymous else "://***@", 1)
+    rendered = plain.render_as_string().replace("%3Amemory%3A", ":memory:")
+    return rendered.replace("://", "://" if anonymous else "://***@", 1)
 
 
 def dsn(url: URL) -> str:

@@ -1,10 +1,12 @@
 """What guards are made with and called with, looked at before anything happens."""
 
+import math
 from collections.abc import Callable
 from types import CoroutineType
 from typing import Any
 
 from uno.errors import Misconfigured
+from uno.redact import said
 
 # What a call is not made of: to type checkers nobody can pass one for a function.
 COROUTINE: Any = CoroutineType
@@ -13,9 +15,17 @@ COROUTINE: Any = CoroutineType
 def require_numbers(owner: str, **given: Any) -> None:
     """Raises `Misconfigured` for what cannot be compared with a number."""
     for name, value in given.items():
-        # Only nan differs from itself.
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise Misconfigured(f"{name} of {owner} is a number, not {value!r}.")
+        if not _is_number(value):
+            raise Misconfigured(f"{name} of {owner} is a number, not {said(value)}.")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return not math.isnan(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
 
 
 def require_counts(owner: str, **given: Any) -> None:

@@ -55,8 +55,7 @@ def of_cancelled(task: asyncio.Task[Any], message: str) -> UnoError:
     try:
         task.result()
     except asyncio.CancelledError as cancelled:
-        found = explained(cancelled, message)
-        return Unavailable(message) if type(found) is TimedOut else found
+        return explained(cancelled, message) or Unavailable(message)
     raise AssertionError("the task was not cancelled")
 
 

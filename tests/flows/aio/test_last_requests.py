@@ -1,16 +1,23 @@
 """Requests that arrive in the last moment before a process that was told to stop accepts nothing more."""
 
 import asyncio
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from starlette.types import Receive, Scope, Send
 from tests.flows.aio.conftest import Line, Process, Refused, Start, ask
+
+from uno.aio import get_async_manager
+from uno.api import listen
+from uno.api.draining import Draining
 
 APPLICATION = """
 import asyncio
@@ -100,6 +107,38 @@ async def test_a_commit_at_the_end_of_the_grace_period_is_finished_and_its_clien
     assert await process.exit_code() == 0
     assert "committed" in process.printed
     assert "Traceback" not in process.printed
+
+
+class Hurried(uvicorn.Server):
+    """Told to stop in the moment in which some have connected, and before it has accepted them."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(uvicorn.Config(say_done, lifespan="off", log_config=None))
+        self.port = port
+        self.late: list[socket.socket] = []
+
+    async def main_loop(self) -> None:
+        for _ in range(3):
+            self.late.append(socket.create_connection(("127.0.0.1", self.port), timeout=10))
+            self.late[-1].sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await Draining(self, get_async_manager(), grace=10.0, linger=0.0).shutdown(sockets)
+
+
+async def say_done(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"done"})
+
+
+async def test_who_waits_to_be_accepted_when_nobody_listens_any_more_is_answered() -> None:
+    with listen("127.0.0.1", 0) as sock:
+        server = Hurried(sock.getsockname()[1])
+        async with get_async_manager().running():
+            await server.serve(sockets=[sock])
+    for client in server.late:
+        with client:
+            assert client.recv(1_000).startswith(b"HTTP/1.1 200 OK")
 
 
 # ── TLS ──

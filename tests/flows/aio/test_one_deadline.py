@@ -1,8 +1,9 @@
-"""One deadline: what `timeout` gives holds for SQL and for what is nested in it, and a commit tells how it ended."""
+"""One deadline: `timeout` holds for SQL, for HTTP and for what is nested in it, and a commit tells how it ended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import httpx2
 import pytest
 from sqlalchemy import text
 
@@ -120,6 +121,17 @@ async def test_who_is_late_in_the_commit_of_a_transaction_learns_that_it_is_stor
     assert await stored(database) == [7]
 
 
+async def test_of_two_limits_that_end_in_one_commit_the_outer_tells_of_it_too(database: Database) -> None:
+    with pytest.raises(CommittedLate, match="The import is late; its commit was under way, and has succeeded"):
+        async with (
+            timeout(LATE + SOON, "The import is late"),
+            timeout(LATE, "The order is late"),
+            UnitOfWork(database) as uow,
+        ):
+            await uow.execute(text("INSERT INTO entries VALUES (1)"))
+    assert await stored(database) == [1]
+
+
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_unit_of_work_that_is_cancelled_while_it_commits_has_committed(database: Database, times: int) -> None:
     began = asyncio.Event()
@@ -165,3 +177,24 @@ async def test_what_a_cancelled_call_writes_in_its_cleanup_is_stored(database: D
         async with timeout(SOON):
             await work()
     assert await stored(database) == [11]
+
+
+async def test_a_request_over_http_ends_with_the_limit_around_it() -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def answer_never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        gone.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer_never, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    async with server, httpx2.AsyncClient(timeout=None, trust_env=False) as client:
+        with pytest.raises(TimedOut, match="The supplier is late"):
+            async with timeout(LATE, "The supplier is late"):
+                await client.get(f"http://127.0.0.1:{port}/")
+        assert asked.is_set()
+        # While the client is still open.
+        await gone.wait()

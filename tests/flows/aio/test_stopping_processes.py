@@ -428,3 +428,13 @@ async def test_a_program_runs_until_it_is_told(start: Start, served: Path, numbe
     assert [line for line in process.printed.splitlines() if "{" not in line][:4] == [
         "started", "ticked", "cleaned", "closed",
     ]  # fmt: skip
+
+
+async def test_its_grace_may_be_without_end(start: Start, served: Path) -> None:
+    endless = PROGRAM.replace("cleanup_func=cleanup", "cleanup_func=cleanup, grace=float('inf')")
+    (served / "program.py").write_text(endless.replace("WAIT", "pass"))
+    process = start("program")
+    await process.wait_for("started")
+    process.tell()
+    assert await process.exit_code() == 0, process.printed
+    assert "closed" in process.printed

@@ -127,6 +127,32 @@ def test_a_database_that_is_down_is_one_line_without_its_password(uno: Any, shop
     assert told == "The database cannot be reached. It is postgresql://***@127.0.0.1:1/shop."
 
 
+BROKER = """
+from uno import App, Module
+from uno.aio import ConnectionPool, get_resource_registry
+
+async def connect():
+    raise ConnectionError("refused by rabbit:5672")
+
+class Shop(Module):
+    async def on_load(self):
+        await get_resource_registry().register("broker", ConnectionPool("broker", connect, min_size=1))
+
+app = App(Shop("shop"), database="sqlite:///:memory:")
+"""
+
+
+@pytest.mark.parametrize("command", [["run", "--port", "0"], ["worker"]])
+def test_what_somebody_else_cannot_reach_is_not_said_of_the_database(
+    uno: Any, tmp_path: Path, command: list[str]
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKER)
+    done = uno(*command, "broken:app")
+    assert done.returncode == 1
+    told = "uno: The pool 'broker' cannot open a connection: refused by rabbit:5672"
+    assert done.stderr.splitlines()[-1] == told
+
+
 @pytest.mark.parametrize("command", [["dead", "list"], ["db", "create"]])
 def test_other_commands_name_a_database_that_is_down_too(uno: Any, command: list[str]) -> None:
     assert "postgresql://***@127.0.0.1:1/shop" in sentence(uno(*command, UNO_DB_URL=NOBODY))

@@ -7,13 +7,22 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from uno import clock
-from uno.aio import BackgroundGroup, TaskGroup, ThreadPool, get_task_manager, get_thread_pool, task_tree
+from uno.aio import (
+    BackgroundGroup,
+    TaskGroup,
+    ThreadPool,
+    get_resource_registry,
+    get_task_manager,
+    get_thread_pool,
+    task_tree,
+)
 from uno.api import AuthProvider, TokenClaims, asgi, create_resource_monitoring_endpoints
 from uno.app import App
 from uno.errors import Misconfigured
@@ -98,6 +107,32 @@ def test_a_setting_opens_it_to_those_it_names(access: str, token: str | None, st
             kind = "application/json" if status == 200 else "application/problem+json"
             assert found.headers["content-type"] == kind
         assert "/management" not in client.get("/openapi.json", headers=headers).text
+
+
+class Line:
+    pass
+
+
+@asynccontextmanager
+async def named_by_secrets(_app: object) -> AsyncIterator[None]:
+    """Resources and a thread pool whose names are the URLs they use."""
+    registry = get_resource_registry()
+    await registry.register("amqp://ada:hunter2@rabbit", Line())
+    await registry.register("worker token=hunter2", Line(), depends_on=["amqp://ada:hunter2@rabbit"])
+    async with ThreadPool("https://ada:hunter2@reports"):
+        yield
+
+
+def test_names_of_resources_and_thread_pools_are_shown_without_secrets() -> None:
+    with TestClient(asgi(app_with("open", lifespan=named_by_secrets))) as client:
+        paths = [*PATHS, f"/management/resources/{quote('worker token=hunter2')}"]
+        found = [client.get(path) for path in paths]
+    assert [response.status_code for response in found] == [200] * 4
+    assert not any("hunter2" in response.text for response in found)
+    tasks, resources, health, one = (response.json() for response in found)
+    assert "https://ada:***@reports" in {pool["name"] for pool in tasks["threads"]}
+    assert {"amqp://ada:***@rabbit", "worker token=***"} == resources["resources"].keys() == health["resources"].keys()
+    assert one["depends_on"] == ["amqp://ada:***@rabbit"]
 
 
 def test_what_runs_is_shown_without_secrets() -> None:

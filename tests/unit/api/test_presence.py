@@ -11,6 +11,7 @@ from uno.api import presence
 from uno.api.presence import Attended, Presence
 
 SCOPE: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"x")]}
+WITH_EMPTY_BODY: Scope = {**SCOPE, "method": "POST", "headers": [(b"content-length", b"0")]}
 WITH_BODY: Scope = {**SCOPE, "method": "POST", "headers": [(b"content-length", b"3")]}
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
@@ -78,12 +79,13 @@ async def reading(_scope: Scope, receive: Receive, _send: Send) -> None:
     await asyncio.Event().wait()
 
 
+@pytest.mark.parametrize("scope", [SCOPE, WITH_EMPTY_BODY])
 @pytest.mark.parametrize("messages", [(), (REQUEST,)])
 async def test_a_client_that_goes_away_cancels_its_handler(
-    attended: tuple[Presence, Ask], messages: tuple[Message, ...]
+    attended: tuple[Presence, Ask], messages: tuple[Message, ...], scope: Scope
 ) -> None:
     client = Client(*messages)
-    answering = attended[1](never, client)
+    answering = attended[1](never, client, scope)
     await asyncio.sleep(0.01)
     assert not answering.done()
     client.goes()
@@ -98,20 +100,23 @@ async def test_it_is_noticed_once_the_body_was_read(attended: tuple[Presence, As
     await answering
 
 
-async def test_a_body_that_nobody_has_read_stays_for_the_application(attended: tuple[Presence, Ask]) -> None:
-    body: Message = {"type": "http.request", "body": b"abc", "more_body": False}
-    client, go_on = Client(body), asyncio.Event()
+@pytest.mark.parametrize("scope", [WITH_BODY, {**WITH_BODY, "headers": [(b"transfer-encoding", b"chunked")]}])
+async def test_a_body_that_nobody_has_read_stays_for_the_application(
+    attended: tuple[Presence, Ask], scope: Scope
+) -> None:
+    body: list[Message] = [{**REQUEST, "body": b"ab", "more_body": True}, {**REQUEST, "body": b"c"}]
+    client, go_on = Client(*body), asyncio.Event()
     got: list[Message] = []
 
     async def late(_scope: Scope, receive: Receive, _send: Send) -> None:
         await go_on.wait()
-        got.append(await receive())
+        got.extend([await receive(), await receive()])
 
-    answering = attended[1](late, client, WITH_BODY)
+    answering = attended[1](late, client, scope)
     await asyncio.sleep(0.01)
     go_on.set()
     await answering
-    assert got == [body]
+    assert got == body
 
 
 async def test_who_asks_late_gets_the_empty_body_and_then_that_the_client_is_gone(

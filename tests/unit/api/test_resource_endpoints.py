@@ -1,11 +1,12 @@
 """The resources of a FastAPI application: closed with it, and shown to those who may see them."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.testclient import TestClient
 
 from uno import clock
@@ -204,6 +205,35 @@ def test_what_is_shown_is_what_is_there() -> None:
         assert client.get("/ops/resources/payments").json() == found["payments"]
         assert client.get("/ops/resources/nothing").status_code == 404
         assert client.get("/ops/health").json()["overall_health"] == "unhealthy"
+
+
+@pytest.mark.parametrize("app", [None, APIRouter(), FastAPI])
+@pytest.mark.parametrize(
+    "function", [setup_resource_management, create_health_endpoint, create_resource_monitoring_endpoints]
+)
+def test_what_is_no_application_is_refused(function: Callable[[Any], None], app: object) -> None:
+    with pytest.raises(Misconfigured, match=rf"^{function.__name__}\(\) takes an application of FastAPI, not "):
+        function(app)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"grace": "10"}, "grace of .* is a number, not '10'"),
+        ({"linger": "1"}, "linger of .* is a number, not '1'"),
+        ({"linger": math.nan}, "linger of .* is a number, not nan"),
+        ({"grace": -1}, "grace of .* is 0 seconds or more, not -1"),
+        ({"linger": -3}, "linger of .* is 0 seconds or more, not -3"),
+        ({"grace": 1, "linger": 5}, "linger of .* is within the grace of 1 s, not 5 s"),
+    ],
+)
+def test_seconds_that_cannot_be_are_refused_at_the_call(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(Misconfigured, match=why):
+        setup_resource_management(FastAPI(), **given)
+
+
+def test_a_grace_that_is_shorter_than_the_usual_linger_needs_no_other_one() -> None:
+    setup_resource_management(FastAPI(), grace=0.5)
 
 
 def test_paths_that_are_taken_are_refused() -> None:

@@ -52,6 +52,13 @@ def test_what_is_no_number_is_refused_by_its_name(name: str) -> None:
         NUMBERS[name]()
 
 
+@pytest.mark.parametrize("power", [400, 5_000])
+def test_an_integer_that_no_float_can_hold_is_no_number(power: int) -> None:
+    with pytest.raises(Misconfigured, match="^seconds of a Timeout is a number, not (10000|<int>)") as caught:
+        Timeout(10**power)
+    assert len(str(caught.value)) < 500
+
+
 COUNTS: dict[str, Callable[[Any], object]] = {
     "failure_threshold": lambda n: CircuitBreaker(failure_threshold=n),
     "success_threshold": lambda n: CircuitBreaker(success_threshold=n),
