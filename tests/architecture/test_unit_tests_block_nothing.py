@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
 
 BLOCKING = """
 import asyncio
@@ -64,7 +65,7 @@ def test_a_unit_test_that_blocks_its_loop_fails_with_the_line(tmp_path: Path) ->
     done = subprocess.run(
         [*command, "--import-mode=importlib"],
         cwd=tmp_path,
-        env=environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
     )

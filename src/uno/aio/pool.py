@@ -315,8 +315,11 @@ class ConnectionPool(Generic[T]):
     # ── its life ──
 
     async def start(self) -> None:
-        """Open `min_size` connections. Raises `Unavailable` where that fails; then none of them is open."""
+        """Open `min_size` connections, also after a `close` that cut nobody off. Raises `Unavailable` where that fails;
+        then none of them is open."""
         self._enter_loop()
+        if not self._held and not self._waiting:
+            self._reopen()
         self._refuse_closed()
         try:
             while self._missing() > 0:
@@ -324,6 +327,11 @@ class ConnectionPool(Generic[T]):
         except BaseException:
             await self._close_idle()
             raise
+
+    def _reopen(self) -> None:
+        if self._is_closed:
+            # Those who waited when it was closed were given places that there are not.
+            self._places, self._is_closed = asyncio.Semaphore(self.max_size), False
 
     def _missing(self) -> int:
         # Who holds a place has one, or opens it.

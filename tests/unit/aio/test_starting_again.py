@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from uno.aio import AsyncManager, ResourceRegistry
+from uno.aio import AsyncManager, ConnectionPool, ResourceRegistry
 from uno.aio.manager import Stage
-from uno.errors import Misconfigured, Unavailable
+from uno.errors import Misconfigured, TimedOut, Unavailable
 
 
 class Part:
@@ -39,6 +39,21 @@ async def test_a_registry_that_did_not_start_starts_the_same_the_next_time() -> 
     await registry.close()
     assert not database.is_open
     assert len(registry) == 0
+
+
+async def test_a_pool_that_was_opened_for_nothing_is_opened_again() -> None:
+    registry = ResourceRegistry()
+    pool = ConnectionPool("wires", object, max_size=1, min_size=1)
+    await registry.register("wires", pool)
+    await registry.register("broker", Part(failures=1), depends_on="wires")
+    with pytest.raises(Unavailable, match="not yet"):
+        await registry.start()
+    assert pool.is_closed
+    await registry.start()
+    async with pool.connection():
+        with pytest.raises(TimedOut, match="1 of 1 are in use"):
+            await pool.acquire(timeout=0)
+    await registry.close()
 
 
 async def test_a_manager_that_did_not_start_starts_the_same_the_next_time() -> None:
