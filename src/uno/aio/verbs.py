@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from uno import clock
 from uno.aio.births import waits, waits_at
 from uno.aio.ending import end_within
-from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.errors import Misconfigured, TimedOut, Unavailable, UnoError
 from uno.redact import described
 from uno.sync import is_async
 
@@ -103,6 +103,8 @@ def told(what: str) -> Iterator[None]:
     except Misconfigured as error:
         error.add_note(f"{what}.")
         raise
+    except UnoError as error:  # a sentence, which says where to look
+        raise NotStarted(f"{what}: {error}") from error
     except Exception as error:
         raise NotStarted(f"{what}: {described(error)}.") from error
 

@@ -149,7 +149,9 @@ def test_what_somebody_else_cannot_reach_is_not_said_of_the_database(
     (tmp_path / "broken.py").write_text(BROKER)
     done = uno(*command, "broken:app")
     assert done.returncode == 1
-    told = "uno: The pool 'broker' cannot open a connection: refused by rabbit:5672"
+    told = (
+        "uno: The resource 'broker' could not start: The pool 'broker' cannot open a connection: refused by rabbit:5672"
+    )
     assert done.stderr.splitlines()[-1] == told
 
 
@@ -239,7 +241,7 @@ app = App(Buggy())
     ("how", "told"),
     [
         ("resource", "The resource 'broker' could not start: ConnectionError: no broker at 10.0.0.1 (*, line 8)."),
-        ("pool", "The resource 'broker' could not start: Unavailable: The pool 'broker' cannot open a connection: no"),
+        ("pool", "The resource 'broker' could not start: The pool 'broker' cannot open a connection: no"),
         ("hook", "The startup hook fail failed: ConnectionError: no broker at 10.0.0.1 (*, line 8)."),
     ],
 )
