@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from uno.aio import TaskGroup, retry
-from uno.data.deadlines import to_the_end
+from uno.data.deadlines import run_commit
 from uno.errors import OutcomeUnknown, Unavailable
 from uno.resilience.commits import CommittedLate, noted
 
@@ -23,7 +23,7 @@ class Store:
         self.attempts += 1
         task = asyncio.current_task()
         assert task is not None
-        await to_the_end(self._commit(task))
+        await run_commit(self._commit(task))
 
     async def _commit(self, task: "asyncio.Task[None]") -> None:
         self.began.set()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from uno.aio import AsyncBatcher, AsyncCache, retry
-from uno.data.deadlines import to_the_end
+from uno.data.deadlines import run_commit
 from uno.errors import Conflict, OutcomeUnknown, Unavailable
 from uno.resilience.commits import CommittedLate
 
@@ -22,7 +22,7 @@ class Table:
     async def insert(self, row: int) -> int:
         task = asyncio.current_task()
         assert task is not None
-        await to_the_end(self._commit(row, task))
+        await run_commit(self._commit(row, task))
         return row
 
     async def insert_all(self, rows: list[int]) -> list[int]:
