@@ -101,6 +101,8 @@ def again(error: E, *text: str, **said: Any) -> E:
     made = error.__class__.__new__(error.__class__, *(text or error.args))
     made.args = text or error.args  # a TimedOut whose class has an __init__ gets them there
     made.__dict__.update(error.__dict__, **said)
+    if "__notes__" in made.__dict__:
+        made.__notes__ = [*error.__notes__]
     return made
 
 

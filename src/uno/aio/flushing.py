@@ -45,7 +45,8 @@ def hurrying() -> Iterator[None]:
             one.go()
         yield
     finally:
-        _hurries[loop] -= 1
+        if loop in _hurries:  # it may be gone, and this be left by the collector of garbage
+            _hurries[loop] -= 1
 
 
 def hurried(loop: asyncio.AbstractEventLoop) -> bool:

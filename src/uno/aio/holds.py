@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from uno import clock, sync
 from uno.aio.database_lock import Held
@@ -116,6 +117,7 @@ class Hold:
         """It ends with its transaction: it is to be taken anew, and a block that goes on has it no more."""
         if not self.is_over:
             self.is_lost = True
+            self.lock.expired.add(self.owner)
             self.end()
 
     def enter_block(self) -> None:
@@ -173,13 +175,15 @@ class Hold:
 class Lock:
     """The lock itself, in one event loop."""
 
-    __slots__ = ("ending", "hold", "inner", "line", "shown")
+    __slots__ = ("ending", "expired", "hold", "inner", "line", "shown")
 
     def __init__(self, shown: str) -> None:
         self.shown = shown
         self.inner = asyncio.Lock()
         self.line = Line()
         self.hold: Hold | None = None
+        # The tasks whose hold has ended with its transaction, until they take it anew.
+        self.expired: WeakSet[asyncio.Task[Any]] = WeakSet()
         # What gives it back while nobody waits for that.
         self.ending: set[asyncio.Task[None]] = set()
 
@@ -197,6 +201,8 @@ class Lock:
 
     def taken(self, hold: Hold) -> None:
         self.hold = hold
+        if hold.held is not None:
+            self.expired.discard(hold.owner)
         hold.since = clock.monotonic()
         sync.keep(hold)
         hold.owner.add_done_callback(self._owner_ended)

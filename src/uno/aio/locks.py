@@ -122,16 +122,18 @@ class AsyncLock(Named[Family]):
             raise
 
     def release(self) -> None:
-        """Give it back, once for each `acquire()`. In a database it is free a moment later.
+        """Give it back, once for each `acquire()`. In a database it is free a moment later; where it has ended with its
+        unit of work, nothing is left to do.
 
         Raises `Misconfigured` where this task does not have it, `LockLost` where it has lost it.
         """
         runner = sync.holder()
         hold = next((hold for lock in self._locks if (hold := lock.hold_of(runner)) is not None), None)
         if hold is None:
-            ended = " It ends with the unit of work that it was acquired in." if self.scope == "database" else ""
+            if any(runner in lock.expired for lock in self._locks):
+                return
             raise Misconfigured(
-                f"{self.shown} is not held by this task: call `acquire()` before, in the same task.{ended} (On Python "
+                f"{self.shown} is not held by this task: call `acquire()` before, in the same task. (On Python "
                 "3.11 asyncio.wait_for() acquires in another one; write `acquire(timeout=…)`.)"
             )
         if hold.leave():

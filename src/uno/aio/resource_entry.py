@@ -97,3 +97,8 @@ def figures_or_error(entry: Entry) -> dict[str, Any]:
         return figures_of(entry)
     except Exception as error:  # whoever looks sees it, and the others all the same
         return {"type": type(entry.resource).__name__, "error": said(error, repr)}
+
+
+def begun(entries: Iterable[Entry], resource: object) -> bool:
+    """Whether one of them has started it, or does now."""
+    return any(one.started or one.starting.locked() for one in entries if one.resource is resource)

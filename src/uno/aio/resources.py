@@ -7,8 +7,9 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, Unpack, cast, overload
 
 from uno.aio.order import in_order
+from uno.aio.outcomes import twin
 from uno.aio.pool import ConnectionPool, Opens, OpensLater, PoolSettings, Uses
-from uno.aio.resource_entry import Entry, Figures, entry_of, figures_of, figures_or_error
+from uno.aio.resource_entry import Entry, Figures, begun, entry_of, figures_of, figures_or_error
 from uno.aio.same_settings import BreakerSettings, BulkheadSettings, LimiterSettings, require_same
 from uno.aio.shield import outlasting, to_the_end
 from uno.aio.verbs import Verb, closer, done, left_of, told, within
@@ -320,7 +321,7 @@ class ResourceRegistry:
             if self.has(entry) and not entry.started:
                 await self._begin(entry)
             elif entry.failure is not None:
-                raise entry.failure
+                raise twin(entry.failure)
 
     async def _begin(self, entry: Entry) -> None:
         what = f"Starting the resource {entry.name!r}"
@@ -338,7 +339,7 @@ class ResourceRegistry:
         await done(cast(Verb, entry.start))
         entry.started = True
         # Taken out meanwhile, also because nobody waits for it any more: who did that has found nothing to close.
-        if not self.has(entry):
+        if not self.has(entry) and not begun(self._entries.values(), entry.resource):
             await self._close_one(entry, None)
 
     async def close(self, *, until: float | None = None) -> None:

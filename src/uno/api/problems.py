@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from uno import context
+from uno.aio.verbs import NotStarted
 from uno.context import Context
 from uno.errors import (
     Conflict,
@@ -259,8 +260,13 @@ def problem_response(error: Exception, scope: Scope) -> Response:
     if isinstance(error, Invalid | Conflict) and error.row is not None:
         errors = [replace(one, message=in_row(one.message, error.row)) for one in errors]
     more = attribute(error, "extensions")
-    made = document(kind_of(error), str(error), scope, errors, **(more if isinstance(more, Mapping) else {}))
+    made = document(kind_of(error), _told(error), scope, errors, **(more if isinstance(more, Mapping) else {}))
     return _response(made, _headers_of(error) if isinstance(error, UnoError) else None)
+
+
+def _told(error: Exception) -> str:
+    # Its text is that of whatever was raised while something started.
+    return "Something that this needs could not start." if isinstance(error, NotStarted) else str(error)
 
 
 def _note(status: int, reason: object, scope: Scope) -> None:
@@ -274,9 +280,15 @@ def _note(status: int, reason: object, scope: Scope) -> None:
             "status": status,
             "correlation_id": where.correlation_id,
         }
-        # Of a group only one is in the answer.
-        whole = reason if isinstance(reason, Exception) and isinstance(reason.__cause__, ExceptionGroup) else None
-        log.warning("answered %d: %s", status, reason, exc_info=whole, extra=fields)
+        log.warning("answered %d: %s", status, reason, exc_info=_whole(reason), extra=fields)
+
+
+def _whole(reason: object) -> Exception | None:
+    """What is more than the answer says: of a group only one is in there, and of what could not start nothing."""
+    if not isinstance(reason, Exception):
+        return None
+    is_more = isinstance(reason, NotStarted) or isinstance(reason.__cause__, ExceptionGroup)
+    return reason if is_more else None
 
 
 def _where(reason: object, scope: Scope) -> Context:

@@ -8,10 +8,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from uno import clock
 from uno.aio import database_lock
@@ -20,7 +22,7 @@ from uno.bus.unit import ambient
 from uno.data.failures import chain
 from uno.data.lease import Transaction
 from uno.data.lock_ends import Ends
-from uno.errors import Misconfigured, TimedOut, Unavailable
+from uno.errors import Misconfigured, TimedOut, Unavailable, UnoError
 
 if TYPE_CHECKING:
     from uno.data.database import Database
@@ -210,8 +212,11 @@ async def _waited(transaction: Transaction, number: int, seconds: float) -> bool
         before = (await transaction.execute(_LIMITED)).scalar_one()
         await transaction.execute(_LIMIT, {"milliseconds": str(max(1, round(seconds * 1000)))})
         await transaction.execute(_WAIT, {"number": number})
-    except TimedOut as error:
+    except UnoError as error:
         if not _is_lock_timeout(error):
+            # Nobody else knows of it: left open it would be taken for a later one.
+            with suppress(SQLAlchemyError, UnoError, OSError):
+                await savepoint.rollback()
             raise
         transaction.broken = None
         await savepoint.rollback()

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from uno.errors import Misconfigured, OutcomeUnknown, UnoError, again
 from uno.resilience.commits import CommittedLate
+from uno.resilience.faults import is_fault
 from uno.resilience.timeout import FinishedLate
 
-# What was begun may be done, or is, so that nobody may do it again; the gravest first. After them comes
-# what was raised first.
+# What was begun may be done, or is, so that nobody may do it again; the gravest first. After them come faults,
+# then the others, of each what was raised first.
 MAY_BE_DONE = (OutcomeUnknown, CommittedLate, FinishedLate)
 
 
@@ -42,4 +43,6 @@ def _leaves(group: ExceptionGroup[Exception]) -> Iterator[Exception]:
 
 
 def _rank(error: UnoError) -> int:
-    return next((rank for rank, kind in enumerate(MAY_BE_DONE) if isinstance(error, kind)), len(MAY_BE_DONE))
+    """Of the others first what retries and breakers look for: it must not be taken for an answer."""
+    last = len(MAY_BE_DONE) + (not is_fault(error))
+    return next((rank for rank, kind in enumerate(MAY_BE_DONE) if isinstance(error, kind)), last)

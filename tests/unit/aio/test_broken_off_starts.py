@@ -282,6 +282,21 @@ async def test_a_block_leaves_open_what_somebody_else_has_registered(registry: R
     assert "part" in registry
 
 
+async def test_a_start_that_ends_late_closes_nothing_that_was_started_again() -> None:
+    registry, part = ResourceRegistry(start_timeout=0.01), Deaf()
+    await registry.register("part", part)
+    before = asyncio.all_tasks()
+    with pytest.raises(TimedOut, match="took longer than"):
+        await registry.start()
+    late = asyncio.all_tasks() - before
+    part.may_end.set()
+    await registry.start()
+    await asyncio.wait(late)
+    assert part.is_open
+    await registry.close()
+    assert not part.is_open
+
+
 async def test_of_blocks_inside_each_other_the_outer_one_closes() -> None:
     registry, part = ResourceRegistry(), Part()
     async with managed_resource(part, "part", registry=registry):

@@ -7,7 +7,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from uno.aio import TaskGroup
+from uno.aio import ResourceRegistry, TaskGroup, managed_resource
 from uno.api import ModuleRouter, asgi, register_error_handlers
 from uno.app import App
 from uno.errors import Conflict, NotFound, OutcomeUnknown, TimedOut
@@ -101,6 +101,25 @@ def client(request: pytest.FixtureRequest) -> TestClient:
 def test_a_group_is_answered_as_its_gravest_error(client: TestClient, errors: str, status: int, slug: str) -> None:
     response = client.post("/ask", json={"errors": errors})
     assert (response.status_code, response.json()["type"]) == (status, f"urn:uno:problem:{slug}")
+
+
+def test_what_could_not_start_says_to_the_log_why_and_not_to_the_client(caplog: pytest.LogCaptureFixture) -> None:
+    api = FastAPI()
+    register_error_handlers(api)
+
+    async def fail() -> None:
+        raise KeyError("internal")
+
+    @api.get("/sold")
+    async def sold() -> None:
+        async with managed_resource(object(), "till", start=fail, close=fail, registry=ResourceRegistry()):
+            pass
+
+    response = TestClient(api).get("/sold")
+    assert (response.status_code, response.json()["detail"]) == (503, "Something that this needs could not start.")
+    [line] = [record for record in caplog.records if record.name == "uno.api"]
+    assert "The resource 'till' could not start: KeyError: 'internal'" in line.getMessage()
+    assert line.exc_info is not None
 
 
 def test_the_log_has_all_of_a_group_that_is_not_the_clients(

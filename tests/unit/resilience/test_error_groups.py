@@ -28,9 +28,13 @@ UNKNOWN, STORED, LATE = OutcomeUnknown("lost"), CommittedLate("stored"), Finishe
         ([STORED, UNKNOWN], UNKNOWN),
         ([CONFLICT, group(NOT_FOUND, STORED)], STORED),
         ([TimedOut("late")], TimedOut("late")),
+        ([NOT_FOUND, Unavailable("away"), TimedOut("late")], Unavailable("away")),
+        ([TimedOut("late"), LATE], LATE),
     ],
 )
-def test_the_gravest_is_what_may_be_done_and_then_what_came_first(errors: list[Exception], gravest: Exception) -> None:
+def test_the_gravest_is_what_may_be_done_then_a_fault_then_what_came_first(
+    errors: list[Exception], gravest: Exception
+) -> None:
     whole = group(*errors)
     found = refusal(whole)
     assert (type(found), str(found)) == (type(gravest), str(gravest))
@@ -66,6 +70,15 @@ def test_a_policy_repeats_a_group_with_a_fault_in_it(error: Exception, repeated:
 def test_a_breaker_does_not_count_a_group_of_answers() -> None:
     assert not is_fault(group(NOT_FOUND, group(CONFLICT)))
     assert is_fault(group(NOT_FOUND, group(TimedOut("late"))))
+
+
+def test_a_copy_of_a_constant_writes_nothing_on_it() -> None:
+    constant = Conflict("taken")
+    constant.add_note("once")
+    found = refusal(group(constant))
+    assert found is not None
+    found.add_note("of one caller")
+    assert constant.__notes__ == ["once"]
 
 
 def test_the_longest_time_that_one_of_the_group_asks_for_is_waited() -> None:
